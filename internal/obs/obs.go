@@ -1,0 +1,27 @@
+// Package obs names every log key and every metric once, so that a log line and a dashboard written today still find their
+// words tomorrow.
+package obs
+
+// Log keys.
+const (
+	KeyJob       = "job"
+	KeyTable     = "table"
+	KeyChunk     = "chunk"
+	KeyAttempt   = "attempt"
+	KeyRows      = "rows"
+	KeyBytes     = "bytes"
+	KeySegments  = "segments"
+	KeyErr       = "error"
+	KeyClass     = "class"
+	KeySQLState  = "sqlstate"
+	KeyStatus    = "status"
+	KeyDuration  = "duration"
+	KeyAddress   = "address"
+	KeyUser      = "user"
+	KeyStatement = "statement"
+	KeyPID       = "pid"
+	KeyObject    = "object"
+	KeyStorage   = "storage"
+	KeyStarted   = "started"
+	KeyFinished  = "finished"
+)
