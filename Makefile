@@ -1,0 +1,70 @@
+# Spillway. `make` prints this help; docs/ says the rest.
+
+SHELL       := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS   += --no-print-directory
+
+GO       ?= go
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  := -X github.com/spillwaydb/spillway/cmd/spillway/command.version=$(VERSION)
+BIN      := bin/spillway
+DEMOFLAGS  ?=
+BENCHFLAGS ?=
+TESTFLAGS  ?=
+# Each package may take this long; a hang must end with stack traces and not with the CI job.
+TIMEOUT  ?= 15m
+
+.PHONY: help build demo test test-race test-server check fmt vet lint workflowcheck imports bench postgres tidy clean
+
+help: ## print this help
+	@echo "Spillway moves old rows of a PostgreSQL table to Parquet files, each row exactly once."; echo
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo; echo "  make demo DEMOFLAGS='--rows 1000000 --keep'     make test TESTFLAGS='-run TestDemo'"
+
+build: ## build bin/spillway
+	@mkdir -p bin
+	$(GO) build -buildvcs=false -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/spillway
+
+demo: postgres build ## see it work: a table, three flushes, one killed, and the proof
+	./$(BIN) demo $(DEMOFLAGS)
+
+test: postgres test-race test-server ## run every test
+
+# The race detector runs wherever it pays. Packages that link the Temporal server are left out: compiling the server with
+# -race takes longer than all the tests together, and the code of ours that they add has its own race tests.
+test-race: ## run the tests of packages that do not link the Temporal server, with -race
+	@pkgs="$$(scripts/testpkgs race)"; $(GO) test -race -v -timeout $(TIMEOUT) $(TESTFLAGS) $$pkgs
+
+test-server: ## run the tests of packages that link the Temporal server
+	@pkgs="$$(scripts/testpkgs server)"; $(GO) test -v -timeout $(TIMEOUT) $(TESTFLAGS) $$pkgs
+
+check: fmt vet lint workflowcheck imports test ## what CI runs: format, vet, staticcheck, workflowcheck, import rules, tests
+
+fmt: ## fail if a file is not formatted by gofmt
+	@out="$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go'))"; \
+	if [ -n "$$out" ]; then echo "gofmt would change:"; echo "$$out"; exit 1; fi; echo "gofmt: ok"
+
+vet: ## go vet
+	$(GO) vet ./...
+
+lint: ## staticcheck
+	$(GO) tool staticcheck ./...
+
+workflowcheck: ## fail if a workflow can be non-deterministic
+	$(GO) tool workflowcheck ./workflows/...
+
+imports: ## fail if a room imports what it may not (docs/architecture.md)
+	$(GO) test -count=1 -v ./tests/imports/
+
+bench: postgres build ## measure: prints a table and writes a JSON file (docs/benchmarks.md)
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 60m ./tests/bench/ $(BENCHFLAGS)
+
+postgres: ## install PostgreSQL's server binaries if they are missing and a package manager may
+	@scripts/postgres
+
+tidy: ## go mod tidy
+	$(GO) mod tidy
+
+clean: ## remove what was built
+	rm -rf bin

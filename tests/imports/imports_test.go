@@ -1,0 +1,194 @@
+package imports
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/spillwaydb/spillway/"
+
+// rooms says which packages of this module each room may import. A room is a folder; the longest entry that holds a package
+// counts. internal/obs may be imported by all, and tests of a room by the room itself.
+var rooms = map[string][]string{
+	"cmd/spillway":         {"cmd/spillway/command"},
+	"cmd/spillway/command": {"*"},
+
+	"jobmanager":                {},
+	"jobmanager/jobmanagertest": {"jobmanager"},
+	"jobmanager/temporaljobs":   {"jobmanager", "workflows", "internal/ledger"},
+	"jobmanager/localjobs":      {"jobmanager", "internal/flush", "internal/ledger"},
+
+	"sqlfront":        {"jobmanager", "sqlfront/parse", "sqlfront/pgwire"},
+	"sqlfront/parse":  {},
+	"sqlfront/pgwire": {"sqlfront/parse"},
+
+	"workflows":  {"activities", "jobmanager"},
+	"activities": {"internal/flush"},
+	"worker":     {"workflows", "activities", "internal/flush"},
+
+	"internal/flush":    {"internal/hot", "internal/segment", "internal/ledger", "internal/objstore"},
+	"internal/hot":      {},
+	"internal/segment":  {},
+	"internal/ledger":   {},
+	"internal/objstore": {},
+	"internal/policy":   {},
+	"internal/obs":      {},
+
+	"internal/embedtemporal": {},
+	"internal/embedpg":       {},
+	"tests":                  {"*"},
+}
+
+// outside says which rooms may import a library of others. The other rooms may not.
+var outside = map[string][]string{
+	"go.temporal.io/": {
+		"workflows", "activities", "worker", "jobmanager/temporaljobs", "internal/embedtemporal", "cmd/spillway/command", "tests",
+	},
+	"github.com/temporalio/": {"internal/embedtemporal"},
+	"github.com/jackc/pgx/": {
+		"internal/hot", "internal/ledger", "internal/embedpg", "sqlfront", "sqlfront/pgwire", "cmd/spillway/command", "tests",
+	},
+	"github.com/parquet-go/": {"internal/segment", "tests"},
+	"github.com/spf13/cobra": {"cmd/spillway/command"},
+	"github.com/spf13/pflag": {"cmd/spillway/command"},
+	"go.yaml.in/":            {"cmd/spillway/command"},
+	"golang.org/x/term":      {"cmd/spillway/command"},
+	"github.com/prometheus/": {"cmd/spillway/command", "worker", "sqlfront", "tests"},
+	"github.com/duckdb/":     {"tests"},
+	"pgregory.net/rapid":     {"tests"},
+	"github.com/stretchr/":   {},
+	"go.uber.org/":           {},
+	"google.golang.org/grpc": {"internal/embedtemporal", "jobmanager/temporaljobs", "cmd/spillway/command", "tests"},
+	"database/sql":           {"tests"},
+	"testing":                {"jobmanager/jobmanagertest", "tests"},
+}
+
+// stdlibOnly lists rooms that import the standard library and this module alone.
+var stdlibOnly = []string{"sqlfront/parse", "internal/obs"}
+
+// forTests is how a package that only tests import is called: it may use testing and what the tests of its room may.
+func forTests(pkg string) bool { return strings.HasSuffix(pkg, "test") }
+
+type goPackage struct {
+	ImportPath string
+	Imports    []string // of its files that are no tests
+}
+
+// TestArrows reads what go list says of every package and names each import that a rule forbids.
+func TestArrows(t *testing.T) {
+	for _, p := range list(t) {
+		pkg := strings.TrimPrefix(p.ImportPath, module)
+		for _, imp := range p.Imports {
+			if why := forbidden(pkg, imp); why != "" {
+				t.Errorf("%s imports %s: %s", pkg, imp, why)
+			}
+		}
+	}
+}
+
+// TestRules shows that the rules bite: each line is an import that must be refused, or must not.
+func TestRules(t *testing.T) {
+	for _, c := range []struct {
+		pkg, imp string
+		ok       bool
+	}{
+		{"internal/segment", "github.com/parquet-go/parquet-go", true},
+		{"internal/flush", "github.com/parquet-go/parquet-go", false},
+		{"internal/segment", module + "internal/hot", false},
+		{"internal/segment", module + "internal/obs", true},
+		{"internal/hot", module + "internal/flush", false},
+		{"internal/flush", "go.temporal.io/sdk/temporal", false},
+		{"sqlfront", module + "jobmanager/temporaljobs", false},
+		{"sqlfront", module + "jobmanager", true},
+		{"sqlfront/parse", "github.com/google/uuid", false},
+		{"workflows", "github.com/jackc/pgx/v5", false},
+		{"internal/embedpg/pgtest", "testing", true},
+		{"internal/embedpg", "testing", false},
+		{"tests/faults", module + "internal/segment", true},
+		{"nowhere", "fmt", false},
+	} {
+		if why := forbidden(c.pkg, c.imp); (why == "") != c.ok {
+			t.Errorf("%s importing %s: got %q, want allowed = %v", c.pkg, c.imp, why, c.ok)
+		}
+	}
+}
+
+// forbidden says why pkg may not import imp, or "".
+func forbidden(pkg, imp string) string {
+	room := roomOf(pkg)
+	if room == "" {
+		return "the folder is no known room; add it to the rules and to docs/architecture.md"
+	}
+	if own, ok := strings.CutPrefix(imp, module); ok {
+		return forbiddenRoom(pkg, room, own)
+	}
+	for prefix, allowed := range outside {
+		if imp != prefix && !strings.HasPrefix(imp, prefix) {
+			continue
+		}
+		if prefix == "testing" && forTests(pkg) || slices.Contains(allowed, room) {
+			continue
+		}
+		return fmt.Sprintf("only %s may", strings.Join(allowed, ", "))
+	}
+	if slices.Contains(stdlibOnly, room) && strings.Contains(strings.Split(imp, "/")[0], ".") {
+		return "this room imports the standard library alone"
+	}
+	return ""
+}
+
+func forbiddenRoom(pkg, room, imp string) string {
+	target := roomOf(imp)
+	allowed := rooms[room]
+	if imp == "internal/obs" || target == room || slices.Contains(allowed, "*") || slices.Contains(allowed, target) {
+		return ""
+	}
+	if forTests(pkg) && strings.HasPrefix(pkg, target+"/") {
+		return "" // a suite or a helper beside what it tests
+	}
+	return fmt.Sprintf("%s may import %s", room, strings.Join(append([]string{"internal/obs"}, allowed...), ", "))
+}
+
+// roomOf returns the longest entry of rooms that holds pkg, or "".
+func roomOf(pkg string) string {
+	best := ""
+	for room := range rooms {
+		if (pkg == room || strings.HasPrefix(pkg, room+"/")) && len(room) > len(best) {
+			best = room
+		}
+	}
+	return best
+}
+
+func list(t *testing.T) []goPackage {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-e", "-json=ImportPath,Imports", module+"...")
+	cmd.Dir = "../.."
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, stderr.String())
+	}
+	var ps []goPackage
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p goPackage
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		ps = append(ps, p)
+	}
+	if len(ps) < 3 {
+		t.Fatalf("go list found %d packages, which cannot be all", len(ps))
+	}
+	return ps
+}
