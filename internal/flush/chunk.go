@@ -1,0 +1,191 @@
+package flush
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/ledger"
+	"github.com/spillwaydb/spillway/internal/obs"
+)
+
+// progressEvery is how often a running chunk reports rows and bytes.
+const progressEvery = 250 * time.Millisecond
+
+// RunChunk moves one chunk, exactly once however often it is called for it: earlier attempts are settled first, and the
+// fence lets one only commit. It returns when the chunk is committed, by whichever attempt, or with an error that ClassOf
+// sorts; after an error the chunk's rows are hot, or its outcome is left to the next call. When ctx ends, the rows are
+// unlocked at once, in the middle of a COPY too.
+//
+// progress may be nil; it is called at each step and every quarter of a second, by one goroutine at a time, and must not
+// block.
+func (f *Flusher) RunChunk(ctx context.Context, in ChunkInput, progress func(Checkpoint)) (ChunkResult, error) {
+	res, err := f.runChunk(ctx, in, progress)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = classified(ClassCancelled, fmt.Errorf("chunk %d: %w", in.Chunk, context.Cause(ctx)))
+		}
+		f.recordFailure(ctx, in.JobID, &in.Chunk, in.Attempt, err)
+		return ChunkResult{}, err
+	}
+	return res, nil
+}
+
+func (f *Flusher) runChunk(ctx context.Context, in ChunkInput, progress func(Checkpoint)) (ChunkResult, error) {
+	rep := newReporter(progress)
+	defer rep.stop()
+	if res, ok, err := f.committed(ctx, in); err != nil || ok {
+		return res, err
+	}
+	if err := f.settleEarlier(ctx, in); err != nil {
+		return ChunkResult{}, err
+	}
+	if res, ok, err := f.committed(ctx, in); err != nil || ok {
+		return res, err
+	}
+	plan, err := f.loadPlan(ctx, in.JobID, in.Chunk)
+	if err != nil {
+		return ChunkResult{}, err
+	}
+	store, storeName, err := f.stores.Store(ctx, plan.doc.Storage)
+	if err != nil {
+		return ChunkResult{}, err
+	}
+	for lockTimeouts := 0; ; lockTimeouts++ {
+		a := &attempt{f: f, in: in, plan: plan, store: store, storeName: storeName, rep: rep, skipLocked: lockTimeouts >= maxSkipLockedAfter}
+		res, err := a.run(ctx)
+		// Rows whose locks others hold are waited for twice. Then they are left to them and the rest moves.
+		if err != nil && a.copying && hot.SQLState(err) == "55P03" && lockTimeouts < maxSkipLockedAfter {
+			continue
+		}
+		if hot.SQLState(err) == "23505" { // the fence, if the chunk is there: somebody else has committed it
+			if res, ok, lookErr := f.committed(ctx, in); lookErr == nil && ok {
+				return res, nil
+			}
+		}
+		return res, err
+	}
+}
+
+// committed looks for the chunk's row: is there nothing left to do?
+func (f *Flusher) committed(ctx context.Context, in ChunkInput) (ChunkResult, bool, error) {
+	row, found, err := f.ledger.ChunkRow(ctx, in.JobID, in.Chunk)
+	if err != nil || !found {
+		return ChunkResult{}, false, err
+	}
+	segments := 0
+	if row.Rows > 0 {
+		segments = 1
+	}
+	return ChunkResult{Rows: row.Rows, Bytes: row.Bytes, Skipped: row.SkippedLocked, Segments: segments, Earlier: true}, true, nil
+}
+
+// settleEarlier finds out what became of every earlier attempt at a chunk: none may commit behind the back of the next
+// one, and none may keep its locks.
+func (f *Flusher) settleEarlier(ctx context.Context, in ChunkInput) error {
+	earlier, err := f.ledger.Attempts(ctx, in.JobID, in.Chunk)
+	if err != nil {
+		return err
+	}
+	listed := false
+	for _, a := range earlier {
+		listed = listed || a.ID.String() == in.Previous
+		if _, err := f.settleAttempt(ctx, a); err != nil {
+			return err
+		}
+	}
+	if id, err := uuid.Parse(in.Previous); err == nil && !listed {
+		// The last heartbeat names an attempt without a row: committed, or its first row was never seen to arrive. Either
+		// way there is nothing to delete; the fence decides if it appears yet.
+		if _, err := f.ledger.Condemn(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settleAttempt condemns an attempt and, if it can never commit, deletes what it wrote. It reports how many objects.
+func (f *Flusher) settleAttempt(ctx context.Context, a ledger.Attempt) (deleted int, err error) {
+	if a.CondemnedAt == nil {
+		verdict, err := f.ledger.Condemn(ctx, a.ID)
+		if err != nil || verdict != ledger.VerdictCondemned {
+			return 0, err
+		}
+		f.log.Info("condemned an attempt", obs.KeyJob, a.JobID, obs.KeyChunk, a.Chunk, obs.KeyAttempt, a.ID)
+	}
+	store, _, err := f.stores.Store(ctx, a.Storage)
+	if err != nil {
+		return 0, err
+	}
+	deleted, err = store.DeletePrefix(ctx, a.ObjectPrefix)
+	if err != nil {
+		return deleted, fmt.Errorf("delete objects of a condemned attempt: %w", err)
+	}
+	if deleted == 0 {
+		return 0, f.ledger.MarkSwept(ctx, a.ID)
+	}
+	return deleted, nil
+}
+
+// reporter hands checkpoints to the caller, at each step and from a ticker.
+type reporter struct {
+	progress func(Checkpoint)
+	calls    chan Checkpoint
+	done     chan struct{}
+	stopped  chan struct{}
+	counts   atomic.Pointer[func() (rows, bytes int64)]
+}
+
+func newReporter(progress func(Checkpoint)) *reporter {
+	r := &reporter{progress: progress, calls: make(chan Checkpoint), done: make(chan struct{}), stopped: make(chan struct{})}
+	go r.loop()
+	return r
+}
+
+func (r *reporter) loop() {
+	defer close(r.stopped)
+	tick := time.NewTicker(progressEvery)
+	defer tick.Stop()
+	c := Checkpoint{Step: StepResolving}
+	for {
+		select {
+		case <-r.done:
+			return
+		case c = <-r.calls:
+		case <-tick.C:
+		}
+		if counts := r.counts.Load(); counts != nil {
+			c.Rows, c.Bytes = (*counts)()
+		}
+		if r.progress != nil {
+			r.progress(c)
+		}
+	}
+}
+
+// report says which step an attempt is at. It returns after the caller has been told, so that a heartbeat that names an
+// attempt is under way before the attempt can write anything.
+func (r *reporter) report(step Step, attemptID uuid.UUID) {
+	select {
+	case r.calls <- Checkpoint{Step: step, AttemptID: attemptID.String()}:
+	case <-r.done:
+	}
+}
+
+// count sets where rows and bytes are read; nil forgets it.
+func (r *reporter) count(fn func() (rows, bytes int64)) {
+	if fn == nil {
+		r.counts.Store(nil)
+		return
+	}
+	r.counts.Store(&fn)
+}
+
+func (r *reporter) stop() {
+	close(r.done)
+	<-r.stopped
+}

@@ -1,0 +1,94 @@
+package flush
+
+import (
+	"context"
+	"errors"
+
+	"github.com/google/uuid"
+
+	"github.com/spillwaydb/spillway/internal/ledger"
+	"github.com/spillwaydb/spillway/internal/obs"
+)
+
+// Sweep condemns what is left of a job's attempts and deletes their objects: after it none of them can commit, and none
+// left anything behind. Attempts that were condemned before are swept again, for a frozen process may have written
+// since. One attempt that cannot be settled does not keep the others.
+func (f *Flusher) Sweep(ctx context.Context, jobID string) (SweepResult, error) {
+	attempts, err := f.ledger.Attempts(ctx, jobID, -1)
+	if err != nil {
+		return SweepResult{}, err
+	}
+	var res SweepResult
+	var errs []error
+	for _, a := range attempts {
+		n, err := f.settleAttempt(ctx, a)
+		res.Deleted += n
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		res.Condemned++
+	}
+	return res, errors.Join(errs...)
+}
+
+// Finish records the end of a job, once: the first end recorded stays, and a later call returns it. It gives the table
+// free for the next job.
+func (f *Flusher) Finish(ctx context.Context, in FinishInput) (FinishResult, error) {
+	reqID, err := uuid.Parse(in.RequestID)
+	if err != nil {
+		return FinishResult{}, classified(ClassInvalid, err)
+	}
+	req, err := f.ledger.Request(ctx, reqID)
+	if err != nil {
+		return FinishResult{}, err
+	}
+	row, err := f.historyRow(ctx, in, req)
+	if err != nil {
+		return FinishResult{}, err
+	}
+	stored, err := f.ledger.InsertHistory(ctx, row)
+	if err != nil {
+		return FinishResult{}, err
+	}
+	if stored.Status == "completed" {
+		if err := f.ledger.TouchTable(ctx, req.TableSchema, req.TableName, *stored.FinishedAt, in.JobID); err != nil {
+			return FinishResult{}, err
+		}
+	}
+	if err := f.ledger.ReleaseTable(ctx, req.TableSchema, req.TableName, in.JobID); err != nil {
+		return FinishResult{}, err
+	}
+	f.log.Info("job ended", obs.KeyJob, in.JobID, obs.KeyTable, req.TableSchema+"."+req.TableName, obs.KeyStatus, stored.Status,
+		obs.KeyRows, stored.RowsFlushed, obs.KeyBytes, stored.BytesWritten, obs.KeySegments, stored.Segments,
+		obs.KeyStarted, stored.StartedAt, obs.KeyFinished, stored.FinishedAt, obs.KeyClass, stored.ErrorClass)
+	return FinishResult{Status: stored.Status, Rows: stored.RowsFlushed, Bytes: stored.BytesWritten, Segments: stored.Segments}, nil
+}
+
+// historyRow gathers what the ledger knows of a job. Numbers are counted from committed chunks, never reported by those
+// who moved them.
+func (f *Flusher) historyRow(ctx context.Context, in FinishInput, req ledger.Request) (ledger.HistoryRow, error) {
+	t, err := f.ledger.Totals(ctx, in.JobID)
+	if err != nil {
+		return ledger.HistoryRow{}, err
+	}
+	row := ledger.HistoryRow{
+		JobID: in.JobID, JobType: req.JobType, TableSchema: req.TableSchema, TableName: req.TableName, Status: in.Status,
+		RowsFlushed: t.Rows, BytesWritten: t.Bytes, Segments: t.Segments, ChunksDone: t.ChunksDone, ChunksTotal: t.ChunksTotal,
+		RowsTotal: t.RowsTotal, RowsLeft: in.RowsLeft, RowsSkippedLocked: t.Skipped, Attempt: t.Attempt, Location: t.Location,
+		RequestedBy: req.RequestedBy, Trigger: req.Trigger, Schedule: req.Schedule, Statement: req.Statement,
+		CreatedAt: in.CreatedAt, StartedAt: in.StartedAt, CancelledAt: in.CancelledAt, WorkflowID: in.WorkflowID, RunID: in.RunID,
+	}
+	if in.Status == "failed" {
+		row.ErrorClass = in.Class
+		failure, found, err := f.ledger.LastFailure(ctx, in.JobID)
+		if err != nil {
+			return ledger.HistoryRow{}, err
+		}
+		row.Error = "the job failed (" + in.Class + ")"
+		if found {
+			row.Error = failure.Message
+		}
+	}
+	return row, nil
+}

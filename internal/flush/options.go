@@ -1,0 +1,144 @@
+package flush
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Bounds and defaults of a flush's options.
+const (
+	DefaultChunkBytes  = 64 << 20
+	MinChunkBytes      = 64 << 10
+	MaxChunkBytes      = 16 << 30
+	DefaultParallelism = 2
+	MaxParallelism     = 64
+	MaxLockTimeout     = time.Minute
+	maxSkipLockedAfter = 2 // lock timeouts before rows are left to those who hold them
+)
+
+// Options are what a flush was asked to do, beside which table.
+type Options struct {
+	Where           string        // predicate in PostgreSQL's deparsed form, or ""
+	Parallelism     int           // chunks at once
+	ChunkBytes      int64         // bytes of heap per chunk
+	LockTimeout     time.Duration // one wait for a lock; 0: the session's default
+	VerifyFull      bool          // read the whole object back before COMMIT, and not only its footer
+	FireTriggers    bool          // flush although DELETE triggers will run
+	Replicate       bool          // flush although subscribers will delete the rows too
+	SkipReferenced  bool          // leave rows that foreign keys refer to
+	Storage         string        // name of the storage, or "" for the default one
+	NullUnrepresent bool          // write NULL for values without a place in their Parquet type
+}
+
+// OptionError is a parameter that no flush can have.
+type OptionError struct {
+	Option string
+	Msg    string
+	Hint   string
+}
+
+func (e *OptionError) Error() string { return e.Msg }
+
+// options holds, for each known parameter, how its text is read.
+var options = map[string]func(o *Options, v string) error{
+	"where":       func(o *Options, v string) error { o.Where = v; return nil },
+	"parallelism": func(o *Options, v string) (err error) { o.Parallelism, err = intBetween(v, 1, MaxParallelism); return },
+	"chunk_bytes": func(o *Options, v string) (err error) {
+		o.ChunkBytes, err = bytesBetween(v, MinChunkBytes, MaxChunkBytes)
+		return
+	},
+	"lock_timeout":       func(o *Options, v string) (err error) { o.LockTimeout, err = durationUpTo(v, MaxLockTimeout); return },
+	"verify":             func(o *Options, v string) (err error) { o.VerifyFull, err = oneOf(v, "full", "footer"); return },
+	"triggers":           func(o *Options, v string) (err error) { o.FireTriggers, err = oneOf(v, "fire", "refuse"); return },
+	"replicate":          func(o *Options, v string) (err error) { o.Replicate, err = boolean(v); return },
+	"skip_referenced":    func(o *Options, v string) (err error) { o.SkipReferenced, err = boolean(v); return },
+	"storage":            func(o *Options, v string) error { o.Storage = v; return nil },
+	"on_unrepresentable": func(o *Options, v string) (err error) { o.NullUnrepresent, err = oneOf(v, "null", "error"); return },
+}
+
+// ParseOptions reads the parameters of a flush. The error is *OptionError.
+func ParseOptions(params map[string]string) (Options, error) {
+	o := Options{Parallelism: DefaultParallelism, ChunkBytes: DefaultChunkBytes}
+	names := make([]string, 0, len(params))
+	for name := range params {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		read, ok := options[name]
+		if !ok {
+			return Options{}, &OptionError{Option: name, Msg: fmt.Sprintf("unknown option %q of FLUSH", name), Hint: "Known options: " + strings.Join(knownOptions(), ", ") + "."}
+		}
+		if err := read(&o, params[name]); err != nil {
+			return Options{}, &OptionError{Option: name, Msg: fmt.Sprintf("option %s = %s: %v", name, strconv.Quote(params[name]), err)}
+		}
+	}
+	return o, nil
+}
+
+// knownOptions lists what a user may write; the predicate has its own clause.
+func knownOptions() []string {
+	var known []string
+	for name := range options {
+		if name != "where" {
+			known = append(known, name)
+		}
+	}
+	slices.Sort(known)
+	return known
+}
+
+func intBetween(v string, lo, hi int) (int, error) {
+	n, err := strconv.Atoi(v)
+	if err != nil || n < lo || n > hi {
+		return 0, fmt.Errorf("expected a whole number from %d to %d", lo, hi)
+	}
+	return n, nil
+}
+
+// bytesBetween reads a number of bytes, or one with the units that PostgreSQL uses in its settings.
+func bytesBetween(v string, lo, hi int64) (int64, error) {
+	digits := strings.TrimRight(v, "kMGBi ")
+	unit, ok := map[string]int64{"": 1, "B": 1, "kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}[strings.TrimSpace(v[len(digits):])]
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if !ok || err != nil || n <= 0 || n > hi/unit || n*unit < lo {
+		return 0, fmt.Errorf("expected a size from %d to %d bytes, such as 64MB", lo, hi)
+	}
+	return n * unit, nil
+}
+
+// durationUpTo reads milliseconds, or a number with a unit.
+func durationUpTo(v string, hi time.Duration) (time.Duration, error) {
+	d, err := time.ParseDuration(v)
+	if ms, msErr := strconv.Atoi(v); msErr == nil {
+		d, err = time.Duration(ms)*time.Millisecond, nil
+	}
+	if err != nil || d <= 0 || d > hi {
+		return 0, fmt.Errorf("expected a time up to %s, in milliseconds or such as 200ms", hi)
+	}
+	return d, nil
+}
+
+// oneOf reports whether v is yes; no is the only other word.
+func oneOf(v, yes, no string) (bool, error) {
+	switch v {
+	case yes:
+		return true, nil
+	case no:
+		return false, nil
+	}
+	return false, fmt.Errorf("expected %s or %s", yes, no)
+}
+
+func boolean(v string) (bool, error) {
+	switch strings.ToLower(v) {
+	case "true", "on", "yes", "1":
+		return true, nil
+	case "false", "off", "no", "0":
+		return false, nil
+	}
+	return false, fmt.Errorf("expected true or false")
+}

@@ -1,0 +1,320 @@
+package flush
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+
+	"github.com/google/uuid"
+
+	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/ledger"
+	"github.com/spillwaydb/spillway/internal/objstore"
+	"github.com/spillwaydb/spillway/internal/segment"
+)
+
+// maxChunks bounds a generation, so that chunk numbers stay numbers that a person can read.
+const maxChunks = 1_000_000
+
+// planDoc is one generation of a plan as the ledger keeps it.
+type planDoc struct {
+	Schema  string // of the root table
+	Name    string
+	Options Options
+	Storage string
+	Parts   []planPart
+}
+
+// planPart is one leaf: the table itself, or a partition of it.
+type planPart struct {
+	Table          hot.Table
+	Dir            string // directory of its segments
+	SchemaVersion  int
+	BlocksPerChunk uint32
+	Chunks         int
+}
+
+// loadedPlan is the plan as one chunk sees it.
+type loadedPlan struct {
+	doc    *planDoc
+	part   *planPart
+	schema *segment.Schema
+	first  uint32 // first block
+	end    uint32 // block after the last; 0: to the end of the leaf
+}
+
+func (d *planDoc) dirOf(p *planPart) string { return p.Dir }
+
+// Plan makes a generation of a job's plan, or returns the one that is stored: calling it again changes nothing. It claims
+// the table for the job, refuses what cannot be flushed safely, and cuts each leaf in block ranges.
+func (f *Flusher) Plan(ctx context.Context, in PlanInput) (PlanResult, error) {
+	res, err := f.plan(ctx, in)
+	if err != nil {
+		f.recordFailure(ctx, in.JobID, nil, 1, err)
+	}
+	return res, err
+}
+
+func (f *Flusher) plan(ctx context.Context, in PlanInput) (PlanResult, error) {
+	reqID, err := uuid.Parse(in.RequestID)
+	if err != nil {
+		return PlanResult{}, classified(ClassInvalid, fmt.Errorf("malformed request id %q", in.RequestID))
+	}
+	req, err := f.ledger.Request(ctx, reqID)
+	if err != nil {
+		return PlanResult{}, err
+	}
+	opts, err := ParseOptions(req.Params)
+	if err != nil {
+		return PlanResult{}, classified(ClassInvalid, err)
+	}
+	if _, err := f.ledger.ClaimTable(ctx, req.TableSchema, req.TableName, in.JobID); err != nil {
+		return PlanResult{}, err
+	}
+	first, err := f.firstChunk(ctx, in)
+	if err != nil {
+		return PlanResult{}, err
+	}
+	doc, rows, err := f.draw(ctx, req, opts)
+	if err != nil {
+		return PlanResult{}, err
+	}
+	text, err := json.Marshal(doc)
+	if err != nil {
+		return PlanResult{}, fmt.Errorf("write plan: %w", err)
+	}
+	stored, err := f.ledger.PutPlan(ctx, ledger.PlanRow{
+		JobID: in.JobID, Generation: in.Generation, RequestID: reqID, FirstChunk: first, Chunks: doc.chunks(), RowsEstimate: rows, Plan: text,
+	})
+	if err != nil {
+		return PlanResult{}, err
+	}
+	if err := f.ledger.RegisterTable(ctx, req.TableSchema, req.TableName); err != nil {
+		return PlanResult{}, err
+	}
+	return PlanResult{
+		Generation: stored.Generation, FirstChunk: stored.FirstChunk, Chunks: stored.Chunks, RowsEstimate: stored.RowsEstimate, Parallelism: opts.Parallelism,
+	}, nil
+}
+
+// firstChunk is the number after the last of all earlier generations.
+func (f *Flusher) firstChunk(ctx context.Context, in PlanInput) (int, error) {
+	if in.Generation <= 1 {
+		return 0, nil
+	}
+	prev, err := f.ledger.PlanGeneration(ctx, in.JobID, in.Generation-1)
+	if err != nil {
+		return 0, fmt.Errorf("find generation %d of the plan: %w", in.Generation-1, err)
+	}
+	return prev.FirstChunk + prev.Chunks, nil
+}
+
+func (d *planDoc) chunks() (n int) {
+	for i := range d.Parts {
+		n += d.Parts[i].Chunks
+	}
+	return n
+}
+
+// draw looks at the table and cuts it.
+func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options) (*planDoc, int64, error) {
+	pool := f.hot.Pool()
+	root, err := f.hot.Inspect(ctx, pool, req.TableSchema, req.TableName)
+	if err != nil {
+		return nil, 0, err
+	}
+	_, storage, err := f.stores.Store(ctx, opts.Storage)
+	if err != nil {
+		return nil, 0, err
+	}
+	doc := &planDoc{Schema: root.Schema, Name: root.Name, Options: opts, Storage: storage}
+	if err := refused(root, opts); err != nil {
+		return nil, 0, err
+	}
+	leaves, err := f.leaves(ctx, root, opts)
+	if err != nil {
+		return nil, 0, err
+	}
+	var rows int64
+	for _, leaf := range leaves {
+		part, err := f.drawPart(ctx, root, leaf, opts)
+		if err != nil {
+			return nil, 0, err
+		}
+		doc.Parts = append(doc.Parts, part)
+		rows += leaf.RowsEstimate
+	}
+	if n := doc.chunks(); n > maxChunks {
+		return nil, 0, classified(ClassInvalid, fmt.Errorf("%s.%s would be cut in %d chunks, at most %d are possible: set a larger chunk_bytes", root.Schema, root.Name, n, maxChunks))
+	}
+	return doc, rows, nil
+}
+
+// leaves are the tables that hold rows: root itself, or its partitions.
+func (f *Flusher) leaves(ctx context.Context, root *hot.Table, opts Options) ([]*hot.Table, error) {
+	if !root.Partitioned() {
+		return []*hot.Table{root}, nil
+	}
+	var out []*hot.Table
+	for _, l := range root.Leaves {
+		leaf, err := f.hot.Inspect(ctx, f.hot.Pool(), l.Schema, l.Name)
+		if err != nil {
+			return nil, err
+		}
+		if err := refused(leaf, opts); err != nil {
+			return nil, err
+		}
+		out = append(out, leaf)
+	}
+	return out, nil
+}
+
+// RefusedError is a table that cannot be flushed, and what to do about it.
+type RefusedError struct {
+	Table   string
+	Refusal hot.Refusal
+}
+
+func (e *RefusedError) Error() string {
+	text := "table " + e.Table + " cannot be flushed: " + e.Refusal.Msg
+	if e.Refusal.Hint != "" {
+		text += "; " + e.Refusal.Hint
+	}
+	return text
+}
+
+func refused(t *hot.Table, opts Options) error {
+	refusals := t.Refusals(hot.RefusalOptions{FireTriggers: opts.FireTriggers, Replicate: opts.Replicate, SkipReferenced: opts.SkipReferenced})
+	if len(refusals) == 0 {
+		return nil
+	}
+	class := ClassRefused
+	if refusals[0].Code == "42501" {
+		class = ClassPrivilege
+	}
+	return classified(class, &RefusedError{Table: t.Schema + "." + t.Name, Refusal: refusals[0]})
+}
+
+// drawPart cuts one leaf and settles under which version of its columns its rows go cold.
+func (f *Flusher) drawPart(ctx context.Context, root, leaf *hot.Table, opts Options) (planPart, error) {
+	schema, err := schemaOf(leaf, opts)
+	if err != nil {
+		return planPart{}, classified(ClassRefused, fmt.Errorf("table %s.%s: %w", leaf.Schema, leaf.Name, err))
+	}
+	columns, err := json.Marshal(schema.Columns())
+	if err != nil {
+		return planPart{}, fmt.Errorf("write columns: %w", err)
+	}
+	version, err := f.ledger.EnsureSchemaVersion(ctx, f.hot.Pool(), root.Schema, root.Name, columns)
+	if err != nil {
+		return planPart{}, err
+	}
+	partition := ""
+	if leaf.OID != root.OID {
+		partition = leaf.Name
+		if leaf.Schema != root.Schema {
+			partition = leaf.Schema + "." + leaf.Name
+		}
+	}
+	dir, err := ExpandPath(DefaultPath, map[string]string{"namespace": root.Schema, "table": root.Name, "partition": partition})
+	if err != nil {
+		return planPart{}, classified(ClassInvalid, err)
+	}
+	per := hot.BlocksPerChunk(opts.ChunkBytes, leaf.BlockSize)
+	return planPart{Table: *leaf, Dir: dir, SchemaVersion: version, BlocksPerChunk: per, Chunks: int((int64(leaf.Blocks) + int64(per) - 1) / int64(per))}, nil
+}
+
+// schemaOf is how a leaf's rows look as Parquet. Without a primary key the rows bring their ctid, so that an error can
+// name one.
+func schemaOf(t *hot.Table, opts Options) (*segment.Schema, error) {
+	if len(t.Columns) == 0 {
+		return nil, errors.New("a table without columns cannot be written to Parquet")
+	}
+	key := map[string]bool{}
+	for _, name := range t.PrimaryKey {
+		key[name] = true
+	}
+	cols := make([]segment.Column, len(t.Columns))
+	for i, c := range t.Columns {
+		cols[i] = segmentColumn(c, key[c.Name])
+	}
+	o := &segment.SchemaOptions{CheckUTF8: t.Encoding == "SQL_ASCII", RowID: len(t.PrimaryKey) == 0, OnUnrepresentable: "error"}
+	if opts.NullUnrepresent {
+		o.OnUnrepresentable = "null"
+	}
+	return segment.NewSchema(cols, o)
+}
+
+// loadPlan finds the generation that has a chunk, and the chunk's range in it.
+func (f *Flusher) loadPlan(ctx context.Context, jobID string, chunk int) (*loadedPlan, error) {
+	row, err := f.ledger.Plan(ctx, jobID, chunk)
+	if err != nil {
+		return nil, err
+	}
+	doc, err := readPlan(row)
+	if err != nil {
+		return nil, err
+	}
+	n := chunk - row.FirstChunk
+	for i := range doc.Parts {
+		part := &doc.Parts[i]
+		if n >= part.Chunks {
+			n -= part.Chunks
+			continue
+		}
+		schema, err := schemaOf(&part.Table, doc.Options)
+		if err != nil {
+			return nil, classified(ClassInternal, err)
+		}
+		lp := &loadedPlan{doc: doc, part: part, schema: schema, first: uint32(n) * part.BlocksPerChunk}
+		if n < part.Chunks-1 {
+			lp.end = lp.first + part.BlocksPerChunk
+		}
+		return lp, nil
+	}
+	return nil, classified(ClassInternal, fmt.Errorf("chunk %d is not in the plan of %s", chunk, jobID))
+}
+
+func readPlan(row ledger.PlanRow) (*planDoc, error) {
+	doc := &planDoc{}
+	if err := json.Unmarshal(row.Plan, doc); err != nil {
+		return nil, classified(ClassInternal, fmt.Errorf("read plan of %s: %w", row.JobID, err))
+	}
+	return doc, nil
+}
+
+// move is the chunk's range, columns and predicate.
+func (p *loadedPlan) move(skipLocked bool) *hot.Move {
+	cols := p.schema.Columns()
+	m := &hot.Move{Schema: p.part.Table.Schema, Table: p.part.Table.Name, First: p.first, End: p.end, SkipLocked: skipLocked, Predicate: p.doc.predicate(&p.part.Table)}
+	for i, c := range cols {
+		if p.schema.AsText(i) {
+			m.Columns = append(m.Columns, hot.ReturningText(c.Name))
+		} else {
+			m.Columns = append(m.Columns, hot.ReturningColumn(c.Name))
+		}
+	}
+	if len(p.part.Table.PrimaryKey) == 0 {
+		m.Columns = append(m.Columns, "ctid")
+	}
+	return m
+}
+
+// predicate is the user's, and the one that leaves referenced rows alone.
+func (d *planDoc) predicate(t *hot.Table) string {
+	where := d.Options.Where
+	if d.Options.SkipReferenced {
+		if free := t.NotReferenced(); free != "" {
+			if where != "" {
+				where = "(" + where + "\n) AND "
+			}
+			where += free
+		}
+	}
+	return where
+}
+
+// locationOf is the URL of the directory of a part's segments.
+func locationOf(store objstore.Store, p *planPart) string { return path.Dir(store.URL(p.Dir + "/x")) }

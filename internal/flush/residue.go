@@ -1,0 +1,51 @@
+package flush
+
+import (
+	"context"
+	"fmt"
+)
+
+// maxResiduePasses bounds how often a flush looks again. Rows that keep moving stay hot and are reported.
+const maxResiduePasses = 1
+
+// Residue counts the rows that still match after all chunks, and plans one more pass over them while passes are left. Rows
+// are left when others held their locks, or moved them out of a range that was already done.
+func (f *Flusher) Residue(ctx context.Context, in ResidueInput) (ResidueResult, error) {
+	res, err := f.residue(ctx, in)
+	if err != nil {
+		f.recordFailure(ctx, in.JobID, nil, 1, err)
+	}
+	return res, err
+}
+
+func (f *Flusher) residue(ctx context.Context, in ResidueInput) (ResidueResult, error) {
+	last, err := f.ledger.LastPlan(ctx, in.JobID)
+	if err != nil {
+		return ResidueResult{}, err
+	}
+	doc, err := readPlan(last)
+	if err != nil {
+		return ResidueResult{}, err
+	}
+	var left int64
+	for i := range doc.Parts {
+		t := &doc.Parts[i].Table
+		n, err := f.hot.CountMatching(ctx, f.hot.Pool(), t.Schema, t.Name, doc.predicate(t), 0)
+		if err != nil {
+			return ResidueResult{}, fmt.Errorf("count rows left in %s.%s: %w", t.Schema, t.Name, err)
+		}
+		left += n
+	}
+	res := ResidueResult{RowsLeft: left}
+	if left == 0 || in.Pass > maxResiduePasses {
+		return res, nil
+	}
+	plan, err := f.plan(ctx, PlanInput{JobID: in.JobID, RequestID: last.RequestID.String(), Generation: last.Generation + 1})
+	if err != nil {
+		return ResidueResult{}, err
+	}
+	if plan.Chunks > 0 {
+		res.Plan = &plan
+	}
+	return res, nil
+}

@@ -1,0 +1,192 @@
+package hot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Outcome is what is known of a transaction after its end was asked for.
+type Outcome int
+
+const (
+	// OutcomeUnknown: no answer that proves anything. The transaction may have committed.
+	OutcomeUnknown Outcome = iota
+	// OutcomeCommitted: the tag COMMIT and ReadyForQuery were received.
+	OutcomeCommitted
+	// OutcomeRolledBack: the tag ROLLBACK, or an ERROR followed by ReadyForQuery outside of a transaction.
+	OutcomeRolledBack
+)
+
+func (o Outcome) String() string {
+	switch o {
+	case OutcomeCommitted:
+		return "committed"
+	case OutcomeRolledBack:
+		return "rolled back"
+	}
+	return "unknown"
+}
+
+// Move says which rows a session deletes and in which form it gets them.
+type Move struct {
+	Schema, Table string   // the leaf
+	Columns       []string // expressions of the RETURNING list, in order
+	First         uint32   // first block
+	End           uint32   // block after the last; 0: to the end of the table
+	Predicate     string   // in PostgreSQL's own deparsed form, or ""
+	SkipLocked    bool     // leave rows whose locks others hold
+}
+
+// Begin opens the transaction that moves a chunk. READ COMMITTED on purpose: REPEATABLE READ would fail on any concurrent
+// update. The planner is held to the block range: with an index or bitmap scan the range would become a filter, and each
+// chunk would read the whole table.
+func (s *Session) Begin(ctx context.Context, m *Move) error {
+	set := []string{
+		"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
+		"SET LOCAL enable_indexscan = off",
+		"SET LOCAL enable_indexonlyscan = off",
+		"SET LOCAL enable_bitmapscan = off",
+		"SET LOCAL enable_seqscan = off",
+		// off, local and remote_write could lose this commit while its object is already registered with the outside.
+		"SELECT pg_catalog.set_config('synchronous_commit', CASE WHEN pg_catalog.current_setting('synchronous_commit') = 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true)",
+	}
+	if m.SkipLocked {
+		set = append(set, "SET LOCAL enable_hashjoin = off", "SET LOCAL enable_mergejoin = off")
+	}
+	if err := s.conn.PgConn().Exec(ctx, strings.Join(set, "; ")).Close(); err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	return nil
+}
+
+// LockTable takes ROW EXCLUSIVE on the leaf. From then on nobody can change its columns, rules or triggers, so what is
+// read afterwards holds until the end of the transaction.
+func (s *Session) LockTable(ctx context.Context, schema, table string) error {
+	if _, err := s.Exec(ctx, "LOCK TABLE ONLY "+pgx.Identifier{schema, table}.Sanitize()+" IN ROW EXCLUSIVE MODE"); err != nil {
+		return fmt.Errorf("lock table: %w", err)
+	}
+	return nil
+}
+
+// ConstraintsNow makes deferred constraints speak during the COPY and not at COMMIT.
+func (s *Session) ConstraintsNow(ctx context.Context) error {
+	if _, err := s.Exec(ctx, "SET CONSTRAINTS ALL IMMEDIATE"); err != nil {
+		return fmt.Errorf("set constraints: %w", err)
+	}
+	return nil
+}
+
+// CopyOut deletes the rows of the move and writes them to w as PostgreSQL streams them, in the binary COPY format. It
+// returns how many rows PostgreSQL says it deleted.
+func (s *Session) CopyOut(ctx context.Context, m *Move, w io.Writer) (int64, error) {
+	tag, err := s.conn.PgConn().CopyTo(ctx, w, m.sql())
+	if err != nil {
+		return 0, err
+	}
+	return tag.RowsAffected(), nil
+}
+
+// CountLeft counts the rows of the move that its own transaction still sees: those that SkipLocked passed over.
+func (s *Session) CountLeft(ctx context.Context, m *Move) (int64, error) {
+	var n int64
+	err := s.QueryRow(ctx, "SELECT pg_catalog.count(*) FROM ONLY "+m.ident()+" WHERE "+m.where()).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("count rows left: %w", err)
+	}
+	return n, nil
+}
+
+func (m *Move) ident() string { return pgx.Identifier{m.Schema, m.Table}.Sanitize() }
+
+// where is the block range and the predicate. The last range is open-ended, for the table may grow.
+func (m *Move) where() string {
+	w := fmt.Sprintf("ctid >= '(%d,0)'::pg_catalog.tid", m.First)
+	if m.End != 0 {
+		w += fmt.Sprintf(" AND ctid < '(%d,0)'::pg_catalog.tid", m.End)
+	}
+	if m.Predicate != "" {
+		w += " AND (" + m.Predicate + "\n)"
+	}
+	return w
+}
+
+func (m *Move) sql() string {
+	returning := strings.Join(m.Columns, ", ")
+	if !m.SkipLocked {
+		return "COPY (DELETE FROM ONLY " + m.ident() + " WHERE " + m.where() + " RETURNING " + returning + ") TO STDOUT (FORMAT binary)"
+	}
+	return "COPY (WITH spillway_free AS MATERIALIZED (SELECT ctid AS spillway_ctid FROM ONLY " + m.ident() + " WHERE " + m.where() + " FOR UPDATE SKIP LOCKED)" +
+		" DELETE FROM ONLY " + m.ident() + " AS spillway_row USING spillway_free WHERE spillway_row.ctid = spillway_free.spillway_ctid" +
+		" RETURNING " + returning + ") TO STDOUT (FORMAT binary)"
+}
+
+// ReturningColumn is the expression that brings a column in PostgreSQL's binary form.
+func ReturningColumn(name string) string { return pgx.Identifier{name}.Sanitize() }
+
+// ReturningText is the expression that brings a column in PostgreSQL's output form. concat and not a cast: a cast strips
+// the padding of char(n), adds /32 to an inet, and may be the user's own. concat makes ” of NULL, hence the CASE; IS
+// DISTINCT FROM and not IS NOT NULL, for a row of NULLs is not NULL.
+func ReturningText(name string) string {
+	c := pgx.Identifier{name}.Sanitize()
+	return "CASE WHEN " + c + " IS DISTINCT FROM NULL THEN pg_catalog.concat(" + c + ") END"
+}
+
+// Commit asks for the commit and says what is known. ctx should not be the job's: after COMMIT is sent its answer is worth
+// waiting for. err explains any outcome but OutcomeCommitted.
+func (s *Session) Commit(ctx context.Context) (Outcome, error) {
+	tag, err := s.execTag(ctx, "COMMIT")
+	return s.outcome(tag, err)
+}
+
+// Rollback ends the transaction. Only OutcomeRolledBack proves that it did not commit.
+func (s *Session) Rollback(ctx context.Context) (Outcome, error) {
+	tag, err := s.execTag(ctx, "ROLLBACK")
+	return s.outcome(tag, err)
+}
+
+// execTag runs a statement without parameters and waits for ReadyForQuery.
+func (s *Session) execTag(ctx context.Context, sql string) (string, error) {
+	results, err := s.conn.PgConn().Exec(ctx, sql).ReadAll()
+	if err != nil {
+		return "", err
+	}
+	if len(results) != 1 {
+		return "", fmt.Errorf("%s: %d results, expected 1", sql, len(results))
+	}
+	return results[0].CommandTag.String(), results[0].Err
+}
+
+func (s *Session) outcome(tag string, err error) (Outcome, error) {
+	ready := !s.conn.IsClosed() && s.conn.PgConn().TxStatus() == 'I'
+	switch {
+	case err == nil && ready && tag == "COMMIT":
+		return OutcomeCommitted, nil
+	case err == nil && ready && tag == "ROLLBACK":
+		return OutcomeRolledBack, errors.New("the server rolled the transaction back")
+	case err == nil:
+		return OutcomeUnknown, fmt.Errorf("unexpected answer %q", tag)
+	}
+	var pe *pgconn.PgError
+	if errors.As(err, &pe) && severity(pe) == "ERROR" && ready {
+		return OutcomeRolledBack, err
+	}
+	return OutcomeUnknown, err
+}
+
+// severity is the untranslated severity where the server sends one.
+func severity(e *pgconn.PgError) string {
+	if e.SeverityUnlocalized != "" {
+		return e.SeverityUnlocalized
+	}
+	return e.Severity
+}
+
+// CommitTimeout is how long an answer to COMMIT is waited for before the outcome counts as unknown.
+const CommitTimeout = time.Minute

@@ -1,0 +1,174 @@
+package hot
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+)
+
+// Time limits that a session sets for itself, so that a role's defaults cannot end it in mid-chunk: it is idle in its
+// transaction while the object is made durable. A dead client is found by tcp_user_timeout and keepalives, and a frozen one
+// is ended by its successor.
+const (
+	maxStatementTime = time.Hour
+	maxIdleInTx      = 30 * time.Minute
+)
+
+// readBuffer is the size of the buffer in front of a session's socket. Each row comes as its own small message.
+const readBuffer = 256 << 10
+
+// SessionOptions tune a Session; nil means defaults.
+type SessionOptions struct {
+	// LockTimeout bounds each wait for a lock. It is lowered to half of deadlock_timeout, so that this session gives up
+	// before PostgreSQL looks for a deadlock and perhaps ends somebody else. Default 200 ms.
+	LockTimeout time.Duration
+}
+
+// Session is one backend of our own, with every setting pinned that could change what a row looks like or which rows are
+// seen. It is not safe for use by several goroutines, but for Terminate.
+type Session struct {
+	db    *DB
+	conn  *pgx.Conn
+	pid   uint32
+	start time.Time
+
+	closeOnce sync.Once
+}
+
+// pinned are the settings under which rows are read, as parameters of the start-up message. The output forms of PostgreSQL
+// depend on them, and a search_path that is not empty would let users' functions and operators stand before PostgreSQL's.
+var pinned = map[string]string{
+	"client_encoding":                     "UTF8",
+	"datestyle":                           "ISO, MDY",
+	"intervalstyle":                       "postgres",
+	"extra_float_digits":                  "1",
+	"timezone":                            "UTC",
+	"bytea_output":                        "hex",
+	"lc_monetary":                         "C",
+	"xmloption":                           "content",
+	"search_path":                         "",
+	"row_security":                        "off",
+	"standard_conforming_strings":         "on",
+	"default_transaction_read_only":       "off",
+	"default_transaction_isolation":       "read committed",
+	"client_min_messages":                 "warning",
+	"jit":                                 "off",
+	"idle_session_timeout":                "0",
+	"statement_timeout":                   strconv.FormatInt(maxStatementTime.Milliseconds(), 10),
+	"idle_in_transaction_session_timeout": strconv.FormatInt(maxIdleInTx.Milliseconds(), 10),
+	"tcp_user_timeout":                    "20000",
+	"tcp_keepalives_idle":                 "10",
+	"tcp_keepalives_interval":             "5",
+	"tcp_keepalives_count":                "3",
+}
+
+// Session opens a backend. name becomes its application_name, so that a DBA sees in pg_stat_activity which job and chunk
+// it serves; it is cut to 63 bytes by PostgreSQL.
+func (db *DB) Session(ctx context.Context, name string, opt *SessionOptions) (*Session, error) {
+	if opt == nil {
+		opt = &SessionOptions{}
+	}
+	cfg := db.pool.Config().ConnConfig.Copy()
+	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec // one round trip, nothing prepared
+	cfg.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+		return pgproto3.NewFrontend(bufio.NewReaderSize(r, readBuffer), w)
+	}
+	for k, v := range pinned {
+		cfg.RuntimeParams[k] = v
+	}
+	cfg.RuntimeParams["application_name"] = name
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, connectError(err)
+	}
+	s := &Session{db: db, conn: conn, pid: conn.PgConn().PID()}
+	if err := s.prepare(ctx, opt); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("open session: %w", err)
+	}
+	return s, nil
+}
+
+// prepare sets what needs the server's own values first, and reads when this backend started: pid and start together name
+// a backend for ever.
+func (s *Session) prepare(ctx context.Context, opt *SessionOptions) error {
+	lock := opt.LockTimeout
+	if lock <= 0 {
+		lock = 200 * time.Millisecond
+	}
+	err := s.conn.QueryRow(ctx, `
+		SELECT backend_start,
+		       pg_catalog.set_config('lock_timeout', least($1::bigint, greatest(1, (SELECT setting::bigint / 2 FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout')))::text, false)
+		FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()`, lock.Milliseconds()).Scan(&s.start, nil)
+	return err
+}
+
+// PID and Start name the backend.
+func (s *Session) PID() int { return int(s.pid) }
+
+// Start is when the backend started, by the server's clock.
+func (s *Session) Start() time.Time { return s.start }
+
+// Exec runs one statement.
+func (s *Session) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	return s.conn.Exec(ctx, sql, args...)
+}
+
+// Query runs one statement that returns rows.
+func (s *Session) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	return s.conn.Query(ctx, sql, args...)
+}
+
+// QueryRow runs one statement that returns a row.
+func (s *Session) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	return s.conn.QueryRow(ctx, sql, args...)
+}
+
+// Closed reports whether the connection is gone, by our doing or not.
+func (s *Session) Closed() bool { return s.conn.IsClosed() }
+
+// Terminate ends the backend from outside, by way of another connection, and may be called while the session is in use.
+// Rows that it holds are free when Terminate returns nil.
+func (s *Session) Terminate(ctx context.Context) error {
+	return s.db.terminate(ctx, s.pid, s.start)
+}
+
+// terminate ends a backend and waits until it is gone. The start time guards against a process id that was used again.
+func (db *DB) terminate(ctx context.Context, pid uint32, start time.Time) error {
+	const end = `SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity WHERE pid = $1 AND backend_start = $2`
+	const there = `SELECT pg_catalog.count(*) FROM pg_catalog.pg_stat_activity WHERE pid = $1 AND backend_start = $2`
+	if _, err := db.pool.Exec(ctx, end, int32(pid), start); err != nil {
+		return fmt.Errorf("end backend %d: %w", pid, err)
+	}
+	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
+		var n int
+		if err := db.pool.QueryRow(ctx, there, int32(pid), start).Scan(&n); err != nil {
+			return fmt.Errorf("end backend %d: %w", pid, err)
+		}
+		if n == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("end backend %d: %w", pid, context.Cause(ctx))
+		case <-time.After(wait):
+		}
+	}
+}
+
+// Close ends the session, whatever state it is in. PostgreSQL rolls an open transaction back.
+func (s *Session) Close() {
+	s.closeOnce.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = s.conn.Close(ctx)
+	})
+}

@@ -1,0 +1,123 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Attempt is one try at one chunk: which transaction may still commit it, and which objects it may have written.
+type Attempt struct {
+	ID           uuid.UUID
+	JobID        string
+	Chunk        int
+	Storage      string // name of the storage
+	ObjectPrefix string // every object of this attempt has a key that starts so
+	BackendPID   int
+	BackendStart time.Time
+	CreatedAt    time.Time
+	CondemnedAt  *time.Time
+}
+
+// OpenAttempt records an attempt in a transaction of its own, on the very connection that will move the chunk: q must be
+// that session, outside of a transaction. An error means that nobody knows whether the row is there; the id must not be
+// used again either way.
+func (l *Ledger) OpenAttempt(ctx context.Context, q Querier, a Attempt) error {
+	_, err := q.Exec(ctx, l.expand(`
+		INSERT INTO @schema@.attempts (attempt_id, job_id, chunk, storage, object_prefix, backend_pid, backend_start)
+		SELECT $1::uuid, $2, $3, $4, $5, pid, backend_start
+		FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()`),
+		a.ID.String(), a.JobID, a.Chunk, a.Storage, a.ObjectPrefix)
+	if err != nil {
+		return fmt.Errorf("record attempt: %w", err)
+	}
+	return nil
+}
+
+// TakeAttempt makes q's transaction the only one that can commit the attempt: it deletes the attempt's row, and the lock
+// on that row is the mutex. It reports false if the attempt was condemned, or if q is not the session that opened it.
+func (l *Ledger) TakeAttempt(ctx context.Context, q Querier, id uuid.UUID) (bool, error) {
+	tag, err := q.Exec(ctx, l.expand(`
+		DELETE FROM @schema@.attempts
+		WHERE attempt_id = $1::uuid AND condemned_at IS NULL
+		  AND backend_pid = pg_catalog.pg_backend_pid()
+		  AND backend_start = (SELECT backend_start FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid())`),
+		id.String())
+	if err != nil {
+		return false, fmt.Errorf("take attempt: %w", err)
+	}
+	return tag.RowsAffected() == 1, nil
+}
+
+// InsertChunk raises the fence: the primary key lets one attempt only commit a chunk. A unique violation (23505) means
+// that another attempt has.
+func (l *Ledger) InsertChunk(ctx context.Context, q Querier, jobID string, chunk int, attemptID uuid.UUID, attempt int) error {
+	_, err := q.Exec(ctx, l.expand(`INSERT INTO @schema@.chunks (job_id, chunk, attempt_id, attempt) VALUES ($1, $2, $3::uuid, $4)`),
+		jobID, chunk, attemptID.String(), attempt)
+	if err != nil {
+		return fmt.Errorf("raise fence: %w", err)
+	}
+	return nil
+}
+
+// UpdateChunk completes the row that InsertChunk made, in the same transaction.
+func (l *Ledger) UpdateChunk(ctx context.Context, q Querier, jobID string, chunk int, rows, bytes, skipped int64) error {
+	tag, err := q.Exec(ctx, l.expand(`
+		UPDATE @schema@.chunks SET row_count = $3, bytes = $4, rows_skipped_locked = $5, committed_at = pg_catalog.clock_timestamp()
+		WHERE job_id = $1 AND chunk = $2`), jobID, chunk, rows, bytes, skipped)
+	if err != nil {
+		return fmt.Errorf("complete chunk: %w", err)
+	}
+	if tag.RowsAffected() != 1 {
+		return fmt.Errorf("complete chunk: %d rows of %s chunk %d, expected 1", tag.RowsAffected(), jobID, chunk)
+	}
+	return nil
+}
+
+// Attempts lists the attempts of a job that have not committed, condemned ones too, oldest first. A negative chunk means
+// all chunks.
+func (l *Ledger) Attempts(ctx context.Context, jobID string, chunk int) ([]Attempt, error) {
+	rows, err := l.pool.Query(ctx, l.expand(`
+		SELECT attempt_id::text, job_id, chunk, storage, object_prefix, backend_pid, backend_start, created_at, condemned_at
+		FROM @schema@.attempts WHERE job_id = $1 AND ($2::int < 0 OR chunk = $2) ORDER BY created_at, attempt_id`), jobID, chunk)
+	if err != nil {
+		return nil, fmt.Errorf("list attempts: %w", err)
+	}
+	defer rows.Close()
+	var out []Attempt
+	for rows.Next() {
+		var a Attempt
+		var id string
+		if err := rows.Scan(&id, &a.JobID, &a.Chunk, &a.Storage, &a.ObjectPrefix, &a.BackendPID, &a.BackendStart, &a.CreatedAt, &a.CondemnedAt); err != nil {
+			return nil, fmt.Errorf("list attempts: %w", err)
+		}
+		if a.ID, err = uuid.Parse(id); err != nil {
+			return nil, fmt.Errorf("list attempts: %w", err)
+		}
+		out = append(out, a)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("list attempts: %w", err)
+	}
+	return out, nil
+}
+
+// DropAttempt removes the row of a condemned attempt. Only the process that ran the attempt may call it, once its
+// transaction is known to be over and none of its writers is open: it alone knows that no object can appear any more.
+func (l *Ledger) DropAttempt(ctx context.Context, id uuid.UUID) error {
+	if _, err := l.pool.Exec(ctx, l.expand(`DELETE FROM @schema@.attempts WHERE attempt_id = $1::uuid AND condemned_at IS NOT NULL`), id.String()); err != nil {
+		return fmt.Errorf("drop attempt: %w", err)
+	}
+	return nil
+}
+
+// MarkSwept records that a condemned attempt's prefix was looked at and is empty. The row stays, for a zombie may still
+// upload.
+func (l *Ledger) MarkSwept(ctx context.Context, id uuid.UUID) error {
+	if _, err := l.pool.Exec(ctx, l.expand(`UPDATE @schema@.attempts SET swept_at = pg_catalog.now() WHERE attempt_id = $1::uuid AND condemned_at IS NOT NULL`), id.String()); err != nil {
+		return fmt.Errorf("mark attempt swept: %w", err)
+	}
+	return nil
+}
