@@ -105,13 +105,10 @@ func (f *folder) make() error {
 	if err != nil {
 		return fmt.Errorf("PostgreSQL folder: %w", err)
 	}
-	if len(entries) == 0 {
-		return errors.Join(os.Chmod(f.dir, 0o700), f.account.give(f.dir))
-	}
-	if _, err := os.Lstat(filepath.Join(f.dir, lockFile)); err != nil {
+	if _, err := os.Lstat(filepath.Join(f.dir, lockFile)); err != nil && len(entries) > 0 {
 		return &FolderError{Dir: f.dir, Msg: "it is not empty and holds no server of ours"}
 	}
-	return nil
+	return errors.Join(os.Chmod(f.dir, 0o700), f.account.give(f.dir))
 }
 
 func (f *folder) take() error {
