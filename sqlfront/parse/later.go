@@ -1,0 +1,68 @@
+package parse
+
+import "strings"
+
+// A future statement is known by its first words, so that it is refused by name and never passed on to PostgreSQL.
+type future struct {
+	words []string
+	hint  string
+}
+
+var futures = []future{
+	{[]string{"PAUSE", "JOB"}, "KILL JOB 'id' stops a job; a later FLUSH takes the rows that are still hot"},
+	{[]string{"RESUME", "JOB"}, "a killed job is not resumed: start another FLUSH"},
+	{[]string{"EXPLAIN", "FLUSH"}, countFirst},
+	{[]string{"EXPLAIN", "STORAGE", "FLUSH"}, countFirst},
+	{[]string{"EXPLAIN", "KILL"}, "look first: SELECT job_id FROM system.jobs WHERE …"},
+	{[]string{"EXPLAIN", "SCHEDULE"}, runCron},
+	{[]string{"CREATE", "SCHEDULE"}, runCron},
+	{[]string{"DROP", "SCHEDULE"}, runCron},
+	{[]string{"PAUSE", "SCHEDULE"}, runCron},
+	{[]string{"RESUME", "SCHEDULE"}, runCron},
+	{[]string{"TRIGGER", "SCHEDULE"}, runCron},
+	{[]string{"SHOW", "SCHEDULES"}, runCron},
+	{[]string{"CREATE", "STORAGE"}, oneStorage},
+	{[]string{"DROP", "STORAGE"}, oneStorage},
+	{[]string{"SHOW", "STORAGES"}, oneStorage},
+	{[]string{"RESTORE"}, "the cold rows can be read from their files: SHOW COLD TABLE schema.table"},
+	{[]string{"VERIFY"}, "FLUSH TABLE … WITH (verify = full) reads every file back before its rows leave the table"},
+	{[]string{"CLEANUP"}, "each flush removes what its own failed attempts left behind"},
+}
+
+const (
+	countFirst = "count what would move: SELECT count(*) FROM schema.table WHERE …"
+	runCron    = "until then, let cron run: spillway flush schema.table"
+	oneStorage = "until then, all segments go to the default storage"
+)
+
+// later returns the error for a statement that does not exist yet, or nil.
+func (p *parser) later() error {
+	first := p.charPos(newScanner(p.sc.src, nil).next().start)
+	for _, f := range futures {
+		if startsWith(newScanner(p.sc.src, &Options{BackslashQuotes: p.sc.backslash}), f.words) {
+			return p.refuse(first, strings.Join(f.words, " "), f.hint)
+		}
+	}
+	if alterPolicy(newScanner(p.sc.src, nil)) {
+		return p.refuse(first, "ALTER TABLE … FLUSH POLICY", runCron)
+	}
+	return nil
+}
+
+// notYet refuses a clause at the parser's place.
+func (p *parser) notYet(what, hint string) error { return p.refuse(p.pos(), what, hint) }
+
+func (p *parser) refuse(pos int, what, hint string) error {
+	return &Error{Pos: pos, SQLState: NotSupported, Msg: what + " is not supported yet", Hint: hint}
+}
+
+// startsWith reports whether the scanner's next tokens are the words.
+func startsWith(sc *scanner, words []string) bool {
+	for _, w := range words {
+		t := sc.next()
+		if t.kind != tokWord || !strings.EqualFold(sc.src[t.start:t.end], w) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,109 @@
+FLUSH
+--==
+FLUSH TABLES app.events
+--==
+FLUSH TABLE
+--==
+FLUSH TABLE events
+--==
+FLUSH TABLE "Ünï" WHERE true
+--==
+FLUSH TABLE a.b.c
+--==
+FLUSH TABLE a.'b'
+--==
+FLUSH TABLE app.events WEHRE x = 1
+--==
+FLUSH TABLE app.events; SELECT 1
+--==
+FLUSH TABLE app.events WITH wait
+--==
+FLUSH TABLE app.events WITH (wait = )
+--==
+FLUSH TABLE app.events WITH (wait = true
+--==
+FLUSH TABLE app.events WITH (wait = true, wait = false)
+--==
+FLUSH TABLE app.events WITH (wait) WITH (verify = full)
+--==
+FLUSH TABLE app.events WHERE
+--==
+FLUSH TABLE app.events WHERE ;
+--==
+FLUSH TABLE app.events WHERE true) ; DROP TABLE app.events; --
+--==
+FLUSH TABLE app.events WHERE (true
+--==
+FLUSH TABLE app.events WHERE (true; DROP TABLE x)
+--==
+FLUSH TABLE app.events WHERE (a[1)]
+--==
+FLUSH TABLE app.events WHERE true; DROP TABLE app.events
+--==
+FLUSH TABLE app.events WHERE note = 'open
+--==
+FLUSH TABLE app.events WHERE é = 'ü' AND note = $tag$ open $TAG$
+--==
+FLUSH TABLE app.events WHERE true /* open /* twice */
+--==
+FLUSH TABLE app.events WHERE id < $1
+--==
+FLUSH TABLE app.events WHERE "" = 1
+--==
+FLUSH TABLE app.events OLDER THAN '7 days'
+--==
+FLUSH ALL WHERE true
+--==
+FLUSH ALL app
+--==
+FLUSH ALL IN
+--==
+KILL 123
+--==
+KILL JOB
+--==
+KILL JOB abc
+--==
+KILL JOB "abc"
+--==
+KILL JOB $2
+--==
+KILL JOB 'a' 'b'
+--==
+KILL JOBS WHERE status = 'running'
+--==
+STORAGE KILL JOB 'x'
+--==
+  PAUSE JOB 'x'
+--==
+RESUME JOB 'x'
+--==
+PAUSE x
+--==
+EXPLAIN FLUSH TABLE a.b
+--==
+EXPLAIN KILL JOBS WHERE true
+--==
+ALTER TABLE a.b SET FLUSH POLICY (rows = 1)
+--==
+CREATE SCHEDULE s FOR FLUSH ALL EVERY '1 day'
+--==
+CREATE STORAGE s LOCATION 's3://x'
+--==
+DROP STORAGE s
+--==
+SHOW SCHEDULES
+--==
+SHOW STORAGES
+--==
+SHOW JOB 'x' WHEN COMPLETE
+--==
+SHOW JOBS 'x'
+--==
+SHOW COLD
+--==
+RESTORE TABLE a.b
+--==
+VERIFY TABLE a.b
+--==
+CLEANUP

@@ -1,0 +1,42 @@
+FLUSH TABLE app.events
+--==
+flush table app.events;
+--==
+  /* a /* nested */ comment */ Flush -- to the end
+  Table App."Odd ""Name""" ;
+--==
+FLUSH TABLE U&"d\0061t".t
+--==
+STORAGE FLUSH TABLE app.events
+--==
+FLUSH TABLE app.events WITH (wait, parallelism = 4, chunk_bytes = '64MB', verify = FULL, lock_timeout = -1)
+--==
+FLUSH TABLE app.events WITH (wait = true) WHERE created_at < '2026-01-01' AND note <> 'it''s; (fine' -- end
+--==
+FLUSH TABLE app.events WHERE (a = $$x;y$$ OR b = E'\';' or c[1] = 2) /* ; */ ;
+--==
+FLUSH TABLE app.events WHERE "column ; odd" IS NULL
+--==
+FLUSH ALL
+--==
+FLUSH ALL TABLES IN App WITH (unregistered = true)
+--==
+STORAGE FLUSH ALL IN "App"
+--==
+KILL JOB 'flush:app.events:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f'
+--==
+CANCEL JOB E'x\ty\\'
+--==
+KILL JOB 'x;y';
+--==
+KILL JOB $1
+--==
+KILL JOB $$dollar$$
+--==
+SHOW JOBS
+--==
+show job 'it''s'
+--==
+SHOW JOB $1
+--==
+SHOW COLD TABLE app.events
