@@ -34,9 +34,10 @@ CREATE TABLE @schema@.schema_versions (
     table_name   text NOT NULL,
     version      integer NOT NULL,
     columns      jsonb NOT NULL,
+    digest       text NOT NULL, -- sha-256 of columns::text; the columns of a wide table do not fit into an index
     created_at   timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (table_schema, table_name, version),
-    UNIQUE (table_schema, table_name, columns)
+    UNIQUE (table_schema, table_name, digest)
 );
 COMMENT ON TABLE @schema@.schema_versions IS 'Every list of columns under which rows of a table went cold.';
 

@@ -1,0 +1,59 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+)
+
+// ErrNotFound is returned when the row asked for is not in the ledger.
+var ErrNotFound = errors.New("not in the ledger")
+
+// ErrForeignSchema is what every *ForeignSchemaError is: a schema of our name exists and is not ours.
+var ErrForeignSchema = errors.New("schema belongs to somebody else")
+
+// ErrNoLedger is returned by reads before the first Migrate.
+var ErrNoLedger = errors.New("no ledger in this database")
+
+// ForeignSchemaError is returned by Migrate and Uninstall for a schema that this installation must not touch.
+type ForeignSchemaError struct {
+	Schema string
+	Owner  string
+	Reason string
+	Hint   string
+}
+
+func (e *ForeignSchemaError) Error() string {
+	return fmt.Sprintf("schema %q cannot be used: %s", e.Schema, e.Reason)
+}
+
+// Is makes errors.Is(err, ErrForeignSchema) true.
+func (e *ForeignSchemaError) Is(target error) bool { return target == ErrForeignSchema }
+
+// VersionError is returned by Migrate when the ledger was made by a newer build.
+type VersionError struct {
+	Found, Known int
+}
+
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("the ledger has version %d, this build knows versions up to %d: use a newer build", e.Found, e.Known)
+}
+
+// ChecksumError is returned by Migrate when a migration was applied with another text than this build has.
+type ChecksumError struct {
+	Version int
+}
+
+func (e *ChecksumError) Error() string {
+	return fmt.Sprintf("version %d of the ledger was made by a different build: its text is not the one that this build has", e.Version)
+}
+
+// PrivilegeError is returned by Migrate when the role may not do what is needed. SQLState is 42501.
+type PrivilegeError struct {
+	SQLState string
+	Msg      string
+	Hint     string
+	Err      error // PostgreSQL's own, if it came to that
+}
+
+func (e *PrivilegeError) Error() string { return e.Msg }
+func (e *PrivilegeError) Unwrap() error { return e.Err }

@@ -1,0 +1,139 @@
+package ledger
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// Segment is a registered Parquet file.
+type Segment struct {
+	ID              uuid.UUID
+	JobID           string
+	Chunk           int
+	AttemptID       uuid.UUID
+	Schema          string // of the flushed table
+	Table           string // the flushed table; the root, if it is partitioned
+	Leaf            string // the partition that held the rows, or the table itself
+	Storage         string
+	Location        string // URL
+	Rows            int64
+	Bytes           int64
+	SHA256          string // of the whole file, in hexadecimal
+	SchemaVersion   int
+	PartitionValues json.RawMessage
+	ColumnStats     json.RawMessage
+	PGTypes         json.RawMessage
+	CreatedAt       time.Time // set by the ledger
+
+	RestoredAt *time.Time
+	RestoredBy *string
+	ReplacedAt *time.Time
+	ReplacedBy *uuid.UUID
+}
+
+// Live reports whether the segment counts as cold.
+func (s Segment) Live() bool { return s.RestoredAt == nil && s.ReplacedAt == nil }
+
+const segmentColumns = `segment_id, job_id, chunk, attempt, table_schema, table_name, leaf, storage, location, row_count, bytes, sha256,
+	schema_version, partition_values, column_stats, pg_types, created_at, restored_at, restored_by, replaced_at, replaced_by`
+
+func scanSegment(row pgx.CollectableRow) (Segment, error) {
+	var s Segment
+	err := row.Scan(&s.ID, &s.JobID, &s.Chunk, &s.AttemptID, &s.Schema, &s.Table, &s.Leaf, &s.Storage, &s.Location, &s.Rows, &s.Bytes, &s.SHA256,
+		&s.SchemaVersion, &s.PartitionValues, &s.ColumnStats, &s.PGTypes, &s.CreatedAt, &s.RestoredAt, &s.RestoredBy, &s.ReplacedAt, &s.ReplacedBy)
+	return s, err
+}
+
+// RegisterSegment makes a file cold data, in q's transaction: the one that removes its rows from the table.
+func (l *Ledger) RegisterSegment(ctx context.Context, q Querier, s Segment) error {
+	_, err := q.Exec(ctx, l.expand(`
+		INSERT INTO @schema@.segments (segment_id, job_id, chunk, attempt, table_schema, table_name, leaf, storage, location, row_count, bytes, sha256,
+		                               schema_version, partition_values, column_stats, pg_types)
+		VALUES ($1::text::uuid, $2, $3, $4::text::uuid, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14::text::jsonb, $15::text::jsonb, $16::text::jsonb)`),
+		s.ID.String(), s.JobID, s.Chunk, s.AttemptID.String(), s.Schema, s.Table, s.Leaf, s.Storage, s.Location, s.Rows, s.Bytes, s.SHA256,
+		s.SchemaVersion, jsonOr(s.PartitionValues), jsonOr(s.ColumnStats), jsonOr(s.PGTypes))
+	return wrap("register segment", err)
+}
+
+// LiveSegments yields the segments of a table that count as cold, oldest first, in one snapshot. It holds a connection of
+// the pool until the loop ends.
+func (l *Ledger) LiveSegments(ctx context.Context, schema, table string) iter.Seq2[Segment, error] {
+	return l.segments(ctx, `table_schema = $1 AND table_name = $2 AND restored_at IS NULL AND replaced_at IS NULL ORDER BY created_at, segment_id`, schema, table)
+}
+
+// JobSegments yields the segments that a job wrote, in the order of its chunks, those that are history too.
+func (l *Ledger) JobSegments(ctx context.Context, jobID string) iter.Seq2[Segment, error] {
+	return l.segments(ctx, `job_id = $1 ORDER BY chunk, segment_id`, jobID)
+}
+
+func (l *Ledger) segments(ctx context.Context, where string, args ...any) iter.Seq2[Segment, error] {
+	return func(yield func(Segment, error) bool) {
+		rows, err := l.pool.Query(ctx, l.expand(`SELECT `+segmentColumns+` FROM @schema@.segments WHERE `+where), args...)
+		if err != nil {
+			yield(Segment{}, wrap("read segments", err))
+			return
+		}
+		defer rows.Close()
+		for rows.Next() {
+			s, err := scanSegment(rows)
+			if err != nil {
+				yield(Segment{}, wrap("read segments", err))
+				return
+			}
+			if !yield(s, nil) {
+				return
+			}
+		}
+		if err := rows.Err(); err != nil {
+			yield(Segment{}, wrap("read segments", err))
+		}
+	}
+}
+
+// ColdTotals is what a table has cold.
+type ColdTotals struct {
+	Segments, Rows, Bytes int64
+}
+
+// ColdTotals sums up the live segments of a table.
+func (l *Ledger) ColdTotals(ctx context.Context, schema, table string) (ColdTotals, error) {
+	var t ColdTotals
+	err := l.pool.QueryRow(ctx, l.expand(`
+		SELECT count(*), coalesce(sum(row_count), 0)::bigint, coalesce(sum(bytes), 0)::bigint FROM @schema@.segments
+		WHERE table_schema = $1 AND table_name = $2 AND restored_at IS NULL AND replaced_at IS NULL`), schema, table).Scan(&t.Segments, &t.Rows, &t.Bytes)
+	return t, wrap("sum up segments", err)
+}
+
+// versionTries bounds how often EnsureSchemaVersion meets somebody who takes the same number.
+const versionTries = 100
+
+// EnsureSchemaVersion returns the number of a table's list of columns, and gives it the next one if it is new. Equal lists
+// have equal numbers, whoever asks first. q must be in autocommit or READ COMMITTED; call it before the transaction that
+// moves rows, for a new number locks others out until q's transaction ends.
+func (l *Ledger) EnsureSchemaVersion(ctx context.Context, q Querier, schema, table string, columns json.RawMessage) (int, error) {
+	const digest = `pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to($3::text::jsonb::text, 'UTF8')), 'hex')`
+	find := l.expand(`SELECT version FROM @schema@.schema_versions WHERE table_schema = $1 AND table_name = $2 AND digest = ` + digest)
+	add := l.expand(`
+		INSERT INTO @schema@.schema_versions (table_schema, table_name, version, columns, digest)
+		SELECT $1::text, $2::text, coalesce(max(version), 0) + 1, $3::text::jsonb, ` + digest + `
+		FROM @schema@.schema_versions WHERE table_schema = $1 AND table_name = $2
+		ON CONFLICT DO NOTHING RETURNING version`)
+	for range versionTries {
+		for _, sql := range []string{find, add} {
+			found, err := collect(ctx, q, "number the columns", pgx.RowTo[int], sql, schema, table, string(columns))
+			if err != nil {
+				return 0, err
+			}
+			if len(found) == 1 {
+				return found[0], nil
+			}
+		}
+	}
+	return 0, fmt.Errorf("number the columns: others took %d numbers meanwhile", versionTries)
+}

@@ -1,0 +1,160 @@
+-- The schema of the views. "@schema@" is the ledger's schema and "@system@" this one's name.
+--
+-- This file is run again whenever its text has changed. It may only replace: views keep their grants and what users built
+-- upon them. So columns are added at the end, never renamed or removed, and an addition comes with a migration, which keeps
+-- older builds away.
+--
+-- Readers need USAGE on schema @system@ and SELECT on the views, no more: a view reads the ledger with the rights of its
+-- owner, the worker's role.
+--
+-- How jobs is filled. Jobs that have ended are rows of the ledger. Live ones are known to Temporal alone, so the SQL
+-- front-end hands them over in settings that last until the end of the transaction, and runs, as its own statement in the
+-- user's transaction right before the user's:
+--
+--     SELECT set_config('spillway.jobs', $1, true),          -- JSON array with an object per job; its keys are the columns
+--            set_config('spillway.jobs_at', extract(epoch FROM statement_timestamp())::text, true),
+--            set_config('spillway.ui_prefix', $2, true)      -- what stands before a workflow id in an address of the Web UI
+--
+-- These settings outlive the statement that they were made for. An EXECUTE, or a user's view over jobs, later in the same
+-- transaction would see old jobs; after the transaction the settings are ''. live_jobs() therefore hands the jobs out only
+-- if they are there, at most one second old, and to the first statement that reads them: it notes that statement's time in
+-- spillway.jobs_read, and a statement with another time gets an error. PostgreSQL gives each Query, Parse, Bind and Execute
+-- message a statement_timestamp of its own, so the time of the reader cannot simply be compared with that of the writer.
+--
+-- The function is volatile on purpose: it is never evaluated while planning, so EXPLAIN and PREPARE do not use the jobs up.
+
+CREATE OR REPLACE FUNCTION @schema@.live_jobs() RETURNS json
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $function$
+DECLARE
+    jobs   text    := nullif(current_setting('spillway.jobs', true), '');
+    put_at text    := nullif(current_setting('spillway.jobs_at', true), '');
+    used   text    := current_setting('spillway.jobs_read', true);
+    now_at numeric := extract(epoch FROM statement_timestamp());
+BEGIN
+    IF jobs IS NULL OR put_at IS NULL THEN
+        RAISE EXCEPTION 'the list of running jobs is not available on this connection'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'Connect through the spillway front-end (spillway up or spillway front), and name the view in the statement itself.';
+    END IF;
+    IF now_at - put_at::numeric NOT BETWEEN 0 AND 1
+       OR (split_part(used, ' ', 1) = put_at AND split_part(used, ' ', 2) <> now_at::text) THEN
+        RAISE EXCEPTION 'the list of running jobs is out of date'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  DETAIL = 'It was made for an earlier statement of this transaction.',
+                  HINT = 'Connect through the spillway front-end, and name the view in the statement itself: not by EXECUTE, search_path or a view of your own.';
+    END IF;
+    PERFORM set_config('spillway.jobs_read', put_at || ' ' || now_at::text, true);
+    RETURN jobs::json;
+END
+$function$;
+COMMENT ON FUNCTION @schema@.live_jobs() IS 'The live jobs that the front-end handed to this very statement, or an error.';
+-- Whoever reads the view runs the function with his own rights. It shows him nothing but settings of his own session.
+GRANT EXECUTE ON FUNCTION @schema@.live_jobs() TO PUBLIC;
+
+-- Where a job is both live and recorded, the record is right: it is final. This also leaves the second branch without a
+-- condition, so that PostgreSQL takes the newest jobs out of an index instead of sorting all.
+CREATE OR REPLACE VIEW @system@.jobs AS
+SELECT j.job_id, j.job_type, j.target, j.status, nullif(j.phase, '') AS phase, j.progress,
+       j.rows_total, j.rows_flushed, j.bytes_written, j.segments, j.chunks_done, j.chunks_total, j.attempt,
+       nullif(j.error, '') AS error, nullif(j.error_class, '') AS error_class, nullif(j.location, '') AS location,
+       nullif(j.requested_by, '') AS requested_by, nullif(j.trigger, '') AS trigger, nullif(j.schedule, '') AS schedule, nullif(j.statement, '') AS statement,
+       j.created_at, j.started_at, j.finished_at, j.cancelled_at,
+       nullif(j.workflow_id, '') AS workflow_id, nullif(j.run_id, '') AS run_id, nullif(j.ui_url, '') AS ui_url,
+       j.rows_left, j.rows_skipped_locked
+FROM pg_catalog.json_to_recordset(@schema@.live_jobs()) AS j(
+       job_id text, job_type text, target text, status text, phase text, progress double precision,
+       rows_total bigint, rows_flushed bigint, bytes_written bigint, segments bigint, chunks_done bigint, chunks_total bigint, attempt integer,
+       error text, error_class text, location text, requested_by text, trigger text, schedule text, statement text,
+       created_at timestamptz, started_at timestamptz, finished_at timestamptz, cancelled_at timestamptz,
+       workflow_id text, run_id text, ui_url text, rows_left bigint, rows_skipped_locked bigint)
+WHERE NOT EXISTS (SELECT FROM @schema@.job_history AS ended WHERE ended.job_id = j.job_id)
+UNION ALL
+SELECT h.job_id, h.job_type, h.table_schema || '.' || h.table_name, h.status, NULL::text,
+       CASE WHEN h.status = 'completed' THEN 1 WHEN h.chunks_total > 0 THEN least(1, round(h.chunks_done::numeric / h.chunks_total, 4)::double precision) ELSE 0 END,
+       h.rows_total, h.rows_flushed, h.bytes_written, h.segments, h.chunks_done, h.chunks_total, h.attempt,
+       h.error, h.error_class, h.location,
+       nullif(h.requested_by, ''), nullif(h.trigger, ''), nullif(h.schedule, ''), nullif(h.statement, ''),
+       h.created_at, h.started_at, h.finished_at, h.cancelled_at,
+       nullif(h.workflow_id, ''), nullif(h.run_id, ''),
+       nullif(pg_catalog.current_setting('spillway.ui_prefix', true), '')
+           || replace(replace(nullif(h.workflow_id, ''), '%', '%25'), '/', '%2F') || '/' || nullif(h.run_id, '') || '/history',
+       h.rows_left, h.rows_skipped_locked
+FROM @schema@.job_history AS h;
+
+COMMENT ON VIEW @system@.jobs IS 'Jobs, live and ended. Readable through the spillway front-end.';
+COMMENT ON COLUMN @system@.jobs.job_id IS 'The job, for ever: <type>:<namespace>.<table>:<uuid>.';
+COMMENT ON COLUMN @system@.jobs.job_type IS 'Kind of work: flush.';
+COMMENT ON COLUMN @system@.jobs.target IS 'The table that the job works on, as namespace.name.';
+COMMENT ON COLUMN @system@.jobs.status IS 'pending, running, pausing, paused, cancelling; completed, failed and cancelled are final.';
+COMMENT ON COLUMN @system@.jobs.phase IS 'What a live job is at: planning, moving, residue, publishing, finishing.';
+COMMENT ON COLUMN @system@.jobs.progress IS 'Share of the chunks that are done, from 0 to 1.';
+COMMENT ON COLUMN @system@.jobs.rows_total IS 'Rows to move: an estimate by the planner''s statistics while the job lives, exact once it has completed.';
+COMMENT ON COLUMN @system@.jobs.rows_flushed IS 'Rows that are cold by this job: removed from the table and registered.';
+COMMENT ON COLUMN @system@.jobs.bytes_written IS 'Compressed bytes of its segments.';
+COMMENT ON COLUMN @system@.jobs.segments IS 'Files registered by this job.';
+COMMENT ON COLUMN @system@.jobs.chunks_done IS 'Chunks committed, empty ones too.';
+COMMENT ON COLUMN @system@.jobs.chunks_total IS 'Chunks planned. It grows if the table has to be planned again.';
+COMMENT ON COLUMN @system@.jobs.attempt IS 'Highest number of tries that any chunk took.';
+COMMENT ON COLUMN @system@.jobs.error IS 'The last error, in full. A job that retries has one while it runs.';
+COMMENT ON COLUMN @system@.jobs.error_class IS 'What to do about the error: privilege, refused, storage_full, ….';
+COMMENT ON COLUMN @system@.jobs.location IS 'Address of the directory that holds its segments.';
+COMMENT ON COLUMN @system@.jobs.requested_by IS 'The database user who asked for it.';
+COMMENT ON COLUMN @system@.jobs.trigger IS 'command, policy or schedule.';
+COMMENT ON COLUMN @system@.jobs.schedule IS 'The schedule that started it, if one did.';
+COMMENT ON COLUMN @system@.jobs.statement IS 'The statement as it was typed.';
+COMMENT ON COLUMN @system@.jobs.created_at IS 'When it was asked for.';
+COMMENT ON COLUMN @system@.jobs.started_at IS 'When its first chunk started.';
+COMMENT ON COLUMN @system@.jobs.finished_at IS 'When it ended, in whatever way.';
+COMMENT ON COLUMN @system@.jobs.cancelled_at IS 'When it was asked to stop.';
+COMMENT ON COLUMN @system@.jobs.workflow_id IS 'Its workflow in Temporal.';
+COMMENT ON COLUMN @system@.jobs.run_id IS 'The latest run of its workflow.';
+COMMENT ON COLUMN @system@.jobs.ui_url IS 'Its page in the Temporal Web UI.';
+COMMENT ON COLUMN @system@.jobs.rows_left IS 'Matching rows found hot at the end.';
+COMMENT ON COLUMN @system@.jobs.rows_skipped_locked IS 'Rows left in the last pass because others held their locks.';
+
+CREATE OR REPLACE VIEW @system@.segments AS
+SELECT segment_id, job_id, chunk, attempt, table_schema, table_name, leaf, storage, location, row_count, bytes, sha256, schema_version,
+       partition_values, column_stats, pg_types, created_at, restored_at, restored_by, replaced_at, replaced_by
+FROM @schema@.segments;
+
+COMMENT ON VIEW @system@.segments IS 'Every file that holds or held cold rows. Cold now: restored_at and replaced_at are null.';
+COMMENT ON COLUMN @system@.segments.segment_id IS 'The segment.';
+COMMENT ON COLUMN @system@.segments.job_id IS 'The job that wrote it.';
+COMMENT ON COLUMN @system@.segments.chunk IS 'The chunk of that job.';
+COMMENT ON COLUMN @system@.segments.attempt IS 'The attempt that committed it; its file name ends in it.';
+COMMENT ON COLUMN @system@.segments.table_schema IS 'Schema of the flushed table.';
+COMMENT ON COLUMN @system@.segments.table_name IS 'The flushed table; of a partitioned one, the root.';
+COMMENT ON COLUMN @system@.segments.leaf IS 'The partition that held the rows, or the table itself.';
+COMMENT ON COLUMN @system@.segments.storage IS 'The storage that holds the file.';
+COMMENT ON COLUMN @system@.segments.location IS 'Address of the file.';
+COMMENT ON COLUMN @system@.segments.row_count IS 'Rows in the file.';
+COMMENT ON COLUMN @system@.segments.bytes IS 'Size of the file.';
+COMMENT ON COLUMN @system@.segments.sha256 IS 'Checksum of the file, in hexadecimal.';
+COMMENT ON COLUMN @system@.segments.schema_version IS 'The list of columns under which its rows went cold.';
+COMMENT ON COLUMN @system@.segments.partition_values IS 'Values that all its rows share, where files are partitioned by columns.';
+COMMENT ON COLUMN @system@.segments.column_stats IS 'Least and greatest value and number of nulls, by column.';
+COMMENT ON COLUMN @system@.segments.pg_types IS 'Exact PostgreSQL type, by column.';
+COMMENT ON COLUMN @system@.segments.created_at IS 'When the transaction that registered it began.';
+COMMENT ON COLUMN @system@.segments.restored_at IS 'When its rows went back into the table.';
+COMMENT ON COLUMN @system@.segments.restored_by IS 'The job that restored it.';
+COMMENT ON COLUMN @system@.segments.replaced_at IS 'When another segment took its place.';
+COMMENT ON COLUMN @system@.segments.replaced_by IS 'The segment that took its place.';
+
+CREATE OR REPLACE VIEW @system@.tables AS
+SELECT t.table_schema, t.table_name, t.registered_at, t.policy, t.last_flush_at, t.last_job_id, s.segments, s.rows_cold, s.bytes_cold
+FROM @schema@.tables AS t
+CROSS JOIN LATERAL (
+    SELECT count(*) AS segments, coalesce(sum(g.row_count), 0)::bigint AS rows_cold, coalesce(sum(g.bytes), 0)::bigint AS bytes_cold
+    FROM @schema@.segments AS g
+    WHERE g.table_schema = t.table_schema AND g.table_name = t.table_name AND g.restored_at IS NULL AND g.replaced_at IS NULL) AS s;
+
+COMMENT ON VIEW @system@.tables IS 'Registered tables: those with a policy, and those flushed before.';
+COMMENT ON COLUMN @system@.tables.table_schema IS 'Schema of the table.';
+COMMENT ON COLUMN @system@.tables.table_name IS 'Name of the table.';
+COMMENT ON COLUMN @system@.tables.registered_at IS 'Since when FLUSH ALL covers it.';
+COMMENT ON COLUMN @system@.tables.policy IS 'When it flushes by itself.';
+COMMENT ON COLUMN @system@.tables.last_flush_at IS 'When its last flush ended.';
+COMMENT ON COLUMN @system@.tables.last_job_id IS 'The job of its last flush.';
+COMMENT ON COLUMN @system@.tables.segments IS 'Files that hold its cold rows.';
+COMMENT ON COLUMN @system@.tables.rows_cold IS 'Its cold rows.';
+COMMENT ON COLUMN @system@.tables.bytes_cold IS 'Compressed bytes of its cold rows.';
