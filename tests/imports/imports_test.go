@@ -41,8 +41,10 @@ var rooms = map[string][]string{
 	"internal/policy":   {},
 	"internal/obs":      {},
 
-	"internal/embedtemporal": {},
-	"internal/embedpg":       {},
+	"internal/embedtemporal": {"internal/filelock", "internal/freeport"},
+	"internal/embedpg":       {"internal/filelock", "internal/freeport"},
+	"internal/filelock":      {},
+	"internal/freeport":      {},
 	"tests":                  {"*"},
 }
 

@@ -1,0 +1,177 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+	"github.com/spf13/cobra"
+)
+
+// clientOptions say where the front-end is.
+type clientOptions struct {
+	sqlURL  string
+	dataDir string
+}
+
+func (o *clientOptions) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.sqlURL, "sql-url", "", "address of the SQL front-end, postgres://user@host:7432/database (default: that of a running `spillway up`)")
+	cmd.Flags().StringVar(&o.dataDir, "data-dir", defaultDataDir, "data directory of the running `spillway up`")
+}
+
+// client is a connection to the front-end.
+type client struct {
+	conn     *pgconn.PgConn
+	onNotice func(*pgconn.Notice) // may be nil
+}
+
+// connect opens a connection to the front-end that the flags name.
+func (o *clientOptions) connect(ctx context.Context) (*client, error) {
+	url := o.sqlURL
+	if url == "" {
+		up, err := findUp(o.dataDir)
+		if err != nil {
+			return nil, err
+		}
+		url = up.SQLURL
+	}
+	return dial(ctx, url)
+}
+
+func dial(ctx context.Context, url string) (*client, error) {
+	cfg, err := pgconn.ParseConfig(url)
+	if err != nil {
+		return nil, frontError(err)
+	}
+	c := &client{}
+	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
+		if c.onNotice != nil {
+			c.onNotice(n)
+		}
+	}
+	if cfg.RuntimeParams["application_name"] == "" {
+		cfg.RuntimeParams["application_name"] = "spillway cli"
+	}
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = 10 * time.Second
+	}
+	// An interrupt cancels the statement as psql does, and closes the connection only if that does not help.
+	cfg.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: 2 * time.Second}
+	}
+	if c.conn, err = pgconn.ConnectConfig(ctx, cfg); err != nil {
+		if interrupted(ctx) {
+			return nil, errInterrupted
+		}
+		return nil, frontError(err)
+	}
+	return c, nil
+}
+
+// frontError and databaseError say what to do about a connection that did not come about.
+func frontError(err error) error {
+	return connectError("--sql-url", "the SQL front-end", "check the address; is `spillway up` running there?", err)
+}
+
+func databaseError(err error) error {
+	return connectError("--database-url", "the database", "check host and port in --database-url; is PostgreSQL running there?", err)
+}
+
+func connectError(flag, server, advice string, err error) error {
+	var bad *pgconn.ParseConfigError
+	if errors.As(err, &bad) {
+		return &usageError{msg: flag + ": " + bad.Error(), hint: "the form is postgres://user@host:port/database"}
+	}
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		switch pg.Code {
+		case "28P01", "28000":
+			advice = "check user and password: in the URL, PGPASSWORD or ~/.pgpass"
+		case "3D000":
+			advice = "check the name of the database in the URL"
+		default:
+			advice = pg.Hint
+		}
+	}
+	return &unreachableError{what: server + " cannot be reached", err: err, hint: advice}
+}
+
+func (c *client) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = c.conn.Close(ctx) // a goodbye; nothing is lost with it
+}
+
+// run sends one statement text and hands every result to s. The error is *statementError if the server refused it.
+func (c *client) run(ctx context.Context, statement string, s sink) error {
+	results := c.conn.Exec(ctx, statement)
+	var failed error
+	for results.NextResult() {
+		if err := copyResult(results.ResultReader(), s); err != nil && failed == nil {
+			failed = err
+		}
+	}
+	if err := results.Close(); err != nil && failed == nil {
+		failed = err
+	}
+	var pg *pgconn.PgError
+	if errors.As(failed, &pg) {
+		return &statementError{statement: statement, err: pg}
+	}
+	return failed
+}
+
+func copyResult(r *pgconn.ResultReader, s sink) error {
+	fields := r.FieldDescriptions()
+	cols := make([]column, len(fields))
+	for i, f := range fields {
+		cols[i] = column{name: f.Name, oid: f.DataTypeOID}
+	}
+	failed := s.begin(cols)
+	for r.NextRow() {
+		if failed == nil {
+			failed = s.row(r.Values())
+		}
+	}
+	tag, err := r.Close()
+	if err != nil {
+		return err
+	}
+	if failed == nil {
+		failed = s.end(tag.String())
+	}
+	return failed
+}
+
+// rowMap is one row by column name; a missing key is NULL.
+type rowMap map[string]string
+
+// mapSink collects rows for commands that read them.
+type mapSink struct {
+	cols []column
+	rows []rowMap
+}
+
+func (m *mapSink) begin(cols []column) error { m.cols = cols; return nil }
+func (m *mapSink) end(string) error          { return nil }
+func (m *mapSink) row(values [][]byte) error {
+	r := rowMap{}
+	for i, v := range values {
+		if v != nil {
+			r[m.cols[i].name] = string(v)
+		}
+	}
+	m.rows = append(m.rows, r)
+	return nil
+}
+
+// rows runs a statement and returns its rows by name.
+func (c *client) rows(ctx context.Context, statement string) ([]rowMap, error) {
+	var m mapSink
+	if err := c.run(ctx, statement, &m); err != nil {
+		return nil, err
+	}
+	return m.rows, nil
+}

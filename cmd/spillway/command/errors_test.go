@@ -1,0 +1,165 @@
+package command
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/spillwaydb/spillway/jobmanager"
+)
+
+// One example or more for each row of the table of exit codes.
+func TestExitCodes(t *testing.T) {
+	t.Parallel()
+	refused := &pgconn.PgError{Severity: "ERROR", Code: "42P01", Message: "table app.x does not exist"}
+	seen := map[int]bool{}
+	for _, c := range []struct {
+		err  error
+		want int
+	}{
+		{nil, 0},
+		{errors.New("anything"), 1},
+		{&statementError{statement: "FLUSH TABLE app.x", err: refused}, 1},
+		{notYet("x", "y"), 1},
+		{&jobmanager.FinishedError{}, 1},
+		{usagef("bad"), 2},
+		{fmt.Errorf("wrapped: %w", usagef("bad")), 2},
+		{&unreachableError{what: "x"}, 3},
+		{fmt.Errorf("start: %w", jobmanager.ErrUnavailable), 3},
+		{&pgconn.ConnectError{Config: &pgconn.Config{}}, 3},
+		{errInterrupted, 130},
+		{&interruptedError{err: &unreachableError{what: "x"}}, 130},
+		{hint(errInterrupted, "go on"), 130},
+	} {
+		if got := ExitCode(c.err); got != c.want {
+			t.Errorf("ExitCode(%v) = %d, want %d", c.err, got, c.want)
+		}
+		seen[c.want] = true
+	}
+	for _, e := range exits {
+		if !seen[e.code] {
+			t.Errorf("no example for exit code %d", e.code)
+		}
+	}
+}
+
+// docs/errors.md lists the exit codes as the table has them.
+func TestExitCodesAreDocumented(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../../docs/errors.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := map[string]string{}
+	for _, m := range regexp.MustCompile(`(?m)^\| (\d+) \| ([^|]+) \|$`).FindAllStringSubmatch(string(text), -1) {
+		listed[m[1]] = m[2]
+	}
+	if len(listed) != len(exits) {
+		t.Errorf("docs/errors.md lists %d exit codes, there are %d", len(listed), len(exits))
+	}
+	for _, e := range exits {
+		if got := listed[strconv.Itoa(e.code)]; got != e.means {
+			t.Errorf("exit code %d: docs say %q, the table %q", e.code, got, e.means)
+		}
+	}
+}
+
+func TestReport(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		err  error
+		want string
+	}{
+		"plain": {errors.New("boom"), "spillway: boom\n"},
+		"hint":  {fmt.Errorf("up: %w", hint(errors.New("boom"), "duck")), "spillway: up: boom\nhint: duck\n"},
+		"position": {&statementError{statement: "FLUSH TABLE\n  app.é nonsense", err: &pgconn.PgError{
+			Message: "syntax error", Code: "42601", Position: 21, Detail: "more", Hint: "expected WHERE",
+		}}, "spillway: syntax error (SQLSTATE 42601)\n    app.é nonsense\n        " + "  ^\ndetail: more\nhint: expected WHERE\n"},
+		"interrupted": {
+			&interruptedError{err: hint(errors.New("context canceled"), "the job goes on")},
+			"spillway: interrupted\nhint: the job goes on\n",
+		},
+	} {
+		var b bytes.Buffer
+		report(&b, c.err)
+		if b.String() != c.want {
+			t.Errorf("%s:\n got %q\nwant %q", name, b.String(), c.want)
+		}
+	}
+}
+
+// Whatever is typed wrongly: one message, one hint, exit code 2, and no page of usage.
+func TestUsageErrors(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		args  []string
+		wants []string
+	}{
+		{[]string{"vresion"}, []string{`unknown command "vresion"`, "did you mean version?"}},
+		{[]string{"jobs", "kil"}, []string{`unknown command "kil" for "spillway jobs"`, "did you mean kill?"}},
+		{[]string{"flush"}, []string{"expected one TABLE, or --all", "usage: spillway flush schema.table"}},
+		{[]string{"flush", "a.b", "--all"}, []string{"not both"}},
+		{[]string{"flush", "--all", "--where", "x"}, []string{"not with --all"}},
+		{[]string{"flush", "a.b", "--in", "x"}, []string{"--in goes with --all"}},
+		{[]string{"flush", "a.b", "--with", "x"}, []string{"expected name=value"}},
+		{[]string{"flush", "a.b", "--frobnicate"}, []string{"unknown flag: --frobnicate", "see `spillway flush --help`"}},
+		{[]string{"jobs", "list", "--limit", "many"}, []string{"invalid argument"}},
+		{[]string{"jobs", "kill"}, []string{"a job id is missing"}},
+		{[]string{"version", "now"}, []string{`unexpected argument "now"`}},
+		{[]string{"version", "-o", "xml"}, []string{"--output xml: expected table or json"}},
+		{[]string{"completion", "tcsh"}, []string{`unknown shell "tcsh"`}},
+		{[]string{"grants"}, []string{"no table given"}},
+		{[]string{"cat"}, []string{"TABLE is missing"}},
+		{[]string{"cat", "a.b", "-o", "table"}, []string{"--output table: expected csv or json"}},
+		{[]string{"sql", "-f", "/no/such/file"}, []string{"--file: open /no/such/file"}},
+		{[]string{"sql", "-c", "x", "--sql-url", "postgres://:x:/"}, []string{"--sql-url", "the form is postgres://"}},
+		{[]string{"version", "--config", "/no/such/file"}, []string{"config file: open /no/such/file"}},
+	} {
+		r := invoke(t, c.args)
+		if r.code != 2 {
+			t.Errorf("%q: exit code %d, want 2; %s", c.args, r.code, r.errOut)
+		}
+		mustContain(t, r.errOut, append(c.wants, "spillway: ")...)
+		if lines := bytes.Count([]byte(r.errOut), []byte("\n")); lines > 2 || r.out != "" {
+			t.Errorf("%q: expected a message and a hint, got\n%s%s", c.args, r.errOut, r.out)
+		}
+	}
+}
+
+// What comes with a later version exists, takes its flags and says so.
+func TestNotYet(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{
+		{"schedule", "create", "n", "FLUSH TABLE a.b", "--every", "1 day", "--cron", "x", "--time-zone", "UTC", "--overlap", "skip"},
+		{"schedule", "list"}, {"schedule", "pause", "n"}, {"schedule", "resume", "n"}, {"schedule", "trigger", "n"}, {"schedule", "drop", "n"},
+		{"policy", "set", "a.b", "--rows", "5", "--interval", "x", "--older-than", "x", "--age-column", "x", "--storage", "x", "--partition-by", "x"},
+		{"policy", "reset", "a.b"}, {"policy", "list"},
+		{"storage", "create", "x", "--location", "s3://x"}, {"storage", "list"}, {"storage", "drop", "x"},
+		{"restore", "a.b", "--from-job", "x", "--where", "x", "--on-conflict", "skip", "--wait"},
+		{"verify", "a.b", "--wait"}, {"cleanup", "--dry-run"}, {"uninstall", "--database-url", "x", "--yes"},
+		{"flush", "a.b", "--older-than", "7 days"}, {"flush", "a.b", "--local"},
+	} {
+		r := invoke(t, args)
+		if r.code != 1 {
+			t.Errorf("%q: exit code %d, want 1", args, r.code)
+		}
+		mustContain(t, r.errOut, "this version of spillway cannot do", "hint: ")
+	}
+}
+
+func TestInterruptedClient(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errInterrupted)
+	r := invokeWith(ctx, "", []string{"sql", "-c", "SELECT 1", "--sql-url", "postgres://127.0.0.1:1/x"})
+	if r.code != 130 || r.errOut != "spillway: interrupted\n" {
+		t.Errorf("exit code %d, %q", r.code, r.errOut)
+	}
+}

@@ -1,0 +1,192 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/spf13/cobra"
+
+	"github.com/spillwaydb/spillway/jobmanager"
+	"github.com/spillwaydb/spillway/sqlfront/parse"
+)
+
+type flushOptions struct {
+	clientOptions
+	all, wait, local     bool
+	in, olderThan, where string
+	with                 []string
+}
+
+func newFlush(env *Env) *cobra.Command {
+	var o flushOptions
+	cmd := &cobra.Command{
+		Use:   "flush TABLE | --all",
+		Short: "Move rows of a table to Parquet files",
+		Example: `  spillway flush app.events --wait
+  spillway flush app.events --where "created_at < '2025-01-01'"
+  spillway flush --all --in app`,
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, given []string) error { return runFlush(cmd, env, &o, given) },
+	}
+	o.flags(cmd)
+	f := cmd.Flags()
+	f.BoolVar(&o.all, "all", false, "flush every registered table")
+	f.StringVar(&o.in, "in", "", "with --all: only tables of this schema")
+	f.StringVar(&o.where, "where", "", "only rows that match this SQL condition")
+	f.StringVar(&o.olderThan, "older-than", "", "only rows older than this interval (not in this version)")
+	f.StringArrayVar(&o.with, "with", nil, "an option of FLUSH, name=value (may be repeated)")
+	f.BoolVar(&o.wait, "wait", false, "wait for the end, showing progress")
+	f.BoolVar(&o.local, "local", false, "run the flush in this process, without Temporal (not in this version)")
+	return cmd
+}
+
+func runFlush(cmd *cobra.Command, env *Env, o *flushOptions, given []string) error {
+	statement, err := o.statement(given)
+	if err != nil {
+		return err
+	}
+	c, err := o.connect(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	c.onNotice = func(n *pgconn.Notice) { printNotice(env.Stderr, n) }
+	var started mapSink
+	if err := c.run(cmd.Context(), statement, tee{&started, newSink(cmd, env)}); err != nil {
+		return err
+	}
+	failed := 0
+	var ids []string
+	for _, row := range started.rows {
+		if row["error"] != "" {
+			failed++
+		}
+		if row["job_id"] != "" {
+			ids = append(ids, row["job_id"])
+		}
+	}
+	if failed > 0 {
+		err = fmt.Errorf("%d of %d tables could not be flushed", failed, len(started.rows))
+	}
+	if o.wait {
+		if e := waitJobs(cmd, env, c, ids); e != nil {
+			return e
+		}
+	}
+	return err
+}
+
+// statement renders the FLUSH that the flags and arguments ask for.
+func (o *flushOptions) statement(given []string) (string, error) {
+	switch {
+	case o.olderThan != "":
+		return "", notYet("flush --older-than", "until then say the same with --where: \"created_at < now() - interval '7 days'\"")
+	case o.local:
+		return "", notYet("flush --local", "until then run `spillway up` and flush through it")
+	case o.all && len(given) > 0:
+		return "", usagef("flush: give either a table or --all, not both")
+	case o.all && o.where != "":
+		return "", usagef("flush: --where goes with one table, not with --all")
+	case !o.all && o.in != "":
+		return "", usagef("flush: --in goes with --all")
+	case !o.all && len(given) != 1:
+		return "", &usageError{msg: "flush: expected one TABLE, or --all", hint: "usage: spillway flush schema.table"}
+	}
+	var b strings.Builder
+	if o.all {
+		b.WriteString("FLUSH ALL TABLES")
+		if o.in != "" {
+			b.WriteString(" IN " + parse.QuoteName(o.in))
+		}
+	} else {
+		b.WriteString("FLUSH TABLE " + given[0])
+	}
+	var with []string
+	for _, w := range o.with {
+		name, value, ok := strings.Cut(w, "=")
+		if !ok {
+			return "", usagef("flush: --with %s: expected name=value", w)
+		}
+		with = append(with, parse.QuoteName(strings.TrimSpace(name))+" = "+literal(strings.TrimSpace(value)))
+	}
+	if len(with) > 0 {
+		b.WriteString(" WITH (" + strings.Join(with, ", ") + ")")
+	}
+	if o.where != "" {
+		b.WriteString(" WHERE " + o.where)
+	}
+	return b.String(), nil
+}
+
+// waitJobs follows the jobs, one after the other, and prints what became of each.
+func waitJobs(cmd *cobra.Command, env *Env, c *client, ids []string) error {
+	var bad []string
+	for _, id := range ids {
+		row, err := follow(cmd.Context(), c, id, &progress{w: env.Stderr, bar: env.Bar})
+		if err != nil {
+			return err
+		}
+		if err := printJobs(cmd.Context(), c, newSink(cmd, env), "job_id = "+literal(id)); err != nil {
+			return err
+		}
+		if row["status"] != string(jobmanager.Completed) {
+			text := fmt.Sprintf("job %s %s", id, row["status"])
+			if row["error"] != "" {
+				text += ": " + row["error"]
+			}
+			bad = append(bad, text)
+		}
+	}
+	if len(bad) > 0 {
+		return fmt.Errorf("%s", strings.Join(bad, "\n"))
+	}
+	return nil
+}
+
+// jobColumns are the columns of system.jobs that a person wants to see of a job.
+var jobColumns = []string{
+	"job_id", "status", "progress", "rows_flushed", "segments", "bytes_written", "created_at", "finished_at", "error",
+}
+
+// printJobs prints the jobs that match a condition, newest first.
+func printJobs(ctx context.Context, c *client, s sink, condition string) error {
+	return c.run(ctx, "SELECT "+strings.Join(jobColumns, ", ")+" FROM system.jobs WHERE "+condition+" ORDER BY created_at DESC, job_id", s)
+}
+
+// tee hands every result to all of its sinks.
+type tee []sink
+
+func (t tee) each(f func(sink) error) error {
+	for _, s := range t {
+		if err := f(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t tee) begin(cols []column) error { return t.each(func(s sink) error { return s.begin(cols) }) }
+func (t tee) row(values [][]byte) error { return t.each(func(s sink) error { return s.row(values) }) }
+func (t tee) end(tag string) error      { return t.each(func(s sink) error { return s.end(tag) }) }
+
+// literal writes an SQL string constant that reads the same whatever standard_conforming_strings says.
+func literal(s string) string {
+	quoted := "'" + strings.ReplaceAll(s, "'", "''") + "'"
+	if strings.Contains(s, `\`) {
+		return " E" + strings.ReplaceAll(quoted, `\`, `\\`)
+	}
+	return quoted
+}
+
+// oneOf returns a condition that is true for these values of a column.
+func oneOf(column string, values ...jobmanager.Status) string {
+	quoted := make([]string, len(values))
+	for i, v := range values {
+		quoted[i] = literal(string(v))
+	}
+	slices.Sort(quoted)
+	return column + " IN (" + strings.Join(quoted, ", ") + ")"
+}

@@ -1,0 +1,220 @@
+package command
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/spf13/cobra"
+
+	"github.com/spillwaydb/spillway/sqlfront/parse"
+)
+
+type grantsOptions struct {
+	clientOptions
+	databaseURL string
+	tables      []string
+	script      grantScript
+}
+
+func newGrants(env *Env) *cobra.Command {
+	var o grantsOptions
+	cmd := &cobra.Command{
+		Use:   "grants --for TABLE…",
+		Short: "Print the least-privilege script for the worker's role",
+		Long: `Print the SQL that makes a role for the worker with what it needs and nothing more. It changes nothing itself: read it,
+then run it as the tables' owner or a superuser. Run it again after adding tables or partitions.`,
+		Example: `  spillway grants --for app.events --database-url postgres://admin@db/app | psql postgres://admin@db/app`,
+		Args:    cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, more []string) error {
+			o.tables = append(o.tables, more...)
+			return runGrants(cmd.Context(), env, &o)
+		},
+	}
+	o.flags(cmd)
+	f := cmd.Flags()
+	f.StringSliceVar(&o.tables, "for", nil, "the tables to flush, schema.table (may be repeated)")
+	f.StringVar(&o.databaseURL, "database-url", "", "where to look up columns and partitions (default: through a running `spillway up`)")
+	f.StringVar(&o.script.role, "role", "spillway", "the worker's role")
+	f.StringSliceVar(&o.script.readers, "reader", nil, "a role that may read system.jobs and system.segments (may be repeated)")
+	f.BoolVar(&o.script.operators, "operators", true, "make the role spillway_operator: its members may flush tables that they do not own")
+	return cmd
+}
+
+func runGrants(ctx context.Context, env *Env, o *grantsOptions) error {
+	if len(o.tables) == 0 {
+		return &usageError{msg: "grants: no table given", hint: "usage: spillway grants --for schema.table"}
+	}
+	url := o.databaseURL
+	if url == "" {
+		url = o.sqlURL
+	}
+	if url == "" {
+		up, err := findUp(o.dataDir)
+		if err != nil {
+			return hint(err, "columns and partitions are looked up in the database: give --database-url")
+		}
+		url = up.SQLURL
+	}
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return databaseError(err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if err := conn.QueryRow(ctx, "SELECT current_database()").Scan(&o.script.database); err != nil {
+		return fmt.Errorf("look up the database: %w", err)
+	}
+	for _, name := range o.tables {
+		t, err := lookUpGrant(ctx, conn, name)
+		if err != nil {
+			return err
+		}
+		o.script.tables = append(o.script.tables, t)
+	}
+	_, err = fmt.Fprint(env.Stdout, o.script.String())
+	return err
+}
+
+// grantTable is a table with what the script has to know about it. Names are quoted where they need it.
+type grantTable struct {
+	schema, name, column string
+	partitions           []grantTable // the whole tree below, leaves included
+}
+
+// lookUpGrant finds a table and the partitions below it.
+func lookUpGrant(ctx context.Context, conn *pgx.Conn, name string) (grantTable, error) {
+	if !strings.Contains(name, ".") {
+		return grantTable{}, usagef("grants: %q: expected schema.table", name)
+	}
+	// The column: the first of the primary key, or else the first of all.
+	const query = `
+		SELECT c.relname, n.nspname, coalesce((
+			SELECT a.attname FROM pg_catalog.pg_attribute a
+			LEFT JOIN pg_catalog.pg_index i ON i.indrelid = a.attrelid AND i.indisprimary AND a.attnum = i.indkey[0]
+			WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+			ORDER BY i.indrelid IS NULL, a.attnum LIMIT 1), '')
+		FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+		WHERE c.oid = to_regclass($1)::oid OR c.oid IN (SELECT relid FROM pg_partition_tree(to_regclass($1)))
+		ORDER BY c.oid <> to_regclass($1)::oid, n.nspname, c.relname`
+	rows, err := conn.Query(ctx, query, name)
+	if err != nil {
+		return grantTable{}, fmt.Errorf("look up table %s: %w", name, err)
+	}
+	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (grantTable, error) {
+		var t grantTable
+		err := row.Scan(&t.name, &t.schema, &t.column)
+		t.name, t.schema, t.column = parse.QuoteName(t.name), parse.QuoteName(t.schema), parse.QuoteName(t.column)
+		return t, err
+	})
+	if err != nil {
+		return grantTable{}, fmt.Errorf("look up table %s: %w", name, err)
+	}
+	if len(found) == 0 {
+		return grantTable{}, hint(fmt.Errorf("table %s does not exist", name), "names are spelled as in SQL: app.events, app.\"Odd Name\"")
+	}
+	t := found[0]
+	t.partitions = found[1:]
+	return t, nil
+}
+
+// grantScript is the script that `spillway grants` prints and `spillway up` runs in a private PostgreSQL.
+type grantScript struct {
+	role      string
+	database  string
+	tables    []grantTable
+	readers   []string
+	operators bool
+}
+
+const operatorRole = "spillway_operator"
+
+func (g *grantScript) String() string {
+	role := parse.QuoteName(g.role)
+	var b strings.Builder
+	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	p("-- Rights of Spillway's worker in the database %s. Run this as a superuser, or as a role with CREATEROLE that may create", parse.QuoteName(g.database))
+	p("-- schemas here and owns the tables. It may be run again.")
+	p("BEGIN;")
+	p("")
+	p("-- The role that the worker logs in as; set its password afterwards, in psql with \\password %s.", role)
+	p("-- Who is no superuser must be its member to create schemas that it owns.")
+	createRole(p, g.role, "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS", true)
+	p("")
+	p("-- Its two schemas: spillway, the ledger of what was moved, and system, the views that people read.")
+	p("CREATE SCHEMA IF NOT EXISTS spillway AUTHORIZATION %s;", role)
+	p("CREATE SCHEMA IF NOT EXISTS system AUTHORIZATION %s;", role)
+	g.tableGrants(p, role)
+	g.readerGrants(p, role)
+	p("COMMIT;")
+	return b.String()
+}
+
+func createRole(p func(string, ...any), name, attributes string, member bool) {
+	p("DO $$ BEGIN")
+	p("    IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %s) THEN", literal(name))
+	p("        CREATE ROLE %s %s;", parse.QuoteName(name), attributes)
+	p("    END IF;")
+	if member {
+		p("    IF NOT (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN")
+		p("        GRANT %s TO CURRENT_USER;", parse.QuoteName(name))
+		p("    END IF;")
+	}
+	p("END $$;")
+}
+
+func (g *grantScript) tableGrants(p func(string, ...any), role string) {
+	if len(g.tables) == 0 {
+		p("")
+		return
+	}
+	p("")
+	p("-- The tables to flush. SELECT and DELETE: rows are moved by DELETE … RETURNING. UPDATE on one column: rows that others")
+	p("-- hold are stepped over by SELECT … FOR UPDATE SKIP LOCKED, which asks for that right; nothing is ever updated.")
+	p("-- Partitions are moved one by one and need their own grants; run this again when new ones have come.")
+	var schemas []string
+	for _, t := range g.tables {
+		for _, one := range append([]grantTable{t}, t.partitions...) {
+			if !slices.Contains(schemas, one.schema) {
+				schemas = append(schemas, one.schema)
+				p("GRANT USAGE ON SCHEMA %s TO %s;", one.schema, role)
+			}
+		}
+	}
+	for _, t := range g.tables {
+		grantTableTo(p, t, role)
+		for _, leaf := range t.partitions {
+			grantTableTo(p, leaf, role)
+		}
+	}
+	p("")
+}
+
+func grantTableTo(p func(string, ...any), t grantTable, role string) {
+	p("GRANT SELECT, DELETE ON TABLE %s.%s TO %s;", t.schema, t.name, role)
+	if t.column != "" {
+		p("GRANT UPDATE (%s) ON TABLE %s.%s TO %s;", t.column, t.schema, t.name, role)
+	}
+}
+
+func (g *grantScript) readerGrants(p func(string, ...any), role string) {
+	readers := g.readers
+	if g.operators {
+		p("-- Members of this role may flush tables that they do not own, and kill any job: GRANT %s TO somebody;", operatorRole)
+		createRole(p, operatorRole, "NOLOGIN", false)
+		p("")
+		readers = append([]string{operatorRole}, readers...)
+	}
+	if len(readers) == 0 {
+		return
+	}
+	p("-- Who may read system.jobs and system.segments. The views themselves come when the worker first starts.")
+	for _, r := range readers {
+		r = parse.QuoteName(r)
+		p("GRANT USAGE ON SCHEMA system TO %s;", r)
+		p("GRANT SELECT ON ALL TABLES IN SCHEMA system TO %s;", r)
+		p("ALTER DEFAULT PRIVILEGES FOR ROLE %s IN SCHEMA system GRANT SELECT ON TABLES TO %s;", role, r)
+	}
+	p("")
+}

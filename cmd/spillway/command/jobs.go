@@ -1,0 +1,126 @@
+package command
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spillwaydb/spillway/jobmanager"
+)
+
+func newJobs(env *Env) *cobra.Command {
+	cmd := parent(&cobra.Command{
+		Use:   "jobs",
+		Short: "List, show, kill, pause, resume and wait for jobs",
+		Example: `  spillway jobs list --all
+  spillway jobs kill flush:app.events:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f`,
+	})
+	cmd.AddCommand(
+		newJobsList(env),
+		jobCommand(env, "show", "Show everything about jobs", "SHOW JOB "),
+		jobCommand(env, "kill", "Stop jobs; rows not yet moved stay in their tables", "KILL JOB "),
+		jobCommand(env, "pause", "Hold jobs between chunks", "PAUSE JOB "),
+		jobCommand(env, "resume", "Let paused jobs go on", "RESUME JOB "),
+		newJobsWait(env),
+	)
+	return cmd
+}
+
+type jobsListOptions struct {
+	clientOptions
+	all   bool
+	table string
+	limit int
+}
+
+func newJobsList(env *Env) *cobra.Command {
+	var o jobsListOptions
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List jobs, newest first: those that live, or all",
+		Args:  args(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := o.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer c.close()
+			return c.run(cmd.Context(), o.statement(), newSink(cmd, env))
+		},
+	}
+	o.flags(cmd)
+	cmd.Flags().BoolVar(&o.all, "all", false, "jobs that have ended as well")
+	cmd.Flags().StringVar(&o.table, "table", "", "only jobs of this table, schema.table")
+	cmd.Flags().IntVar(&o.limit, "limit", 50, "at most so many")
+	return cmd
+}
+
+func (o *jobsListOptions) statement() string {
+	conditions := []string{"true"}
+	if !o.all {
+		var live []jobmanager.Status
+		for _, s := range jobmanager.Statuses {
+			if !s.Terminal() {
+				live = append(live, s)
+			}
+		}
+		conditions = append(conditions, oneOf("status", live...))
+	}
+	if o.table != "" {
+		conditions = append(conditions, "target = "+literal(o.table))
+	}
+	return fmt.Sprintf("SELECT %s FROM system.jobs WHERE %s ORDER BY created_at DESC, job_id LIMIT %d",
+		strings.Join(jobColumns, ", "), strings.Join(conditions, " AND "), max(0, o.limit))
+}
+
+// jobCommand builds a command that sends one statement per job id.
+func jobCommand(env *Env, name, short, verb string) *cobra.Command {
+	var o clientOptions
+	cmd := &cobra.Command{
+		Use:   name + " JOB…",
+		Short: short,
+		Args:  someJobs,
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			c, err := o.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer c.close()
+			for _, id := range ids {
+				if err := c.run(cmd.Context(), verb+literal(id), newSink(cmd, env)); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+	o.flags(cmd)
+	return cmd
+}
+
+func newJobsWait(env *Env) *cobra.Command {
+	var o clientOptions
+	cmd := &cobra.Command{
+		Use:   "wait JOB…",
+		Short: "Wait until jobs have ended; fails unless all completed",
+		Args:  someJobs,
+		RunE: func(cmd *cobra.Command, ids []string) error {
+			c, err := o.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer c.close()
+			return waitJobs(cmd, env, c, ids)
+		},
+	}
+	o.flags(cmd)
+	return cmd
+}
+
+func someJobs(cmd *cobra.Command, ids []string) error {
+	if len(ids) == 0 {
+		return &usageError{msg: cmd.CommandPath() + ": a job id is missing", hint: "`spillway jobs list` shows them"}
+	}
+	return nil
+}

@@ -1,0 +1,104 @@
+package command
+
+import "github.com/spf13/cobra"
+
+// later builds a command that exists, with its flags, and whose work comes with a later version.
+func later(use, short, what, instead string, flags func(*cobra.Command)) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   use,
+		Short: short + " (not in this version)",
+		Args:  cobra.ArbitraryArgs,
+		RunE:  func(*cobra.Command, []string) error { return notYet(what, instead) },
+	}
+	var o clientOptions
+	o.flags(cmd)
+	if flags != nil {
+		flags(cmd)
+	}
+	return cmd
+}
+
+const (
+	useCron    = "until then let cron run `spillway flush TABLE --wait`"
+	oneStorage = "until then all segments go to the storage that `spillway up --storage` names"
+)
+
+func newSchedule() *cobra.Command {
+	cmd := parent(&cobra.Command{Use: "schedule", Short: "Flush at set times (not in this version)"})
+	cmd.AddCommand(
+		later("create NAME STATEMENT", "Create a schedule", "schedules", useCron, func(c *cobra.Command) {
+			c.Flags().String("every", "", "an interval: '1 day'")
+			c.Flags().String("cron", "", "a cron expression: '0 3 * * *'")
+			c.Flags().String("time-zone", "", "the time zone of --cron")
+			c.Flags().String("overlap", "", "what to do if the last one still runs: skip, buffer_one or allow")
+		}),
+		later("list", "List schedules", "schedules", useCron, nil),
+		later("pause NAME", "Pause a schedule", "schedules", useCron, nil),
+		later("resume NAME", "Resume a schedule", "schedules", useCron, nil),
+		later("trigger NAME", "Run a schedule now", "schedules", useCron, nil),
+		later("drop NAME", "Drop a schedule", "schedules", useCron, nil),
+	)
+	return cmd
+}
+
+func newPolicy() *cobra.Command {
+	cmd := parent(&cobra.Command{Use: "policy", Short: "Let tables flush by themselves (not in this version)"})
+	cmd.AddCommand(
+		later("set TABLE", "Set a table's flush policy", "flush policies", useCron, func(c *cobra.Command) {
+			c.Flags().Int64("rows", 0, "flush when so many rows have come")
+			c.Flags().String("interval", "", "flush so long after the last flush")
+			c.Flags().String("older-than", "", "flush only rows older than this")
+			c.Flags().String("age-column", "", "the column that --older-than looks at")
+			c.Flags().String("storage", "", "where segments go")
+			c.Flags().StringSlice("partition-by", nil, "columns: one file per distinct value")
+		}),
+		later("reset TABLE", "Remove a table's flush policy", "flush policies", useCron, nil),
+		later("list", "List policies", "flush policies", useCron, nil),
+	)
+	return cmd
+}
+
+func newStorage() *cobra.Command {
+	cmd := parent(&cobra.Command{Use: "storage", Short: "Named places for segments (not in this version)"})
+	cmd.AddCommand(
+		later("create NAME", "Create a storage", "named storages", oneStorage, func(c *cobra.Command) {
+			c.Flags().String("location", "", "a directory or a bucket: file:///…, s3://…")
+		}),
+		later("list", "List storages", "named storages", oneStorage, nil),
+		later("drop NAME", "Drop a storage", "named storages", oneStorage, nil),
+	)
+	return cmd
+}
+
+func newRestore() *cobra.Command {
+	return later("restore TABLE", "Bring cold rows back", "RESTORE",
+		"until then read the rows with `spillway cat TABLE`, and insert them", func(c *cobra.Command) {
+			c.Flags().String("from-job", "", "only the segments of this job")
+			c.Flags().String("where", "", "only the rows that match")
+			c.Flags().String("on-conflict", "", "what to do with a row whose key is hot: error or skip")
+			c.Flags().Bool("wait", false, "wait for the end")
+		})
+}
+
+func newVerify() *cobra.Command {
+	return later("verify TABLE", "Check a table's segments", "VERIFY",
+		"FLUSH TABLE … WITH (verify = full) reads every file back before its rows leave the table", func(c *cobra.Command) {
+			c.Flags().Bool("wait", false, "wait for the end")
+		})
+}
+
+func newCleanup() *cobra.Command {
+	return later("cleanup", "Remove what failed attempts left behind", "CLEANUP",
+		"each flush removes what its own failed attempts left behind", func(c *cobra.Command) {
+			c.Flags().Bool("dry-run", false, "only say what would go")
+		})
+}
+
+func newUninstall() *cobra.Command {
+	return later("uninstall", "Remove the schemas spillway and system", "uninstall",
+		"by hand: DROP SCHEMA system CASCADE; and, once the segments of spillway.segments are not needed, DROP SCHEMA spillway CASCADE;",
+		func(c *cobra.Command) {
+			c.Flags().String("database-url", "", "the database to remove them from")
+			c.Flags().Bool("yes", false, "do not ask")
+		})
+}

@@ -1,0 +1,224 @@
+package command
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5/pgtype"
+	"github.com/spf13/cobra"
+)
+
+// checkOutput refuses an -o that the command does not know. A command with forms of its own says so by an annotation.
+func checkOutput(cmd *cobra.Command) error {
+	f := cmd.Flags().Lookup("output")
+	if f == nil {
+		return nil
+	}
+	forms := []string{"table", "json"}
+	if own := f.Annotations["forms"]; own != nil {
+		forms = own
+	}
+	if !slices.Contains(forms, f.Value.String()) {
+		return usagef("--output %s: expected %s", f.Value, strings.Join(forms, " or "))
+	}
+	return nil
+}
+
+// column heads a column of printed rows.
+type column struct {
+	name string
+	oid  uint32 // PostgreSQL's type, which says how JSON shows the value and whether a table aligns it right
+}
+
+// sink takes the rows of one result after another. A nil value is NULL. Values are only valid during the call.
+type sink interface {
+	begin(cols []column) error
+	row(values [][]byte) error
+	end(tag string) error // the command tag, "SELECT 3"; a result without columns has only this
+}
+
+// newSink returns the sink for cmd's -o.
+func newSink(cmd *cobra.Command, env *Env) sink {
+	if out, _ := cmd.Flags().GetString("output"); out == "json" {
+		return &jsonSink{w: env.Stdout}
+	}
+	return &tableSink{w: env.Stdout, width: env.Width}
+}
+
+// tableSink prints aligned text as psql does, and one block per row where a row does not fit the terminal.
+type tableSink struct {
+	w     io.Writer
+	width int // 0: as wide as it takes
+	cols  []column
+	rows  [][]string
+}
+
+func (t *tableSink) begin(cols []column) error {
+	t.cols, t.rows = cols, nil
+	return nil
+}
+
+func (t *tableSink) row(values [][]byte) error {
+	r := make([]string, len(values))
+	for i, v := range values {
+		r[i] = printable(v)
+	}
+	t.rows = append(t.rows, r)
+	return nil
+}
+
+func (t *tableSink) end(tag string) error {
+	if len(t.cols) == 0 {
+		if tag == "" {
+			return nil
+		}
+		_, err := fmt.Fprintln(t.w, tag)
+		return err
+	}
+	b := bufio.NewWriter(t.w)
+	widths := make([]int, len(t.cols))
+	total := 0
+	for i, c := range t.cols {
+		widths[i] = utf8.RuneCountInString(c.name)
+		for _, r := range t.rows {
+			widths[i] = max(widths[i], utf8.RuneCountInString(r[i]))
+		}
+		total += widths[i] + 3
+	}
+	if t.width > 0 && total-1 > t.width && len(t.rows) > 0 {
+		t.expanded(b)
+	} else {
+		t.aligned(b, widths)
+	}
+	t.cols, t.rows = nil, nil
+	return b.Flush()
+}
+
+func (t *tableSink) aligned(b *bufio.Writer, widths []int) {
+	line := func(cell func(i int) (string, bool)) {
+		for i := range t.cols {
+			if i > 0 {
+				b.WriteByte('|')
+			}
+			text, right := cell(i)
+			fill := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(text))
+			switch {
+			case right:
+				b.WriteString(" " + fill + text + " ")
+			case i == len(t.cols)-1:
+				b.WriteString(" " + text)
+			default:
+				b.WriteString(" " + text + fill + " ")
+			}
+		}
+		b.WriteByte('\n')
+	}
+	line(func(i int) (string, bool) { return t.cols[i].name, false })
+	for i := range t.cols {
+		if i > 0 {
+			b.WriteByte('+')
+		}
+		b.WriteString(strings.Repeat("-", widths[i]+2))
+	}
+	b.WriteByte('\n')
+	for _, r := range t.rows {
+		line(func(i int) (string, bool) { return r[i], numeric(t.cols[i].oid) })
+	}
+	if len(t.rows) == 1 {
+		b.WriteString("(1 row)\n")
+	} else {
+		fmt.Fprintf(b, "(%d rows)\n", len(t.rows))
+	}
+}
+
+func (t *tableSink) expanded(b *bufio.Writer) {
+	widest := 0
+	for _, c := range t.cols {
+		widest = max(widest, utf8.RuneCountInString(c.name))
+	}
+	for n, r := range t.rows {
+		head := fmt.Sprintf("-[ %d ]", n+1)
+		b.WriteString(head + strings.Repeat("-", max(3, widest+1-len(head))) + "+------\n")
+		for i, c := range t.cols {
+			b.WriteString(c.name + strings.Repeat(" ", widest-utf8.RuneCountInString(c.name)) + " | " + r[i] + "\n")
+		}
+	}
+}
+
+// printable shows a value on one line and keeps control characters from the terminal.
+func printable(v []byte) string {
+	s := string(v)
+	if !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f || r >= 0x80 && r < 0xa0 }) {
+		return s
+	}
+	q := strconv.Quote(s)
+	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
+}
+
+func numeric(oid uint32) bool {
+	switch oid {
+	case pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID, pgtype.Float4OID, pgtype.Float8OID, pgtype.NumericOID, pgtype.OIDOID:
+		return true
+	}
+	return false
+}
+
+// jsonSink prints one JSON object per row, with the columns in their order.
+type jsonSink struct {
+	w    io.Writer
+	cols []column
+}
+
+func (j *jsonSink) begin(cols []column) error {
+	j.cols = cols
+	return nil
+}
+
+func (j *jsonSink) row(values [][]byte) error {
+	b := []byte{'{'}
+	for i, v := range values {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(append(b, jsonString(j.cols[i].name)...), ':')
+		b = append(b, jsonValue(v, j.cols[i].oid)...)
+	}
+	_, err := j.w.Write(append(b, '}', '\n'))
+	return err
+}
+
+func (j *jsonSink) end(string) error { return nil }
+
+// jsonValue renders PostgreSQL's text form of a value.
+func jsonValue(v []byte, oid uint32) []byte {
+	switch {
+	case v == nil:
+		return []byte("null")
+	case oid == pgtype.BoolOID:
+		return []byte(map[bool]string{true: "true", false: "false"}[string(v) == "t"])
+	case numeric(oid) && json.Valid(v): // NaN and infinities are not
+		return v
+	case oid == pgtype.JSONOID || oid == pgtype.JSONBOID:
+		var line bytes.Buffer
+		if json.Compact(&line, v) == nil {
+			return line.Bytes()
+		}
+	}
+	return jsonString(string(v))
+}
+
+// jsonString leaves <, > and & alone: this is no web page.
+func jsonString(s string) []byte {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(s) // a string always encodes
+	return []byte(strings.TrimSuffix(b.String(), "\n"))
+}

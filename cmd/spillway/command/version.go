@@ -1,0 +1,40 @@
+package command
+
+import (
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the linker (see the Makefile).
+var version = ""
+
+// versionText returns the version that the linker or the go command recorded.
+func versionText() string {
+	if version != "" {
+		return version
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}
+
+func newVersion(env *Env) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  args(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s := newSink(cmd, env)
+			if err := s.begin([]column{{name: "spillway"}, {name: "go"}, {name: "platform"}}); err != nil {
+				return err
+			}
+			if err := s.row([][]byte{[]byte(versionText()), []byte(runtime.Version()), []byte(runtime.GOOS + "/" + runtime.GOARCH)}); err != nil {
+				return err
+			}
+			return s.end("")
+		},
+	}
+}
