@@ -38,7 +38,12 @@ func (l *Ledger) PutPlan(ctx context.Context, p PlanRow) (PlanRow, error) {
 	if err != nil {
 		return PlanRow{}, wrap("store plan", err)
 	}
-	return l.onePlan(ctx, `job_id = $1 AND generation = $2`, p.JobID, p.Generation)
+	return l.PlanGeneration(ctx, p.JobID, p.Generation)
+}
+
+// PlanGeneration returns one generation of a job's plan. Error: ErrNotFound.
+func (l *Ledger) PlanGeneration(ctx context.Context, jobID string, generation int) (PlanRow, error) {
+	return l.onePlan(ctx, `job_id = $1 AND generation = $2`, jobID, generation)
 }
 
 // Plan returns the generation that a chunk belongs to: the newest one that starts at or before it. Error: ErrNotFound.

@@ -1,0 +1,66 @@
+package hot
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// BlocksPerChunk is how many blocks make a chunk of about chunkBytes, at least one. Chunk n of a table covers the blocks
+// from n times that on; the last one is open-ended, for the table may grow.
+func BlocksPerChunk(chunkBytes int64, blockSize int) uint32 {
+	if blockSize <= 0 {
+		return 1
+	}
+	return uint32(min(max(chunkBytes/int64(blockSize), 1), 1<<31))
+}
+
+// Estimate is what PostgreSQL's planner expects of a scan.
+type Estimate struct {
+	Rows  int64
+	Width int // bytes per row
+}
+
+// EstimateMatching asks the planner how many rows of the table itself match, without reading any. An empty predicate
+// matches all.
+func (db *DB) EstimateMatching(ctx context.Context, q Querier, schema, table, predicate string) (Estimate, error) {
+	var raw []byte
+	err := q.QueryRow(ctx, "EXPLAIN (FORMAT JSON) SELECT * FROM ONLY "+from(schema, table, predicate)).Scan(&raw)
+	if err != nil {
+		return Estimate{}, fmt.Errorf("estimate rows: %w", err)
+	}
+	var plans []struct {
+		Plan struct {
+			Rows  float64 `json:"Plan Rows"`
+			Width int     `json:"Plan Width"`
+		}
+	}
+	if err := json.Unmarshal(raw, &plans); err != nil || len(plans) != 1 {
+		return Estimate{}, fmt.Errorf("estimate rows: unexpected plan: %w", err)
+	}
+	return Estimate{Rows: int64(plans[0].Plan.Rows), Width: plans[0].Plan.Width}, nil
+}
+
+// CountMatching counts the rows of the table itself that match, up to limit; 0 is no limit.
+func (db *DB) CountMatching(ctx context.Context, q Querier, schema, table, predicate string, limit int64) (int64, error) {
+	sql := "SELECT pg_catalog.count(*) FROM ONLY " + from(schema, table, predicate)
+	if limit > 0 {
+		sql = fmt.Sprintf("SELECT pg_catalog.count(*) FROM (SELECT 1 FROM ONLY %s LIMIT %d) AS spillway_some", from(schema, table, predicate), limit)
+	}
+	var n int64
+	if err := q.QueryRow(ctx, sql).Scan(&n); err != nil {
+		return 0, fmt.Errorf("count rows: %w", err)
+	}
+	return n, nil
+}
+
+// from is the table and its condition. The line break keeps a comment at the end of the predicate to itself.
+func from(schema, table, predicate string) string {
+	out := pgx.Identifier{schema, table}.Sanitize()
+	if predicate != "" {
+		out += " WHERE (" + predicate + "\n)"
+	}
+	return out
+}

@@ -1,0 +1,213 @@
+package hot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Table is what the catalog says of a relation. It can be written as JSON and read back.
+type Table struct {
+	OID         uint32
+	RelFileNode uint32 // changes when the table is rewritten or truncated
+	Schema      string
+	Name        string
+	RelKind     string // pg_class.relkind: r table, p partitioned, v view, m materialized view, f foreign table, …
+	Persistence string // p permanent, u unlogged, t temporary
+	Method      string // access method, "" for relations without storage
+	Encoding    string // of the database
+	Reserved    bool   // in a schema that is never flushed
+	Extension   string // "timescaledb" or "citus" if it manages this table
+
+	BlockSize    int
+	Blocks       uint32
+	RowsEstimate int64 // by the statistics, scaled to the present size
+
+	Columns    []Column
+	PrimaryKey []string // names, in order; nil if there is none
+
+	Partition bool       // of a partitioned table
+	Leaves    []LeafName // of a partitioned table its leaves; of an inheritance parent itself and all its heirs; else nil
+
+	DeleteRules    []string
+	DeleteTriggers []Trigger
+	InboundFKs     []ForeignKey
+	RLS            bool // row security would apply to this role
+	HasIdentity    bool // a replica identity that logical replication can use
+	Publications   []string
+	Privileges     Privileges
+}
+
+// Column is one column, in the order of the table.
+type Column struct {
+	Number     int16
+	Name       string
+	TypeOID    uint32
+	BaseOID    uint32 // after domains
+	TypMod     int32  // after domains
+	TypeName   string // of the base type
+	TypeSchema string
+	TypeKind   byte   // typtype of the base type: b, c, e, r, m, p
+	Declared   string // the base type as PostgreSQL writes it: numeric(12,2)
+	Domain     string // qualified, or ""
+	Collation  string // qualified, or "" for the type's own
+	NotNull    bool
+	HasElem    bool   // an array type
+	Generated  string // attgenerated: s stored, v virtual, or ""
+	Identity   string // attidentity: a always, d by default, or ""
+}
+
+// LeafName names a table that holds rows of another.
+type LeafName struct {
+	OID     uint32
+	Schema  string
+	Name    string
+	RelKind string
+}
+
+// Trigger is a user's trigger on DELETE that fires in an ordinary session.
+type Trigger struct {
+	OID       uint32
+	Name      string
+	Function  string
+	Statement bool // FOR EACH STATEMENT
+	Before    bool
+}
+
+// ForeignKey is a constraint of a table that refers to this one.
+type ForeignKey struct {
+	OID       uint32
+	Name      string
+	Schema    string // of the referring table
+	Table     string
+	OnDelete  string   // confdeltype: a no action, r restrict, c cascade, n set null, d set default
+	From      []string // columns of the referring table
+	To        []string // columns of this table
+	Operators []string // OPERATOR(schema.=), this table on the left
+	Readable  bool     // this role may read the referring table
+}
+
+// Privileges are the rights of this role that a flush needs.
+type Privileges struct {
+	Usage  bool // on the schema
+	Select bool // on the whole table
+	Delete bool
+	Update bool // on any column: PostgreSQL wants it for FOR UPDATE, by which rows that others hold are passed over
+}
+
+// Partitioned reports whether rows live in Leaves and not, or not only, in the table itself.
+func (t *Table) Partitioned() bool { return len(t.Leaves) > 0 || t.RelKind == "p" }
+
+// Ident is the quoted, qualified name.
+func (t *Table) Ident() string { return pgx.Identifier{t.Schema, t.Name}.Sanitize() }
+
+// Inspect reads everything that decides whether and how a table can be flushed, in one statement. The error is ErrNoTable
+// when nothing has the name.
+func (db *DB) Inspect(ctx context.Context, q Querier, schema, table string) (*Table, error) {
+	t := &Table{Schema: schema, Name: table, Encoding: db.encoding, Reserved: db.isReserved(schema)}
+	var timescale, citus bool
+	var reltuples float64
+	var relpages int64
+	err := q.QueryRow(ctx, db.inspectSQL(), schema, table).Scan(
+		&t.OID, &t.RelFileNode, &t.RelKind, &t.Persistence, &t.Method, &t.BlockSize, &t.Blocks, &reltuples, &relpages, &t.Partition,
+		&t.RLS, &t.HasIdentity, &t.Privileges, &t.PrimaryKey, &t.Columns, &t.Leaves, &t.DeleteRules, &t.DeleteTriggers, &t.InboundFKs, &t.Publications,
+		&t.Extension, &timescale, &citus)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, missingTable(schema, table)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("inspect table: %w", err)
+	}
+	t.RowsEstimate = scaledRows(reltuples, relpages, t)
+	if err := t.askExtensions(ctx, q, timescale, citus); err != nil {
+		return nil, fmt.Errorf("inspect table: %w", err)
+	}
+	return t, nil
+}
+
+// askExtensions looks into the catalogs of extensions that take tables over, where they are installed.
+func (t *Table) askExtensions(ctx context.Context, q Querier, timescale, citus bool) error {
+	for _, e := range []struct {
+		there     bool
+		name, sql string
+		args      []any
+	}{
+		{timescale, "timescaledb", `SELECT EXISTS (SELECT FROM _timescaledb_catalog.hypertable WHERE schema_name = $1 AND table_name = $2)`, []any{t.Schema, t.Name}},
+		{citus, "citus", `SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_partition WHERE logicalrelid::pg_catalog.oid = $1::bigint::pg_catalog.oid)`, []any{int64(t.OID)}},
+	} {
+		if !e.there || t.Extension != "" {
+			continue
+		}
+		var managed bool
+		if err := q.QueryRow(ctx, e.sql, e.args...).Scan(&managed); err != nil {
+			return err
+		}
+		if managed {
+			t.Extension = e.name
+		}
+	}
+	return nil
+}
+
+// scaledRows does what the planner does: the density of the last ANALYZE, at today's size. A table that was never analyzed
+// gets a guess.
+func scaledRows(tuples float64, pages int64, t *Table) int64 {
+	const guessedRowBytes = 128
+	switch {
+	case t.Blocks == 0:
+		return 0
+	case tuples >= 0 && pages > 0:
+		return int64(tuples/float64(pages)*float64(t.Blocks) + 0.5)
+	}
+	return int64(t.Blocks) * int64(t.BlockSize) / guessedRowBytes
+}
+
+// SameShape compares two looks at a table. What is compared is all that could change which rows a chunk's DELETE returns,
+// what they look like, or what else it does; size, statistics and rights are not. The text names what differs.
+func SameShape(a, b *Table) (string, bool) {
+	for _, c := range []struct {
+		what string
+		same bool
+	}{
+		{"it was dropped and made anew", a.OID == b.OID},
+		{"its name", a.Schema == b.Schema && a.Name == b.Name},
+		{"its kind", a.RelKind == b.RelKind && a.Persistence == b.Persistence && a.Method == b.Method && a.Extension == b.Extension},
+		{"it was rewritten or truncated", a.RelFileNode == b.RelFileNode},
+		{"its columns", slices.Equal(a.Columns, b.Columns)},
+		{"its primary key", slices.Equal(a.PrimaryKey, b.PrimaryKey)},
+		{"its place in a partitioned table", a.Partition == b.Partition && slices.Equal(a.Leaves, b.Leaves)},
+		{"its rules", slices.Equal(a.DeleteRules, b.DeleteRules)},
+		{"its triggers", slices.Equal(a.DeleteTriggers, b.DeleteTriggers)},
+		{"foreign keys that refer to it", slices.EqualFunc(a.InboundFKs, b.InboundFKs, sameFK)},
+		{"its row security", a.RLS == b.RLS},
+		{"its publications", slices.Equal(a.Publications, b.Publications) && a.HasIdentity == b.HasIdentity},
+	} {
+		if !c.same {
+			return c.what, false
+		}
+	}
+	return "", true
+}
+
+func sameFK(a, b ForeignKey) bool {
+	return a.OID == b.OID && a.OnDelete == b.OnDelete && a.Schema == b.Schema && a.Table == b.Table &&
+		slices.Equal(a.From, b.From) && slices.Equal(a.To, b.To) && slices.Equal(a.Operators, b.Operators)
+}
+
+// NotReferenced is a predicate that holds for rows that no foreign key refers to, or "" if no table refers to this one. It
+// names the table as FROM ONLY schema.table does, without an alias.
+func (t *Table) NotReferenced() string {
+	var parts []string
+	for _, fk := range t.InboundFKs {
+		var on []string
+		for i := range fk.From {
+			on = append(on, pgx.Identifier{t.Name, fk.To[i]}.Sanitize()+" "+fk.Operators[i]+" "+pgx.Identifier{"spillway_ref", fk.From[i]}.Sanitize())
+		}
+		parts = append(parts, "NOT EXISTS (SELECT 1 FROM "+pgx.Identifier{fk.Schema, fk.Table}.Sanitize()+" AS spillway_ref WHERE "+strings.Join(on, " AND ")+")")
+	}
+	return strings.Join(parts, " AND ")
+}
