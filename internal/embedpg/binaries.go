@@ -59,6 +59,9 @@ func findAll(ctx context.Context) ([]Binaries, error) {
 	}
 	var found []Binaries
 	if path, err := exec.LookPath("postgres"); err == nil {
+		if real, err := filepath.EvalSymlinks(path); err == nil { // initdb may have no link beside it
+			path = real
+		}
 		found = appendProbed(ctx, found, filepath.Dir(path))
 	}
 	var usual []Binaries
