@@ -45,7 +45,7 @@ func (a *attempt) run(ctx context.Context) (ChunkResult, error) {
 	if a.id, err = uuid.NewV7(); err != nil {
 		return ChunkResult{}, fmt.Errorf("make attempt id: %w", err)
 	}
-	a.prefix = objectPrefix(a.plan.doc.dirOf(a.plan.part), time.Now(), job, a.in.Chunk, a.id)
+	a.prefix = objectPrefix(a.plan.part.Dir, time.Now(), job, a.in.Chunk, a.id)
 	a.session, err = a.f.hot.Session(ctx, fmt.Sprintf("spillway:%s:%d", a.in.JobID, a.in.Chunk), &hot.SessionOptions{LockTimeout: a.plan.doc.Options.LockTimeout})
 	if err != nil {
 		return ChunkResult{}, err

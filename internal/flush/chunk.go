@@ -81,7 +81,7 @@ func (f *Flusher) committed(ctx context.Context, in ChunkInput) (ChunkResult, bo
 	if row.Rows > 0 {
 		segments = 1
 	}
-	return ChunkResult{Rows: row.Rows, Bytes: row.Bytes, Skipped: row.SkippedLocked, Segments: segments, Earlier: true}, true, nil
+	return ChunkResult{Rows: row.Rows, Bytes: row.Bytes, Skipped: row.Skipped, Segments: segments, Earlier: true}, true, nil
 }
 
 // settleEarlier finds out what became of every earlier attempt at a chunk: none may commit behind the back of the next

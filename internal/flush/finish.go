@@ -52,14 +52,14 @@ func (f *Flusher) Finish(ctx context.Context, in FinishInput) (FinishResult, err
 		return FinishResult{}, err
 	}
 	if stored.Status == "completed" {
-		if err := f.ledger.TouchTable(ctx, req.TableSchema, req.TableName, *stored.FinishedAt, in.JobID); err != nil {
+		if err := f.ledger.TouchTable(ctx, req.Schema, req.Table, stored.FinishedAt, in.JobID); err != nil {
 			return FinishResult{}, err
 		}
 	}
-	if err := f.ledger.ReleaseTable(ctx, req.TableSchema, req.TableName, in.JobID); err != nil {
+	if err := f.ledger.ReleaseTable(ctx, req.Schema, req.Table, in.JobID); err != nil {
 		return FinishResult{}, err
 	}
-	f.log.Info("job ended", obs.KeyJob, in.JobID, obs.KeyTable, req.TableSchema+"."+req.TableName, obs.KeyStatus, stored.Status,
+	f.log.Info("job ended", obs.KeyJob, in.JobID, obs.KeyTable, req.Schema+"."+req.Table, obs.KeyStatus, stored.Status,
 		obs.KeyRows, stored.RowsFlushed, obs.KeyBytes, stored.BytesWritten, obs.KeySegments, stored.Segments,
 		obs.KeyStarted, stored.StartedAt, obs.KeyFinished, stored.FinishedAt, obs.KeyClass, stored.ErrorClass)
 	return FinishResult{Status: stored.Status, Rows: stored.RowsFlushed, Bytes: stored.BytesWritten, Segments: stored.Segments}, nil
@@ -73,22 +73,36 @@ func (f *Flusher) historyRow(ctx context.Context, in FinishInput, req ledger.Req
 		return ledger.HistoryRow{}, err
 	}
 	row := ledger.HistoryRow{
-		JobID: in.JobID, JobType: req.JobType, TableSchema: req.TableSchema, TableName: req.TableName, Status: in.Status,
-		RowsFlushed: t.Rows, BytesWritten: t.Bytes, Segments: t.Segments, ChunksDone: t.ChunksDone, ChunksTotal: t.ChunksTotal,
-		RowsTotal: t.RowsTotal, RowsLeft: in.RowsLeft, RowsSkippedLocked: t.Skipped, Attempt: t.Attempt, Location: t.Location,
+		JobID: in.JobID, JobType: req.JobType, Schema: req.Schema, Table: req.Table, Status: in.Status,
+		RowsFlushed: t.Rows, BytesWritten: t.Bytes, Segments: t.Segments, ChunksDone: t.ChunksDone, ChunksTotal: planned(t, t.ChunksTotal),
+		RowsTotal: planned(t, t.RowsEstimate), RowsLeft: in.RowsLeft, RowsSkipped: t.Skipped, Attempt: t.Attempt, Location: nonEmpty(t.Location),
 		RequestedBy: req.RequestedBy, Trigger: req.Trigger, Schedule: req.Schedule, Statement: req.Statement,
 		CreatedAt: in.CreatedAt, StartedAt: in.StartedAt, CancelledAt: in.CancelledAt, WorkflowID: in.WorkflowID, RunID: in.RunID,
 	}
 	if in.Status == "failed" {
-		row.ErrorClass = in.Class
-		failure, found, err := f.ledger.LastFailure(ctx, in.JobID)
-		if err != nil {
-			return ledger.HistoryRow{}, err
-		}
-		row.Error = "the job failed (" + in.Class + ")"
-		if found {
-			row.Error = failure.Message
+		row.ErrorClass = nonEmpty(in.Class)
+		row.Error = nonEmpty(t.LastError)
+		if t.LastError == "" {
+			row.Error = nonEmpty("the job failed with an error of class " + in.Class)
 		}
 	}
+	if in.Status == "completed" {
+		row.RowsTotal = &t.Rows
+	}
 	return row, nil
+}
+
+// planned is a figure of the plan, or nil for a job that ended before it had one.
+func planned(t ledger.Totals, n int64) *int64 {
+	if !t.Planned {
+		return nil
+	}
+	return &n
+}
+
+func nonEmpty(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }

@@ -5,13 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path"
 
 	"github.com/google/uuid"
 
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/ledger"
-	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/segment"
 )
 
@@ -45,8 +43,6 @@ type loadedPlan struct {
 	end    uint32 // block after the last; 0: to the end of the leaf
 }
 
-func (d *planDoc) dirOf(p *planPart) string { return p.Dir }
-
 // Plan makes a generation of a job's plan, or returns the one that is stored: calling it again changes nothing. It claims
 // the table for the job, refuses what cannot be flushed safely, and cuts each leaf in block ranges.
 func (f *Flusher) Plan(ctx context.Context, in PlanInput) (PlanResult, error) {
@@ -70,7 +66,7 @@ func (f *Flusher) plan(ctx context.Context, in PlanInput) (PlanResult, error) {
 	if err != nil {
 		return PlanResult{}, classified(ClassInvalid, err)
 	}
-	if _, err := f.ledger.ClaimTable(ctx, req.TableSchema, req.TableName, in.JobID); err != nil {
+	if _, err := f.ledger.ClaimTable(ctx, req.Schema, req.Table, in.JobID); err != nil {
 		return PlanResult{}, err
 	}
 	first, err := f.firstChunk(ctx, in)
@@ -91,7 +87,7 @@ func (f *Flusher) plan(ctx context.Context, in PlanInput) (PlanResult, error) {
 	if err != nil {
 		return PlanResult{}, err
 	}
-	if err := f.ledger.RegisterTable(ctx, req.TableSchema, req.TableName); err != nil {
+	if err := f.ledger.RegisterTable(ctx, req.Schema, req.Table); err != nil {
 		return PlanResult{}, err
 	}
 	return PlanResult{
@@ -99,16 +95,17 @@ func (f *Flusher) plan(ctx context.Context, in PlanInput) (PlanResult, error) {
 	}, nil
 }
 
-// firstChunk is the number after the last of all earlier generations.
+// firstChunk is the number after the last of all earlier generations. If this generation is stored already, its own number
+// stands, for PutPlan changes nothing then.
 func (f *Flusher) firstChunk(ctx context.Context, in PlanInput) (int, error) {
 	if in.Generation <= 1 {
 		return 0, nil
 	}
-	prev, err := f.ledger.PlanGeneration(ctx, in.JobID, in.Generation-1)
+	last, err := f.ledger.LastPlan(ctx, in.JobID)
 	if err != nil {
-		return 0, fmt.Errorf("find generation %d of the plan: %w", in.Generation-1, err)
+		return 0, err
 	}
-	return prev.FirstChunk + prev.Chunks, nil
+	return last.FirstChunk + last.Chunks, nil
 }
 
 func (d *planDoc) chunks() (n int) {
@@ -121,7 +118,7 @@ func (d *planDoc) chunks() (n int) {
 // draw looks at the table and cuts it.
 func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options) (*planDoc, int64, error) {
 	pool := f.hot.Pool()
-	root, err := f.hot.Inspect(ctx, pool, req.TableSchema, req.TableName)
+	root, err := f.hot.Inspect(ctx, pool, req.Schema, req.Table)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -203,7 +200,7 @@ func (f *Flusher) drawPart(ctx context.Context, root, leaf *hot.Table, opts Opti
 	if err != nil {
 		return planPart{}, classified(ClassRefused, fmt.Errorf("table %s.%s: %w", leaf.Schema, leaf.Name, err))
 	}
-	columns, err := json.Marshal(schema.Columns())
+	columns, err := schema.ColumnsJSON()
 	if err != nil {
 		return planPart{}, fmt.Errorf("write columns: %w", err)
 	}
@@ -315,6 +312,3 @@ func (d *planDoc) predicate(t *hot.Table) string {
 	}
 	return where
 }
-
-// locationOf is the URL of the directory of a part's segments.
-func locationOf(store objstore.Store, p *planPart) string { return path.Dir(store.URL(p.Dir + "/x")) }

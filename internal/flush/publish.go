@@ -65,12 +65,11 @@ func (f *Flusher) publishJob(ctx context.Context, jobID string) error {
 // PublishTable rewrites the manifests of a table from the ledger, one in each storage that holds segments of it. The
 // ledger is the truth: whatever the file said before is replaced as a whole.
 func (f *Flusher) PublishTable(ctx context.Context, schema, table string) error {
-	segments, err := f.ledger.LiveSegments(ctx, schema, table)
-	if err != nil {
-		return err
-	}
 	byStorage := map[string][]ledger.Segment{}
-	for _, s := range segments {
+	for s, err := range f.ledger.LiveSegments(ctx, schema, table) {
+		if err != nil {
+			return err
+		}
 		byStorage[s.Storage] = append(byStorage[s.Storage], s)
 	}
 	dir, err := ExpandPath("{namespace}/{table}", map[string]string{"namespace": schema, "table": table})

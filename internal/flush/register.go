@@ -15,7 +15,7 @@ import (
 func (a *attempt) meta() segment.Meta {
 	return segment.Meta{
 		SegmentID: a.id.String(), JobID: a.in.JobID, Chunk: a.in.Chunk,
-		Namespace: a.plan.doc.Schema, Table: a.plan.doc.Name, Leaf: a.plan.part.leafName(),
+		TableSchema: a.plan.doc.Schema, TableName: a.plan.doc.Name, Leaf: a.plan.part.leafName(),
 		SchemaVersion: a.plan.part.SchemaVersion, PGVersion: a.f.hot.ServerVersion(),
 	}
 }
@@ -33,8 +33,8 @@ func (a *attempt) register(ctx context.Context, sum segment.Summary) error {
 		return fmt.Errorf("write column types: %w", err)
 	}
 	return a.f.ledger.RegisterSegment(ctx, a.session, ledger.Segment{
-		ID: a.id, JobID: a.in.JobID, Chunk: a.in.Chunk, Attempt: a.id,
-		TableSchema: a.plan.doc.Schema, TableName: a.plan.doc.Name, Leaf: a.plan.part.leafName(),
+		ID: a.id, JobID: a.in.JobID, Chunk: a.in.Chunk, AttemptID: a.id,
+		Schema: a.plan.doc.Schema, Table: a.plan.doc.Name, Leaf: a.plan.part.leafName(),
 		Storage: a.storeName, Location: a.store.URL(objectKey(a.prefix)),
 		Rows: sum.Rows, Bytes: sum.Bytes, SHA256: sum.SHA256, SchemaVersion: a.plan.part.SchemaVersion,
 		ColumnStats: stats, PGTypes: types,
@@ -45,6 +45,6 @@ func (a *attempt) register(ctx context.Context, sum segment.Summary) error {
 func segmentColumn(c hot.Column, key bool) segment.Column {
 	return segment.Column{
 		Name: c.Name, TypeOID: c.TypeOID, BaseOID: c.BaseOID, TypMod: c.TypMod, TypeName: c.TypeName, TypeSchema: c.TypeSchema,
-		TypeKind: c.TypeKind, Declared: c.Declared, Domain: c.Domain, Collation: c.Collation, NotNull: c.NotNull, Key: key,
+		TypeKind: c.TypeKind, Declared: c.Declared, Domain: c.Domain, Collation: c.Collation, NotNull: c.NotNull, HasElem: c.HasElem, Key: key, AttNum: c.Number,
 	}
 }

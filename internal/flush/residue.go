@@ -27,14 +27,9 @@ func (f *Flusher) residue(ctx context.Context, in ResidueInput) (ResidueResult, 
 	if err != nil {
 		return ResidueResult{}, err
 	}
-	var left int64
-	for i := range doc.Parts {
-		t := &doc.Parts[i].Table
-		n, err := f.hot.CountMatching(ctx, f.hot.Pool(), t.Schema, t.Name, doc.predicate(t), 0)
-		if err != nil {
-			return ResidueResult{}, fmt.Errorf("count rows left in %s.%s: %w", t.Schema, t.Name, err)
-		}
-		left += n
+	left, err := f.countLeft(ctx, doc)
+	if err != nil {
+		return ResidueResult{}, err
 	}
 	res := ResidueResult{RowsLeft: left}
 	if left == 0 || in.Pass > maxResiduePasses {
@@ -48,4 +43,17 @@ func (f *Flusher) residue(ctx context.Context, in ResidueInput) (ResidueResult, 
 		res.Plan = &plan
 	}
 	return res, nil
+}
+
+// countLeft counts what still matches, in all leaves.
+func (f *Flusher) countLeft(ctx context.Context, doc *planDoc) (left int64, err error) {
+	for i := range doc.Parts {
+		t := &doc.Parts[i].Table
+		n, err := f.hot.CountMatching(ctx, f.hot.Pool(), t.Schema, t.Name, doc.predicate(t), 0)
+		if err != nil {
+			return 0, fmt.Errorf("%s.%s: %w", t.Schema, t.Name, err)
+		}
+		left += n
+	}
+	return left, nil
 }

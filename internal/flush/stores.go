@@ -70,5 +70,5 @@ func (s *LedgerStores) owner(ctx context.Context) (objstore.Owner, error) {
 	if err != nil {
 		return objstore.Owner{}, err
 	}
-	return objstore.Owner{InstallationID: inst.ID.String(), SystemIdentifier: id.SystemIdentifier, DatabaseOID: id.DatabaseOID, Timeline: id.Timeline}, nil
+	return objstore.Owner{InstallationID: inst.ID.String(), SystemIdentifier: id.SystemIdentifier, DatabaseOID: id.DatabaseOID, Timeline: int64(id.Timeline)}, nil
 }
