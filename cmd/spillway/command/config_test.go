@@ -75,8 +75,8 @@ func TestConfigLists(t *testing.T) {
 	if err := root.ExecuteContext(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	tables, _ := grants.Flags().GetStringSlice("for")
-	readers, _ := grants.Flags().GetStringSlice("reader")
+	tables, _ := grants.Flags().GetStringArray("for")
+	readers, _ := grants.Flags().GetStringArray("reader")
 	if len(tables) != 2 || tables[1] != "a.two" || len(readers) != 1 || readers[0] != "alice" {
 		t.Errorf("for = %q, reader = %q", tables, readers)
 	}

@@ -35,10 +35,10 @@ then run it as the tables' owner or a superuser. Run it again after adding table
 	}
 	o.flags(cmd)
 	f := cmd.Flags()
-	f.StringSliceVar(&o.tables, "for", nil, "the tables to flush, schema.table (may be repeated)")
+	f.StringArrayVar(&o.tables, "for", nil, "the tables to flush, schema.table (may be repeated)")
 	f.StringVar(&o.databaseURL, "database-url", "", "where to look up columns and partitions (default: through a running `spillway up`)")
 	f.StringVar(&o.script.role, "role", "spillway", "the worker's role")
-	f.StringSliceVar(&o.script.readers, "reader", nil, "a role that may read system.jobs and system.segments (may be repeated)")
+	f.StringArrayVar(&o.script.readers, "reader", nil, "a role that may read system.jobs and system.segments (may be repeated)")
 	f.BoolVar(&o.script.operators, "operators", true, "make the role spillway_operator: its members may flush tables that they do not own")
 	return cmd
 }

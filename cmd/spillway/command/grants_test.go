@@ -1,0 +1,90 @@
+package command
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
+)
+
+// The script gives a new role what moving rows takes, in leaf partitions too, and nothing else; it may be run again.
+// A52
+func TestGrants(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t)
+	db.Exec(t,
+		"CREATE TABLE app.events (note text, id bigint PRIMARY KEY, at timestamptz)",
+		`CREATE TABLE app."Odd Name" ("A b" int)`,
+		"CREATE TABLE app.parted (id int, at int) PARTITION BY RANGE (at)",
+		"CREATE TABLE app.parted_1 PARTITION OF app.parted FOR VALUES FROM (0) TO (10) PARTITION BY LIST (id)",
+		"CREATE TABLE app.parted_1_a PARTITION OF app.parted_1 FOR VALUES IN (1)",
+		"CREATE TABLE app.private (id int)",
+	)
+	role, reader := db.Worker+"_g", db.Owner
+	r := invoke(t, []string{"grants", "--for", "app.events", "--for", `app."Odd Name"`, "app.parted", "--database-url", db.OwnerURL,
+		"--role", role, "--reader", reader, "--operators=false"})
+	if r.code != 0 {
+		t.Fatal(r.errOut)
+	}
+	mustContain(t, r.out, `GRANT UPDATE (id) ON TABLE app.events TO`, `ON TABLE app."Odd Name" TO`, "app.parted_1_a TO", "FOR UPDATE SKIP LOCKED")
+	if strings.Contains(r.out, "private") || strings.Contains(r.out, operatorRole) {
+		t.Errorf("grants more than was asked for:\n%s", r.out)
+	}
+	conn := db.Connect(t, db.SuperURL)
+	t.Cleanup(func() {
+		db.Super(t, "DROP OWNED BY "+role, "DROP ROLE "+role)
+	})
+	must(t, conn, r.out, r.out)
+
+	must(t, conn, "SET SESSION AUTHORIZATION "+role)
+	must(t, conn,
+		"BEGIN; LOCK TABLE ONLY app.parted_1_a IN ROW EXCLUSIVE MODE; DELETE FROM ONLY app.parted_1_a; COMMIT",
+		`BEGIN; SELECT FROM app."Odd Name" FOR UPDATE SKIP LOCKED; COMMIT`,
+		"BEGIN; SELECT FROM app.events FOR UPDATE SKIP LOCKED; COMMIT",
+		"CREATE TABLE spillway.probe (id int)", "CREATE VIEW system.probe AS SELECT 1 AS one")
+	for _, forbidden := range []string{
+		"SELECT FROM app.private", "INSERT INTO app.events VALUES ('x', 1)", "UPDATE app.events SET note = 'x'",
+		"TRUNCATE app.events", "CREATE SCHEMA mine", "CREATE TABLE app.mine (id int)",
+	} {
+		_, err := conn.Exec(t.Context(), forbidden)
+		var pg *pgconn.PgError
+		if !errors.As(err, &pg) || pg.Code != "42501" {
+			t.Errorf("%s: got %v, want 42501", forbidden, err)
+		}
+	}
+	must(t, conn, "RESET SESSION AUTHORIZATION", "SET SESSION AUTHORIZATION "+reader, "SELECT one FROM system.probe", "RESET SESSION AUTHORIZATION")
+}
+
+// An administrator who is no superuser, as managed PostgreSQL has them, can run the script too.
+func TestGrantsByAdministrator(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t)
+	admin, role := db.Owner+"_adm", db.Worker+"_m"
+	db.Exec(t, "CREATE TABLE app.events (id int)")
+	db.Super(t, "CREATE ROLE "+admin+" LOGIN CREATEROLE", "GRANT CREATE ON DATABASE "+db.Name+" TO "+admin, "GRANT "+db.Owner+" TO "+admin)
+	t.Cleanup(func() {
+		db.Super(t, "DROP OWNED BY "+role+", "+admin, "DROP ROLE "+role+", "+admin)
+	})
+	r := invoke(t, []string{"grants", "--for", "app.events", "--database-url", db.OwnerURL, "--role", role, "--operators=false"})
+	if r.code != 0 {
+		t.Fatal(r.errOut)
+	}
+	conn := db.Connect(t, db.SuperURL)
+	must(t, conn, "SET SESSION AUTHORIZATION "+admin, r.out, r.out, "SET SESSION AUTHORIZATION "+role, "DELETE FROM app.events", "CREATE TABLE spillway.probe (id int)")
+}
+
+func TestGrantsOfMissingTable(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t)
+	r := invoke(t, []string{"grants", "--for", "app.nothing", "--database-url", db.OwnerURL})
+	if r.code != 1 {
+		t.Errorf("exit code %d", r.code)
+	}
+	mustContain(t, r.errOut, "spillway: table app.nothing does not exist", "hint: names are spelled as in SQL")
+	if r := invoke(t, []string{"grants", "--for", "nothing", "--database-url", db.OwnerURL}); r.code != 2 {
+		t.Errorf("unqualified: exit code %d, want 2", r.code)
+	}
+}
