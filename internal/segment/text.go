@@ -103,6 +103,9 @@ func appendFloat(dst []byte, v float64, bitSize int) []byte {
 	dst = strconv.AppendFloat(dst, v, 'e', -1, bitSize)
 	exp := exponentOf(dst[at:])
 	if exp < -4 || exp >= limit {
+		if mayBeHalfway(v, bitSize) {
+			return appendInside(dst[:at], dst[at:], v, bitSize)
+		}
 		return dst
 	}
 	return strconv.AppendFloat(dst[:at], v, 'f', -1, bitSize)
