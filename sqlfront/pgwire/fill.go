@@ -1,0 +1,102 @@
+package pgwire
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/spillwaydb/spillway/sqlfront/parse"
+)
+
+// remembers reports whether a text runs what an earlier one has set up over data that we fill in: a cursor, or a statement
+// prepared by SQL.
+func (c *conn) remembers(text string) bool {
+	if !c.cursors && !c.executes {
+		return false
+	}
+	switch parse.FirstWord(text) {
+	case "FETCH", "MOVE":
+		return c.cursors
+	case "EXECUTE", "EXPLAIN", "CREATE":
+		return c.executes
+	}
+	return false
+}
+
+// fillable reports whether data is filled in before a text. Before others it would be useless or would disturb them.
+func (c *conn) fillable(text string) bool {
+	switch word := parse.FirstWord(text); word {
+	case "DECLARE":
+		c.cursors = true // read by FETCH
+		return false
+	case "PREPARE":
+		c.executes = true // read by EXECUTE
+		return false
+	case "SELECT", "WITH", "COPY", "EXPLAIN", "INSERT", "UPDATE", "DELETE", "MERGE", "CREATE", "TABLE", "VALUES", "REFRESH",
+		"FETCH", "MOVE", "EXECUTE", "DO":
+		return true
+	case "BEGIN", "START", "SET":
+		// BEGIN; SELECT … in one message. A statement before SET TRANSACTION would be one too many.
+		head, _, several := strings.Cut(text, ";")
+		return several && !strings.Contains(strings.ToUpper(head), "ISOLATION") && word != "SET"
+	case "":
+		return strings.HasPrefix(strings.TrimSpace(text), "(")
+	}
+	return false
+}
+
+// fill provides data in the transaction of the statement that follows.
+func (c *conn) fill() error {
+	ctx, stop := c.begin()
+	err := c.session.Fill(ctx, &upstream{c: c})
+	if stop() {
+		return errGone
+	}
+	if err != nil {
+		return asError(ctx, err)
+	}
+	return nil
+}
+
+// fillQuery fills data in for a message of the simple protocol. done: it was answered, with an error.
+func (c *conn) fillQuery(text string) (done bool, err error) {
+	if !c.fillable(text) {
+		return false, nil
+	}
+	if ok, err := c.settle(); err != nil || !ok {
+		return true, err
+	}
+	if c.block() == Failed {
+		return false, nil
+	}
+	err = c.fill()
+	var e *Error
+	switch {
+	case errors.Is(err, errGone):
+		return true, err
+	case errors.As(err, &e):
+		return true, c.refuseQuery(e)
+	}
+	// The questions of Fill and this Query are one implicit transaction: no Sync comes between them.
+	c.called, c.dirty = false, false
+	return false, err
+}
+
+// executeFilled fills data in for an Execute.
+func (c *conn) executeFilled(body []byte) error {
+	ok, err := c.settle()
+	if err != nil {
+		return err
+	}
+	body = append([]byte(nil), body...)
+	if ok && c.block() != Failed {
+		err := c.fill()
+		if errors.Is(err, errGone) {
+			return err
+		}
+		if err != nil {
+			return c.refuse(asError(context.Background(), err))
+		}
+	}
+	return c.forwardBody(reply{kind: 'E'}, body)
+}

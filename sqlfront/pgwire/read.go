@@ -1,0 +1,250 @@
+package pgwire
+
+import (
+	"bytes"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+)
+
+// read passes the client's messages on to PostgreSQL, and keeps what is ours.
+func (c *conn) read() error {
+	for {
+		if c.cr.Buffered() < 5 {
+			if err := c.uw.Flush(); err != nil {
+				return err
+			}
+		}
+		t, n, err := frame(c.cr)
+		if err != nil {
+			return err
+		}
+		if c.cr.Buffered() < n+1 {
+			if err := c.uw.Flush(); err != nil {
+				return err
+			}
+		}
+		if t == 'X' {
+			return nil
+		}
+		if c.raw || t == 'p' || !c.queue.isReady() {
+			err = c.prove(t, n)
+		} else {
+			err = c.message(t, n)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// prove passes on what is said before PostgreSQL has let the client in, and all of a replication session.
+func (c *conn) prove(t byte, n int) error {
+	if !c.queue.isReady() {
+		if n > maxUnproven {
+			return fatal(codeProtocol, "invalid message length")
+		}
+		if t != 'p' {
+			// The client may send its first statement before it has seen ReadyForQuery.
+			if err := c.uw.Flush(); err != nil {
+				return err
+			}
+			if err := c.queue.wait(); err != nil {
+				return err
+			}
+			if !c.raw {
+				return c.message(t, n)
+			}
+		}
+	}
+	return copyFrame(c.uw, c.cr, n+1)
+}
+
+// message handles one message of a session that PostgreSQL has let in.
+func (c *conn) message(t byte, n int) error {
+	if c.session == nil {
+		c.session = c.server.handler.Session(c.info)
+	}
+	if c.ignoring && t != 'S' {
+		return c.skip(n)
+	}
+	switch t {
+	case 'Q':
+		return c.query(n)
+	case 'P':
+		return c.parse(n)
+	case 'B', 'D', 'E', 'C':
+		if len(c.stmts) == 0 && len(c.portals) == 0 {
+			return c.forward(t, n)
+		}
+		return c.named(t, n)
+	case 'S':
+		return c.sync(n)
+	case 'H':
+		if err := copyFrame(c.uw, c.cr, n+1); err != nil {
+			return err
+		}
+		if err := c.flushClient(); err != nil {
+			return err
+		}
+		return c.uw.Flush()
+	case 'F':
+		c.queue.push(reply{kind: 'F'})
+	case 'c', 'f':
+		c.queue.push(reply{kind: owesCopyDone})
+	}
+	return copyFrame(c.uw, c.cr, n+1)
+}
+
+func (c *conn) skip(n int) error {
+	for left := n + 1; left > 0; {
+		k, err := c.cr.Discard(min(left, c.cr.Size()))
+		if err != nil {
+			return err
+		}
+		left -= k
+	}
+	return nil
+}
+
+// forward passes a message of the extended protocol on.
+func (c *conn) forward(t byte, n int) error {
+	c.queue.push(reply{kind: t})
+	c.dirty = true
+	return copyFrame(c.uw, c.cr, n+1)
+}
+
+// forwardBody passes a message on whose body was already read.
+func (c *conn) forwardBody(r reply, body []byte) error {
+	c.queue.push(r)
+	c.dirty = r.kind != 'Q' // which ends an implicit transaction
+	return writeFrame(c.uw, r.kind, body)
+}
+
+// sync ends a pipeline. It always goes to PostgreSQL, whose ReadyForQuery tells the transaction's status.
+func (c *conn) sync(n int) error {
+	if err := c.skip(n); err != nil {
+		return err
+	}
+	c.ignoring, c.dirty, c.called = false, false, false
+	c.queue.push(reply{kind: 'S'})
+	return writeFrame(c.uw, 'S', nil)
+}
+
+// query handles a message of the simple protocol: one text, which may hold many statements.
+func (c *conn) query(n int) error {
+	if n > c.server.opt.MaxStatement {
+		return c.longQuery(n)
+	}
+	body, err := c.body(n)
+	if err != nil {
+		return err
+	}
+	text, ok := cString(body)
+	if !ok {
+		return c.forwardBody(reply{kind: 'Q'}, body)
+	}
+	stmts, err := c.statements(text)
+	switch {
+	case err != nil:
+		stmts = []ours{{err: err}}
+		fallthrough
+	case stmts != nil:
+		if ok, err := c.settle(); err != nil || !ok {
+			return err
+		}
+		return c.runQuery(stmts)
+	}
+	c.forgetPrepared(text)
+	if c.session.Mentions(text) || c.remembers(text) {
+		if done, err := c.fillQuery(text); done || err != nil {
+			return err
+		}
+	}
+	return c.forwardBody(reply{kind: 'Q', text: c.session.NearMiss(text)}, body)
+}
+
+// longQuery passes on a text that is too long to look at, unless it begins like one of ours.
+func (c *conn) longQuery(n int) error {
+	head, err := c.cr.Peek(min(n+1, 1024))
+	if err != nil {
+		return err
+	}
+	// Its end is cut off, so an error in it means nothing.
+	stmt, err := c.session.Prepare(wholeRunes(head[5:]), c.reading())
+	if stmt != nil || err != nil {
+		if err := c.skip(n); err != nil {
+			return err
+		}
+		if ok, err := c.settle(); err != nil || !ok {
+			return err
+		}
+		return c.refuseQuery(&Error{Code: codeTooLarge,
+			Message: fmt.Sprintf("the statement is longer than %d bytes", c.server.opt.MaxStatement)})
+	}
+	c.queue.push(reply{kind: 'Q'})
+	return copyFrame(c.uw, c.cr, n+1)
+}
+
+// wholeRunes cuts off a character that is not complete.
+func wholeRunes(b []byte) string {
+	for i := 0; i < utf8.UTFMax && len(b) > 0 && !utf8.Valid(b); i++ {
+		b = b[:len(b)-1]
+	}
+	return string(b)
+}
+
+// cString returns a body that is one string with a zero byte behind it.
+func cString(body []byte) (string, bool) {
+	if i := bytes.IndexByte(body, 0); i >= 0 && i == len(body)-1 {
+		return string(body[:i]), true
+	}
+	return "", false // PostgreSQL says what is wrong with it
+}
+
+// cut splits a string off the front of a body.
+func cut(body []byte) (string, []byte, bool) {
+	s, rest, ok := bytes.Cut(body, []byte{0})
+	return string(s), rest, ok
+}
+
+// checkEncoding refuses texts of ours whose characters we could not count or compare.
+func (c *conn) checkEncoding(text string) error {
+	enc := c.setting("client_encoding")
+	if enc == "" || enc == "UTF8" || isASCII(text) {
+		if !utf8.ValidString(text) {
+			return &Error{Code: codeEncoding, Message: "invalid byte sequence for encoding \"UTF8\""}
+		}
+		return nil
+	}
+	return &Error{Code: codeNotSupported, Message: "this statement has characters beyond ASCII, and client_encoding is " + enc,
+		Hint: "SET client_encoding = 'UTF8' first"}
+}
+
+func isASCII(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+func writeFrame(w interface{ Write([]byte) (int, error) }, t byte, body []byte) error {
+	n := len(body) + 4
+	head := [5]byte{t, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}
+	if _, err := w.Write(head[:]); err != nil {
+		return err
+	}
+	_, err := w.Write(body)
+	return err
+}
+
+func (c *conn) sendReady() error {
+	status, _, _ := c.queue.state()
+	if err := c.send(&pgproto3.ReadyForQuery{TxStatus: status}); err != nil {
+		return err
+	}
+	return c.flushClient()
+}
