@@ -24,4 +24,13 @@ const (
 	KeyStorage   = "storage"
 	KeyStarted   = "started"
 	KeyFinished  = "finished"
+	KeyQueue     = "queue"
+	KeySlots     = "slots"
+	KeyPart      = "part"
+)
+
+// Metrics.
+const (
+	MetricBuildInfo = "spillway_build_info"
+	MetricReady     = "spillway_ready"
 )

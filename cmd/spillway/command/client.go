@@ -70,20 +70,13 @@ func dial(ctx context.Context, url string) (*client, error) {
 	return c, nil
 }
 
-// frontError and databaseError say what to do about a connection that did not come about.
+// frontError says what to do about a connection to the front-end that did not come about.
 func frontError(err error) error {
-	return connectError("--sql-url", "the SQL front-end", "check the address; is `spillway up` running there?", err)
-}
-
-func databaseError(err error) error {
-	return connectError("--database-url", "the database", "check host and port in --database-url; is PostgreSQL running there?", err)
-}
-
-func connectError(flag, server, advice string, err error) error {
 	var bad *pgconn.ParseConfigError
 	if errors.As(err, &bad) {
-		return &usageError{msg: flag + ": " + bad.Error(), hint: "the form is postgres://user@host:port/database"}
+		return &usageError{msg: "--sql-url cannot be read", hint: "the form is postgres://user@host:7432/database"}
 	}
+	advice := "check the address; is `spillway up` running there?"
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
 		switch pg.Code {
@@ -94,8 +87,9 @@ func connectError(flag, server, advice string, err error) error {
 		default:
 			advice = pg.Hint
 		}
+		err = errors.New(pg.Message)
 	}
-	return &unreachableError{what: server + " cannot be reached", err: err, hint: advice}
+	return &unreachableError{what: "the SQL front-end cannot be reached", err: err, hint: advice}
 }
 
 func (c *client) close() {

@@ -18,6 +18,7 @@ type Env struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	LookupEnv      func(name string) (string, bool)
+	Environ        func() []string
 
 	Interactive bool // Stdin is a terminal
 	Width       int  // of the terminal behind Stdout; 0: there is none
@@ -73,7 +74,7 @@ func (l *lastRites) run(limit time.Duration) {
 // second ends the process at once.
 func Main(args []string) int {
 	env := &Env{
-		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, LookupEnv: os.LookupEnv,
+		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, LookupEnv: os.LookupEnv, Environ: os.Environ,
 		Interactive: term.IsTerminal(int(os.Stdin.Fd())), Bar: term.IsTerminal(int(os.Stderr.Fd())),
 	}
 	if term.IsTerminal(int(os.Stdout.Fd())) {

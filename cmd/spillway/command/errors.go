@@ -6,9 +6,13 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/ledger"
+	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/jobmanager"
 )
 
@@ -29,8 +33,12 @@ var exits = []struct {
 }{
 	{exitDone, "done", func(err error) bool { return err == nil }},
 	{exitInterrupted, "interrupted", func(err error) bool { return errors.Is(err, errInterrupted) }},
-	{exitUsage, "wrong usage", is[*usageError]},
+	{exitUsage, "wrong usage", func(err error) bool { return is[*usageError](err) || connectClass(err) == hot.ConnectURL }},
 	{exitUnreachable, "cannot reach a server", func(err error) bool {
+		switch connectClass(err) {
+		case hot.ConnectUnreachable, hot.ConnectTLS, hot.ConnectAuth, hot.ConnectDatabase:
+			return true
+		}
 		return is[*unreachableError](err) || is[*pgconn.ConnectError](err) || errors.Is(err, jobmanager.ErrUnavailable)
 	}},
 	{exitFailed, "the job or command failed", func(error) bool { return true }},
@@ -39,6 +47,15 @@ var exits = []struct {
 func is[T error](err error) bool {
 	var t T
 	return errors.As(err, &t)
+}
+
+// connectClass is the class of a *hot.ConnectError, or "".
+func connectClass(err error) string {
+	var e *hot.ConnectError
+	if errors.As(err, &e) {
+		return e.Class
+	}
+	return ""
 }
 
 // ExitCode says how a process ends whose command returned err.
@@ -163,6 +180,9 @@ func hintOf(err error) string {
 		if h, ok := err.(interface{ Hint() string }); ok && h.Hint() != "" {
 			return h.Hint()
 		}
+		if h := roomHint(err); h != "" {
+			return h
+		}
 		switch u := err.(type) {
 		case interface{ Unwrap() error }:
 			err = u.Unwrap()
@@ -176,6 +196,30 @@ func hintOf(err error) string {
 		default:
 			return ""
 		}
+	}
+	return ""
+}
+
+// roomHint returns what to do about an error that another room made, itself and not what it wraps.
+func roomHint(err error) string {
+	switch e := err.(type) {
+	case *hot.ConnectError:
+		return e.Hint
+	case *ledger.PrivilegeError:
+		return e.Hint
+	case *ledger.ForeignSchemaError:
+		return e.Hint
+	case *objstore.ForeignOwnerError:
+		return "give this database a storage of its own with --storage; if the other database is gone for good, remove " +
+			objstore.OwnerKey + " there"
+	}
+	switch err {
+	case objstore.ErrDenied:
+		return "let this user write to the storage, or choose another with --storage"
+	case objstore.ErrFull:
+		return "free some space in the storage; jobs that wait for it go on by themselves"
+	case syscall.EADDRINUSE:
+		return "stop what listens there, or choose another address"
 	}
 	return ""
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/jobmanager"
 )
 
@@ -34,6 +35,9 @@ func TestExitCodes(t *testing.T) {
 		{&unreachableError{what: "x"}, 3},
 		{fmt.Errorf("start: %w", jobmanager.ErrUnavailable), 3},
 		{&pgconn.ConnectError{Config: &pgconn.Config{}}, 3},
+		{&hot.ConnectError{Class: hot.ConnectURL}, 2},
+		{&hot.ConnectError{Class: hot.ConnectVersion}, 1},
+		{fmt.Errorf("open: %w", &hot.ConnectError{Class: hot.ConnectAuth}), 3},
 		{errInterrupted, 130},
 		{&interruptedError{err: &unreachableError{what: "x"}}, 130},
 		{hint(errInterrupted, "go on"), 130},
@@ -119,7 +123,7 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"cat"}, []string{"TABLE is missing"}},
 		{[]string{"cat", "a.b", "-o", "table"}, []string{"--output table: expected csv or json"}},
 		{[]string{"sql", "-f", "/no/such/file"}, []string{"--file: open /no/such/file"}},
-		{[]string{"sql", "-c", "x", "--sql-url", "postgres://:x:/"}, []string{"--sql-url", "the form is postgres://"}},
+		{[]string{"sql", "-c", "x", "--sql-url", "postgres://:x:/"}, []string{"--sql-url cannot be read", "the form is postgres://"}},
 		{[]string{"version", "--config", "/no/such/file"}, []string{"config file: open /no/such/file"}},
 	} {
 		r := invoke(t, c.args)

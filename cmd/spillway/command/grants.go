@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/sqlfront/parse"
 )
 
@@ -58,16 +59,16 @@ func runGrants(ctx context.Context, env *Env, o *grantsOptions) error {
 		}
 		url = up.SQLURL
 	}
-	conn, err := pgx.Connect(ctx, url)
+	db, err := hot.Open(ctx, url, nil)
 	if err != nil {
-		return databaseError(err)
+		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	if err := conn.QueryRow(ctx, "SELECT current_database()").Scan(&o.script.database); err != nil {
+	defer db.Close()
+	if err := db.Pool().QueryRow(ctx, "SELECT current_database()").Scan(&o.script.database); err != nil {
 		return fmt.Errorf("look up the database: %w", err)
 	}
 	for _, name := range o.tables {
-		t, err := lookUpGrant(ctx, conn, name)
+		t, err := lookUpGrant(ctx, db.Pool(), name)
 		if err != nil {
 			return err
 		}
@@ -84,7 +85,7 @@ type grantTable struct {
 }
 
 // lookUpGrant finds a table and the partitions below it.
-func lookUpGrant(ctx context.Context, conn *pgx.Conn, name string) (grantTable, error) {
+func lookUpGrant(ctx context.Context, db hot.Querier, name string) (grantTable, error) {
 	if !strings.Contains(name, ".") {
 		return grantTable{}, usagef("grants: %q: expected schema.table", name)
 	}
@@ -96,9 +97,9 @@ func lookUpGrant(ctx context.Context, conn *pgx.Conn, name string) (grantTable, 
 			WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 			ORDER BY i.indrelid IS NULL, a.attnum LIMIT 1), '')
 		FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-		WHERE c.oid = to_regclass($1)::oid OR c.oid IN (SELECT relid FROM pg_partition_tree(to_regclass($1)))
+		WHERE c.oid = to_regclass($1)::oid OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(to_regclass($1)))
 		ORDER BY c.oid <> to_regclass($1)::oid, n.nspname, c.relname`
-	rows, err := conn.Query(ctx, query, name)
+	rows, err := db.Query(ctx, query, name)
 	if err != nil {
 		return grantTable{}, fmt.Errorf("look up table %s: %w", name, err)
 	}

@@ -36,6 +36,7 @@ func testEnv(out, errOut *bytes.Buffer, environ ...string) *Env {
 	return &Env{
 		Stdin: strings.NewReader(""), Stdout: out, Stderr: errOut,
 		LookupEnv: func(name string) (string, bool) { v, ok := vars[name]; return v, ok },
+		Environ:   func() []string { return environ },
 	}
 }
 

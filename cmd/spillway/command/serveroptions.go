@@ -1,0 +1,105 @@
+package command
+
+import (
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spillwaydb/spillway/internal/ledger"
+)
+
+// serverOptions are the settings of processes that serve: up, worker, front; doctor looks at the same ones.
+type serverOptions struct {
+	databaseURL       string
+	dataDir           string
+	storage           string
+	installation      string
+	ledgerSchema      string
+	systemSchema      string
+	temporalAddress   string
+	temporalNamespace string
+	temporalStore     string
+	sqlListen         string
+	temporalListen    string
+	uiListen          string
+	metricsListen     string
+	slots             int
+	shutdownTimeout   time.Duration
+	logLevel          string
+	logFormat         string
+}
+
+// databaseFlags belong to every process that touches the database.
+func (o *serverOptions) databaseFlags(cmd *cobra.Command, database string) {
+	f := cmd.Flags()
+	f.StringVar(&o.databaseURL, "database-url", "", "the database to serve, postgres://spillway@host/database, as the worker's role"+database)
+	f.StringVar(&o.installation, "installation", "", "name of this installation in Temporal (default: the database's name)")
+	f.StringVar(&o.ledgerSchema, "ledger-schema", ledger.DefaultSchema, "schema of the ledger")
+	f.StringVar(&o.systemSchema, "system-schema", ledger.DefaultSystemSchema, "schema of the views that people read")
+}
+
+func (o *serverOptions) storageFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.storage, "storage", "", "where segments go: a directory, or its file:// URL (default: the ledger's; the first time <data-dir>/segments)")
+}
+
+func (o *serverOptions) dataDirFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.dataDir, "data-dir", defaultDataDir, "directory of everything that is kept beside the database")
+}
+
+func (o *serverOptions) temporalFlags(cmd *cobra.Command, address string) {
+	f := cmd.Flags()
+	f.StringVar(&o.temporalAddress, "temporal-address", "", "host:port of a Temporal cluster"+address)
+	f.StringVar(&o.temporalNamespace, "temporal-namespace", "", "namespace in Temporal (default: default)")
+}
+
+func (o *serverOptions) frontFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.sqlListen, "sql-listen", "127.0.0.1:7432", "address of the SQL front-end")
+}
+
+func (o *serverOptions) workerFlags(cmd *cobra.Command) {
+	cmd.Flags().IntVar(&o.slots, "slots", 4, "chunks that this process moves at once")
+}
+
+func (o *serverOptions) runFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&o.metricsListen, "metrics-listen", "127.0.0.1:9464", "address of /metrics, /healthz and /readyz; empty: none")
+	f.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 5*time.Minute, "how long a graceful stop waits for running chunks")
+	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
+}
+
+// logger builds the process's logger.
+func (o *serverOptions) logger(w io.Writer) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
+		return nil, usagef("--log-level %s: expected debug, info, warn or error", o.logLevel)
+	}
+	h := &slog.HandlerOptions{Level: level}
+	switch o.logFormat {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, h)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, h)), nil
+	}
+	return nil, usagef("--log-format %s: expected text or json", o.logFormat)
+}
+
+// check refuses what this version cannot do and what makes no sense, before anything is started.
+func (o *serverOptions) check() error {
+	if o.temporalStore != "" && o.temporalStore != "sqlite" {
+		if strings.HasPrefix(o.temporalStore, "postgres://") || strings.HasPrefix(o.temporalStore, "postgresql://") {
+			return notYet("--temporal-store postgres://", "leave it out: the embedded Temporal keeps its state in the data directory")
+		}
+		return usagef("--temporal-store %s: expected sqlite or a postgres:// URL", o.temporalStore)
+	}
+	if o.slots < 1 {
+		return usagef("--slots %d: expected 1 or more", o.slots)
+	}
+	if o.shutdownTimeout <= 0 {
+		return usagef("--shutdown-timeout %s: expected more than 0", o.shutdownTimeout)
+	}
+	return nil
+}
