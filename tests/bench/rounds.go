@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// A contestant moves all rows out of the fresh table app.<table> and returns how many. Only run is timed.
+type contestant struct {
+	name   string
+	before func(ctx context.Context, t table) error // may be nil
+	run    func(ctx context.Context, t table) (int64, error)
+	gone   error // why it cannot run, once it is known
+}
+
+// series are the times of one contestant, one per round; 0 where it did not run.
+type series []time.Duration
+
+// race lets the contestants run in turn for all rounds, each on a fresh table, the order turned by one in every round. A
+// contestant that fails runs no more; the others go on.
+func (b *bed) race(ctx context.Context, rep *report, t table, n int64, contestants []*contestant) map[string]series {
+	times := map[string]series{}
+	for _, c := range contestants {
+		times[c.name] = make(series, b.cfg.rounds)
+	}
+	for round := range b.cfg.rounds {
+		for i := range contestants {
+			c := contestants[(i+round)%len(contestants)]
+			if c.gone != nil || ctx.Err() != nil {
+				continue
+			}
+			took, err := b.once(ctx, rep, t, n, c)
+			if err != nil {
+				c.gone = err
+				b.say("round %d  %-18s %v", round+1, c.name, err)
+				continue
+			}
+			times[c.name][round] = took
+			b.say("round %d  %-18s %8.3f s  %9.0f rows/s", round+1, c.name, took.Seconds(), float64(n)/took.Seconds())
+		}
+	}
+	return times
+}
+
+// once runs a contestant on a fresh table and checks that it did its work.
+func (b *bed) once(ctx context.Context, rep *report, t table, n int64, c *contestant) (time.Duration, error) {
+	have, err := b.fresh(ctx, t, n)
+	if err != nil {
+		return 0, err
+	}
+	if have != n {
+		return 0, fmt.Errorf("the fresh table has %d rows, expected %d", have, n)
+	}
+	if c.before != nil {
+		if err := c.before(ctx, t); err != nil {
+			return 0, err
+		}
+	}
+	watch := rep.Machine.watch()
+	start := time.Now()
+	moved, err := c.run(ctx, t)
+	took := time.Since(start)
+	watch.stop(took)
+	if err != nil {
+		return 0, err
+	}
+	left, err := b.count(ctx, t)
+	if err != nil {
+		return 0, err
+	}
+	if moved != n || left != 0 {
+		return 0, fmt.Errorf("%s moved %d of %d rows and left %d", c.name, moved, n, left)
+	}
+	return took, nil
+}
+
+// errNotWanted keeps a contestant out that -only leaves out.
+var errNotWanted = errors.New("not asked for")
+
+// errNotAvailable marks a figure whose part of the product this tree does not have.
+var errNotAvailable = errors.New("not available")
+
+func notAvailable(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", errNotAvailable, fmt.Sprintf(format, args...))
+}
