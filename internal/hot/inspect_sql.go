@@ -85,7 +85,7 @@ SELECT t.oid, coalesce(pg_catalog.pg_relation_filenode(t.oid), 0)::oid, t.relkin
 	 CROSS JOIN LATERAL (
 		SELECT pg_catalog.json_agg(fa.attname ORDER BY u.n) AS f, pg_catalog.json_agg(ta.attname ORDER BY u.n) AS t,
 		       pg_catalog.json_agg('OPERATOR(' || pg_catalog.quote_ident(op_n.nspname) || '.' || op.oprname || ')' ORDER BY u.n) AS o
-		FROM pg_catalog.unnest(k.conkey, k.confkey, k.conpfeqop) WITH ORDINALITY AS u(fk, pk, op, n)
+		FROM unnest(k.conkey, k.confkey, k.conpfeqop) WITH ORDINALITY AS u(fk, pk, op, n)
 		JOIN pg_catalog.pg_attribute fa ON fa.attrelid = k.conrelid AND fa.attnum = u.fk
 		JOIN pg_catalog.pg_attribute ta ON ta.attrelid = k.confrelid AND ta.attnum = u.pk
 		JOIN pg_catalog.pg_operator op ON op.oid = u.op

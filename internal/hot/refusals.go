@@ -51,14 +51,14 @@ var kinds = map[string]string{
 func (t *Table) refuseKind() (Refusal, bool) {
 	kind, other := kinds[t.RelKind]
 	switch {
+	case t.Persistence == "t":
+		return Refusal{wrongObject, "it is a temporary table", "Only its own session sees its rows: move them to a permanent table first."}, true
 	case t.Reserved:
 		return Refusal{wrongObject, fmt.Sprintf("schema %q belongs to PostgreSQL or to Spillway itself", t.Schema), "Only application tables can be flushed."}, true
 	case other:
 		return Refusal{wrongObject, "it is " + kind, "Flush the table that holds the rows."}, true
 	case t.RelKind != "r" && t.RelKind != "p":
 		return Refusal{wrongObject, fmt.Sprintf("it is not a table (relkind %q)", t.RelKind), "Flush the table that holds the rows."}, true
-	case t.Persistence == "t":
-		return Refusal{wrongObject, "it is a temporary table", "Only its own session sees its rows: move them to a permanent table first."}, true
 	case t.Extension == "timescaledb":
 		return Refusal{notSupported, "it is managed by TimescaleDB", "Use TimescaleDB's own tiering, or copy the rows to an ordinary table."}, true
 	case t.Extension == "citus":
@@ -78,11 +78,12 @@ func (t *Table) refuseKind() (Refusal, bool) {
 func (t *Table) refuseRights() []Refusal {
 	grants := fmt.Sprintf("Let the owner run the script that `spillway grants --for %s.%s` prints.", t.Schema, t.Name)
 	var missing []string
-	for _, p := range []struct {
+	needed := []struct {
 		has  bool
 		name string
-	}{{t.Privileges.Select, "SELECT"}, {t.Privileges.Delete, "DELETE"}, {t.Privileges.Update, "UPDATE on at least one column (to lock rows)"}} {
-		if !p.has {
+	}{{t.Privileges.Select, "SELECT"}, {t.Privileges.Delete, "DELETE"}, {t.Privileges.Update, "UPDATE on at least one column (to lock rows)"}}
+	for _, p := range needed {
+		if !p.has && t.RelKind != "p" { // a partitioned table is not touched, only its leaves are
 			missing = append(missing, p.name)
 		}
 	}
