@@ -1,0 +1,143 @@
+package activities
+
+import (
+	"context"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+
+	"github.com/spillwaydb/spillway/internal/flush"
+)
+
+// What workflows and activities say to each other, by internal/flush's own types.
+type (
+	PlanInput     = flush.PlanInput
+	PlanResult    = flush.PlanResult
+	ResidueInput  = flush.ResidueInput
+	ResidueResult = flush.ResidueResult
+	SweepResult   = flush.SweepResult
+	FinishInput   = flush.FinishInput
+	FinishResult  = flush.FinishResult
+	Checkpoint    = flush.Checkpoint
+)
+
+// Flusher is the part of *flush.Flusher that activities call. Every method may be called again after a crash, and from
+// several processes at once.
+type Flusher interface {
+	Plan(ctx context.Context, in flush.PlanInput) (flush.PlanResult, error)
+	RunChunk(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error)
+	Residue(ctx context.Context, in flush.ResidueInput) (flush.ResidueResult, error)
+	Publish(ctx context.Context, jobID string) error
+	Sweep(ctx context.Context, jobID string) (flush.SweepResult, error)
+	Finish(ctx context.Context, in flush.FinishInput) (flush.FinishResult, error)
+}
+
+// Options tunes Activities. The zero value means the defaults.
+type Options struct {
+	HeartbeatInterval time.Duration // default 500 ms: also the longest wait for a cancel where the server cannot push it
+}
+
+// Activities are the steps of jobs. Register the struct with a worker; a nil *Activities names them in a workflow.
+type Activities struct {
+	flusher  Flusher
+	interval time.Duration
+}
+
+// New returns the activities of f.
+func New(f Flusher, opt *Options) *Activities {
+	a := &Activities{flusher: f, interval: 500 * time.Millisecond}
+	if opt != nil && opt.HeartbeatInterval > 0 {
+		a.interval = opt.HeartbeatInterval
+	}
+	return a
+}
+
+// ChunkInput names a chunk to move.
+type ChunkInput struct {
+	JobID string
+	Chunk int
+}
+
+// ChunkResult describes a chunk that is committed.
+type ChunkResult struct {
+	Rows      int64
+	Bytes     int64
+	Segments  int
+	Skipped   int64
+	Attempt   int       // the attempt that reported it, from 1
+	StartedAt time.Time // of that attempt
+}
+
+// PlanFlush cuts a table into chunks.
+func (a *Activities) PlanFlush(ctx context.Context, in PlanInput) (PlanResult, error) {
+	stop := a.beat(ctx)
+	defer stop()
+	res, err := a.flusher.Plan(ctx, in)
+	return res, report(ctx, err, noChunk)
+}
+
+// MoveChunk moves one chunk from hot to cold, or finds that an earlier attempt did.
+func (a *Activities) MoveChunk(ctx context.Context, in ChunkInput) (ChunkResult, error) {
+	info := activity.GetInfo(ctx)
+	before := previous(ctx)
+	p := a.startPulse(ctx, before)
+	res, err := a.flusher.RunChunk(ctx, flush.ChunkInput{
+		JobID:    in.JobID,
+		Chunk:    in.Chunk,
+		Attempt:  int(info.Attempt),
+		Previous: before.AttemptID,
+	}, p.set)
+	p.stop(err != nil)
+	if err != nil {
+		return ChunkResult{}, report(ctx, err, in.Chunk)
+	}
+	return ChunkResult{
+		Rows:      res.Rows,
+		Bytes:     res.Bytes,
+		Segments:  res.Segments,
+		Skipped:   res.Skipped,
+		Attempt:   int(info.Attempt),
+		StartedAt: info.StartedTime,
+	}, nil
+}
+
+// FindResidue counts what is left after all planned chunks, and plans it.
+func (a *Activities) FindResidue(ctx context.Context, in ResidueInput) (ResidueResult, error) {
+	stop := a.beat(ctx)
+	defer stop()
+	res, err := a.flusher.Residue(ctx, in)
+	return res, report(ctx, err, noChunk)
+}
+
+// PublishManifest writes the manifest of the job's table.
+func (a *Activities) PublishManifest(ctx context.Context, jobID string) error {
+	stop := a.beat(ctx)
+	defer stop()
+	return report(ctx, a.flusher.Publish(ctx, jobID), noChunk)
+}
+
+// SweepAttempts condemns what is left of the job's attempts and deletes their objects.
+func (a *Activities) SweepAttempts(ctx context.Context, jobID string) (SweepResult, error) {
+	stop := a.beat(ctx)
+	defer stop()
+	res, err := a.flusher.Sweep(ctx, jobID)
+	return res, report(ctx, err, noChunk)
+}
+
+// FinishJob records the end of a job. The first end recorded wins, and the result says which that is.
+func (a *Activities) FinishJob(ctx context.Context, in FinishInput) (FinishResult, error) {
+	stop := a.beat(ctx)
+	defer stop()
+	res, err := a.flusher.Finish(ctx, in)
+	return res, report(ctx, err, noChunk)
+}
+
+// previous returns the checkpoint of the attempt before this one, or the zero Checkpoint. Details that do not decode come
+// from another version of spillway; the chunk then finds its earlier attempts in the ledger.
+func previous(ctx context.Context) Checkpoint {
+	var cp Checkpoint
+	if !activity.HasHeartbeatDetails(ctx) || activity.GetHeartbeatDetails(ctx, &cp) != nil {
+		return Checkpoint{}
+	}
+	return cp
+}

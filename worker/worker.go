@@ -1,0 +1,194 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/spillwaydb/spillway/activities"
+	"github.com/spillwaydb/spillway/internal/obs"
+	"github.com/spillwaydb/spillway/workflows"
+)
+
+// ErrStillRunning is returned by Stop when activities did not end although they were given up. Their chunks are safe:
+// what they have not committed rolls back when the process ends.
+var ErrStillRunning = errors.New("activities still running")
+
+// Options tunes a Worker. The zero value means the defaults.
+type Options struct {
+	Slots                        int           // chunks at once; default 4
+	ShutdownTimeout              time.Duration // how long Stop waits for running chunks; default 5 min
+	Grace                        time.Duration // how long Stop waits for given-up chunks to roll back; default 15 s
+	MaxHeartbeatThrottleInterval time.Duration // default 200 ms: also how late a cancel may reach a chunk
+	Identity                     string        // default: the client's
+	Logger                       *slog.Logger  // default: slog.Default()
+}
+
+func (o *Options) withDefaults() Options {
+	var opt Options
+	if o != nil {
+		opt = *o
+	}
+	if opt.Slots <= 0 {
+		opt.Slots = 4
+	}
+	if opt.ShutdownTimeout <= 0 {
+		opt.ShutdownTimeout = 5 * time.Minute
+	}
+	if opt.Grace <= 0 {
+		opt.Grace = 15 * time.Second
+	}
+	if opt.MaxHeartbeatThrottleInterval <= 0 {
+		opt.MaxHeartbeatThrottleInterval = 200 * time.Millisecond
+	}
+	if opt.Logger == nil {
+		opt.Logger = slog.Default()
+	}
+	return opt
+}
+
+// Worker runs workflows and activities of one installation.
+type Worker struct {
+	opt    Options
+	queue  string
+	jobs   worker.Worker // workflows and short activities
+	chunks worker.Worker
+	giveUp context.CancelCauseFunc // ends the contexts of running activities
+	fatal  chan error
+
+	stopOnce sync.Once
+	stopped  chan struct{} // closed when both have stopped
+}
+
+// New returns a worker for the task queue of an installation; see workflows.TaskQueue.
+func New(c client.Client, taskQueue string, acts *activities.Activities, opt *Options) (*Worker, error) {
+	if c == nil || acts == nil || taskQueue == "" {
+		return nil, errors.New("worker needs a client, a task queue and activities")
+	}
+	w := &Worker{
+		opt:     opt.withDefaults(),
+		queue:   taskQueue,
+		fatal:   make(chan error, 2),
+		stopped: make(chan struct{}),
+	}
+	root, giveUp := context.WithCancelCause(context.Background())
+	w.giveUp = giveUp
+	w.jobs = worker.New(c, taskQueue, w.jobOptions(root))
+	w.chunks = worker.New(c, workflows.ChunkTaskQueue(taskQueue), w.chunkOptions(root))
+
+	w.jobs.RegisterWorkflowWithOptions(workflows.FlushJob, workflow.RegisterOptions{Name: workflows.FlushJobName})
+	w.jobs.RegisterActivity(acts)
+	w.chunks.RegisterActivityWithOptions(acts.MoveChunk, activity.RegisterOptions{Name: "MoveChunk"})
+	return w, nil
+}
+
+// Start begins to poll. It returns an error if the server cannot be reached or has no such namespace.
+func (w *Worker) Start() error {
+	if err := w.jobs.Start(); err != nil {
+		return fmt.Errorf("start worker: %w", err)
+	}
+	if err := w.chunks.Start(); err != nil {
+		w.jobs.Stop()
+		return fmt.Errorf("start worker for chunks: %w", err)
+	}
+	w.opt.Logger.Info("worker started", obs.KeyQueue, w.queue, obs.KeySlots, w.opt.Slots)
+	return nil
+}
+
+// Stop takes no more work and waits for what is running, at most until ctx ends or Options.ShutdownTimeout is over. Then
+// it gives up the running activities, which roll back and report that they may be tried elsewhere at once.
+func (w *Worker) Stop(ctx context.Context) error {
+	w.stopOnce.Do(func() { go w.drain() })
+	patience := time.NewTimer(w.opt.ShutdownTimeout)
+	defer patience.Stop()
+	select {
+	case <-w.stopped:
+		return nil
+	case <-patience.C:
+	case <-ctx.Done():
+	}
+	w.opt.Logger.Warn("giving up running activities", obs.KeyQueue, w.queue)
+	w.giveUp(activities.ErrStopping)
+	grace := time.NewTimer(w.opt.Grace)
+	defer grace.Stop()
+	select {
+	case <-w.stopped:
+		return nil
+	case <-grace.C:
+		return ErrStillRunning
+	}
+}
+
+// Run starts the worker and stops it when ctx ends. It returns early if the server turns the worker away.
+func (w *Worker) Run(ctx context.Context) error {
+	if err := w.Start(); err != nil {
+		return err
+	}
+	var fatal error
+	select {
+	case <-ctx.Done():
+	case fatal = <-w.fatal:
+	}
+	return errors.Join(fatal, w.Stop(context.WithoutCancel(ctx)))
+}
+
+// Fatal receives an error when the server turns the worker away for good.
+func (w *Worker) Fatal() <-chan error { return w.fatal }
+
+// drain stops both workers side by side.
+func (w *Worker) drain() {
+	var both sync.WaitGroup
+	both.Go(w.jobs.Stop)
+	both.Go(w.chunks.Stop)
+	both.Wait()
+	w.opt.Logger.Info("worker stopped", obs.KeyQueue, w.queue)
+	close(w.stopped)
+}
+
+func (w *Worker) jobOptions(root context.Context) worker.Options {
+	o := w.options(root)
+	// Few pollers serve two cores; steps wait for PostgreSQL more than they compute.
+	o.MaxConcurrentWorkflowTaskPollers = 4
+	o.MaxConcurrentActivityTaskPollers = 2
+	o.MaxConcurrentActivityExecutionSize = 64
+	o.MaxConcurrentLocalActivityExecutionSize = 64
+	o.MaxConcurrentWorkflowTaskExecutionSize = 64
+	return o
+}
+
+func (w *Worker) chunkOptions(root context.Context) worker.Options {
+	o := w.options(root)
+	o.DisableWorkflowWorker = true
+	o.MaxConcurrentActivityExecutionSize = w.opt.Slots
+	o.MaxConcurrentActivityTaskPollers = min(w.opt.Slots, 4)
+	return o
+}
+
+func (w *Worker) options(root context.Context) worker.Options {
+	return worker.Options{
+		Identity:                     w.opt.Identity,
+		BackgroundActivityContext:    root,
+		MaxHeartbeatThrottleInterval: w.opt.MaxHeartbeatThrottleInterval,
+		// Longer than Stop waits, so that given-up activities can still report.
+		WorkerStopTimeout:        w.opt.ShutdownTimeout + 2*w.opt.Grace,
+		DeadlockDetectionTimeout: 5 * time.Second, // chunks may take both cores for a while
+		OnFatalError: func(err error) {
+			select {
+			case w.fatal <- err:
+			default:
+			}
+		},
+	}
+}
+
+// Logger returns l for client.Options.Logger, from which workers and workflows take theirs.
+func Logger(l *slog.Logger) log.Logger { return log.NewStructuredLogger(l) }

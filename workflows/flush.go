@@ -1,0 +1,182 @@
+package workflows
+
+import (
+	"errors"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/spillwaydb/spillway/activities"
+	"github.com/spillwaydb/spillway/internal/obs"
+	"github.com/spillwaydb/spillway/jobmanager"
+)
+
+// steps names the activities; it is never called through.
+var steps *activities.Activities
+
+// errContinue ends a run whose job goes on in a new one.
+var errContinue = errors.New("continue as a new run")
+
+// FlushJob moves the rows that a request asks for, chunk by chunk, and records how the job ended. The job's uuid is the id
+// of its first run.
+//
+// It ends as the ledger says: completed without an error, cancelled with a CanceledError, failed with an ApplicationError
+// whose type is the class. The row that FinishJob writes first decides; a cancel that comes after it comes too late.
+func FlushJob(ctx workflow.Context, in FlushInput) error {
+	j, err := newFlushJob(ctx, in)
+	if err != nil {
+		return err
+	}
+	err = j.run(ctx)
+	if errors.Is(err, errContinue) {
+		in.State = &j.state
+		return workflow.NewContinueAsNewError(ctx, FlushJobName, in)
+	}
+	return j.end(ctx, err)
+}
+
+// flushJob is the state of one run.
+type flushJob struct {
+	id        string
+	table     jobmanager.Table
+	requestID string
+	tune      Tuning
+	chunkCtx  workflow.Context // options of chunks only; never waited on
+	state     FlushState
+
+	phase    Phase
+	status   jobmanager.Status // as last upserted
+	inFlight int
+	begun    int // chunks begun in this run
+	reported int // chunks done at the last upsert
+	cancel   cancelMark
+}
+
+func newFlushJob(ctx workflow.Context, in FlushInput) (*flushJob, error) {
+	info := workflow.GetInfo(ctx)
+	firstRun := info.FirstRunID
+	if firstRun == "" { // the test environment knows no chains
+		firstRun = info.WorkflowExecution.RunID
+	}
+	j := &flushJob{
+		id:        JobID(FlushType, in.Table, firstRun),
+		table:     in.Table,
+		requestID: in.RequestID,
+		tune:      in.Tuning.withDefaults(),
+		phase:     PhasePlanning,
+		status:    jobmanager.Pending,
+	}
+	if in.State != nil {
+		j.state = *in.State
+		j.phase, j.reported = PhaseMoving, j.state.Done
+		if j.state.StartedAt != nil {
+			j.status = jobmanager.Running
+		}
+	} else {
+		j.state.CreatedAt = info.WorkflowStartTime
+		workflow.GetLogger(ctx).Info("job started", obs.KeyJob, j.id, obs.KeyTable, j.table.String())
+	}
+	j.describe(ctx)
+	return j, workflow.SetQueryHandler(ctx, ProgressQuery, func() (Progress, error) { return j.progress(), nil })
+}
+
+// run does the work of the job, or of one run of it. It returns nil when the job is done and errContinue when the next
+// run has to go on.
+func (j *flushJob) run(ctx workflow.Context) error {
+	j.watchCancel(ctx)
+	if j.state.Generation == 0 {
+		if err := j.plan(ctx, 1); err != nil {
+			return err
+		}
+	}
+	if j.state.Total == 0 { // nothing to move: nothing to look for, nothing to publish
+		j.state.RowsLeft = new(int64)
+		return nil
+	}
+	for {
+		if err := j.move(ctx); err != nil {
+			return err
+		}
+		more, err := j.residue(ctx)
+		if err != nil {
+			return err
+		}
+		if !more {
+			return j.publish(ctx)
+		}
+	}
+}
+
+// plan asks for a generation of the plan, and takes it over.
+func (j *flushJob) plan(ctx workflow.Context, generation int) error {
+	j.phase = PhasePlanning
+	j.describe(ctx)
+	var res activities.PlanResult
+	err := workflow.ExecuteActivity(j.stepOptions(ctx, "plan"), steps.PlanFlush, activities.PlanInput{
+		JobID:      j.id,
+		RequestID:  j.requestID,
+		Generation: generation,
+	}).Get(ctx, &res)
+	if err != nil {
+		return err
+	}
+	j.adopt(ctx, res)
+	return nil
+}
+
+// adopt makes a generation of the plan the current one.
+func (j *flushJob) adopt(ctx workflow.Context, p activities.PlanResult) {
+	s := &j.state
+	s.Generation = p.Generation
+	s.Next, s.End = p.FirstChunk, p.FirstChunk+p.Chunks
+	s.Total = s.Done + p.Chunks
+	s.RowsTotal = s.Rows + p.RowsEstimate
+	if p.Parallelism > 0 {
+		s.Parallelism = p.Parallelism
+	}
+	if s.Parallelism <= 0 {
+		s.Parallelism = j.tune.Parallelism
+	}
+	if s.Total > 0 {
+		j.enter(ctx, PhaseMoving)
+	}
+}
+
+// residue looks for rows that are left, and reports whether there is a plan to move them.
+func (j *flushJob) residue(ctx workflow.Context) (more bool, err error) {
+	j.enter(ctx, PhaseResidue)
+	j.state.Pass++
+	var res activities.ResidueResult
+	err = workflow.ExecuteActivity(j.stepOptions(ctx, "look for rows left"), steps.FindResidue, activities.ResidueInput{
+		JobID: j.id,
+		Pass:  j.state.Pass,
+	}).Get(ctx, &res)
+	if err != nil {
+		return false, err
+	}
+	j.state.RowsLeft = &res.RowsLeft
+	if res.Plan == nil || res.Plan.Chunks == 0 {
+		return false, nil
+	}
+	j.state.Skipped = 0 // the new plan has these rows again
+	j.adopt(ctx, *res.Plan)
+	return true, nil
+}
+
+// publish brings the manifest up to date; a job that wrote no segment has nothing to say there.
+func (j *flushJob) publish(ctx workflow.Context) error {
+	if j.state.Segments == 0 {
+		return nil
+	}
+	j.enter(ctx, PhasePublishing)
+	return workflow.ExecuteActivity(j.stepOptions(ctx, "publish the manifest"), steps.PublishManifest, j.id).Get(ctx, nil)
+}
+
+// replanned answers a table that changed under the job: the next generation covers what is not committed.
+func (j *flushJob) replanned(ctx workflow.Context) error {
+	j.state.Replans++
+	if j.state.Replans > j.tune.Replans {
+		return temporal.NewNonRetryableApplicationError("the table kept changing", activities.ClassConflict, nil)
+	}
+	return j.plan(ctx, j.state.Generation+1)
+}

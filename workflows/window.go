@@ -1,0 +1,152 @@
+package workflows
+
+import (
+	"fmt"
+
+	"go.temporal.io/sdk/temporal"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/spillwaydb/spillway/activities"
+	"github.com/spillwaydb/spillway/jobmanager"
+)
+
+// window moves chunks of the current plan, a bounded number at once. The bound is also what keeps jobs fair to each
+// other: a giant job never has more chunks queued than a small one.
+type window struct {
+	job     *flushJob
+	cancel  workflow.CancelFunc // stops the chunks in flight
+	failure error               // the first one
+	replan  bool                // a chunk found that the table has changed
+}
+
+// move runs the chunks of the current plan, and of those that replace it, until all are committed, one fails, the job is
+// cancelled or the run is long enough. It returns only when no chunk is in flight.
+func (j *flushJob) move(ctx workflow.Context) error {
+	for {
+		replan, err := j.moveGeneration(ctx)
+		if err != nil {
+			return err
+		}
+		if !replan {
+			return nil
+		}
+		if err := j.replanned(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+func (j *flushJob) moveGeneration(ctx workflow.Context) (replan bool, err error) {
+	chunkCtx, cancel := workflow.WithCancel(ctx)
+	defer cancel()
+	// Waiting must go on after a cancel: the chunks in flight decide themselves how they end.
+	waitCtx, release := workflow.NewDisconnectedContext(ctx)
+	defer release()
+
+	w := &window{job: j, cancel: cancel}
+	for {
+		for w.mayBegin(ctx) {
+			w.begin(chunkCtx)
+		}
+		if j.inFlight == 0 {
+			break
+		}
+		landed := j.inFlight
+		if err := workflow.Await(waitCtx, func() bool { return j.inFlight < landed }); err != nil {
+			return false, err
+		}
+	}
+	switch {
+	case ctx.Err() != nil:
+		return false, ctx.Err()
+	case w.failure != nil:
+		return false, w.failure
+	case w.replan:
+		return true, nil
+	case j.state.Next < j.state.End:
+		return false, errContinue
+	}
+	return false, nil
+}
+
+// mayBegin reports whether the next chunk may start now.
+func (w *window) mayBegin(ctx workflow.Context) bool {
+	j := w.job
+	return ctx.Err() == nil && w.failure == nil && !w.replan &&
+		j.state.Next < j.state.End && j.inFlight < j.state.Parallelism && !j.runIsLong(ctx)
+}
+
+// runIsLong reports whether this run should leave the rest to a new one.
+func (j *flushJob) runIsLong(ctx workflow.Context) bool {
+	return j.begun >= j.tune.ChunksPerRun || workflow.GetInfo(ctx).GetContinueAsNewSuggested() && j.begun > 0
+}
+
+// begin starts the next chunk.
+func (w *window) begin(ctx workflow.Context) {
+	j := w.job
+	chunk := j.state.Next
+	j.state.Next++
+	j.begun++
+	j.inFlight++
+	workflow.Go(ctx, func(ctx workflow.Context) {
+		res, err := j.moveChunk(ctx, chunk)
+		j.inFlight--
+		w.landed(ctx, res, err)
+	})
+}
+
+// moveChunk moves one chunk. Attempts that ended because a worker stopped are no failures, however many there were.
+func (j *flushJob) moveChunk(ctx workflow.Context, chunk int) (activities.ChunkResult, error) {
+	ctx = j.chunkOptions(ctx, fmt.Sprintf("chunk %d", chunk))
+	for {
+		var res activities.ChunkResult
+		err := workflow.ExecuteActivity(ctx, steps.MoveChunk, activities.ChunkInput{JobID: j.id, Chunk: chunk}).Get(ctx, &res)
+		if !stopped(err) || ctx.Err() != nil {
+			return res, err
+		}
+		j.state.Dirty = true
+	}
+}
+
+// landed takes in the end of a chunk.
+func (w *window) landed(ctx workflow.Context, res activities.ChunkResult, err error) {
+	j := w.job
+	if err == nil {
+		j.count(res)
+		j.report(ctx)
+		return
+	}
+	j.state.Dirty = true
+	if temporal.IsCanceledError(err) {
+		return
+	}
+	j.state.LastClass = classOf(err)
+	if j.state.LastClass == activities.ClassReplan {
+		w.replan = true // chunks in flight may still commit under the old plan; the next one leaves them out
+	} else if w.failure == nil {
+		w.failure = err
+		w.cancel()
+	}
+	j.describe(ctx)
+}
+
+// count adds a committed chunk to the totals.
+func (j *flushJob) count(res activities.ChunkResult) {
+	s := &j.state
+	s.Done++
+	s.Rows += res.Rows
+	s.Bytes += res.Bytes
+	s.Segments += res.Segments
+	s.Skipped += res.Skipped
+	if res.Attempt > 1 {
+		s.Dirty = true
+	}
+	if s.StartedAt == nil || res.StartedAt.Before(*s.StartedAt) {
+		started := res.StartedAt
+		s.StartedAt = &started
+	}
+	if j.status == jobmanager.Pending {
+		j.status = jobmanager.Running
+		j.reported = -1 // tell now
+	}
+}
