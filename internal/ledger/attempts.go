@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // Attempt is one try at one chunk: which transaction may still commit it, and which objects it may have written.
@@ -107,17 +108,20 @@ func (l *Ledger) Attempts(ctx context.Context, jobID string, chunk int) ([]Attem
 // DropAttempt removes the row of a condemned attempt. Only the process that ran the attempt may call it, once its
 // transaction is known to be over and none of its writers is open: it alone knows that no object can appear any more.
 func (l *Ledger) DropAttempt(ctx context.Context, id uuid.UUID) error {
-	if _, err := l.pool.Exec(ctx, l.expand(`DELETE FROM @schema@.attempts WHERE attempt_id = $1::uuid AND condemned_at IS NOT NULL`), id.String()); err != nil {
-		return fmt.Errorf("drop attempt: %w", err)
-	}
-	return nil
+	return l.control(ctx, "drop attempt", `DELETE FROM @schema@.attempts WHERE attempt_id = $1::uuid AND condemned_at IS NOT NULL`, id)
 }
 
 // MarkSwept records that a condemned attempt's prefix was looked at and is empty. The row stays, for a zombie may still
 // upload.
 func (l *Ledger) MarkSwept(ctx context.Context, id uuid.UUID) error {
-	if _, err := l.pool.Exec(ctx, l.expand(`UPDATE @schema@.attempts SET swept_at = pg_catalog.now() WHERE attempt_id = $1::uuid AND condemned_at IS NOT NULL`), id.String()); err != nil {
-		return fmt.Errorf("mark attempt swept: %w", err)
-	}
-	return nil
+	return l.control(ctx, "mark attempt swept", `UPDATE @schema@.attempts SET swept_at = pg_catalog.now() WHERE attempt_id = $1::uuid AND condemned_at IS NOT NULL`, id)
+}
+
+// control runs one statement about an attempt on a control session, which does not wait for standbys.
+func (l *Ledger) control(ctx context.Context, what, sql string, id uuid.UUID) error {
+	err := l.onControlSession(ctx, func(c *pgxpool.Conn) error {
+		_, err := c.Exec(ctx, l.expand(sql), id.String())
+		return err
+	})
+	return wrap(what, err)
 }
