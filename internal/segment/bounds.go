@@ -5,18 +5,25 @@ import (
 	"encoding/binary"
 
 	"github.com/parquet-go/parquet-go"
-	"github.com/parquet-go/parquet-go/encoding"
-	"github.com/parquet-go/parquet-go/format"
 )
 
 // boundBytes is where the bounds of strings are cut. A bound that was cut still is one: a lower bound is cut off, an upper
 // bound is cut off and raised.
 const boundBytes = 64
 
-// bounds follows the least and the greatest value of a page in a column of strings or long decimals. Parquet-go's own bounds
-// are whole values, four copies to a page, and take the bytes of a negative decimal for a large number.
+// boundsKind says what is wrong with parquet-go's own bounds.
+type boundsKind uint8
+
+const (
+	boundsOfStrings  boundsKind = iota // they are whole values, four copies to a page
+	boundsOfDecimals                   // they take the bytes of a negative decimal for a large number
+	boundsOfFloats                     // they leave out NaN, which PostgreSQL and DuckDB hold for the greatest float
+)
+
+// bounds follows the least and the greatest value of a page.
 type bounds struct {
-	signed   bool // values are big-endian two's complement of 16 bytes
+	kind     boundsKind
+	nan      bool // a float was NaN
 	seen     bool
 	min, max []byte
 	cut      bool   // max lacks an end
@@ -26,7 +33,7 @@ type bounds struct {
 }
 
 func (b *bounds) reset() {
-	b.seen, b.cut, b.longest = false, false, 0
+	b.seen, b.nan, b.cut, b.longest = false, false, false, 0
 	b.min, b.max = b.min[:0], b.max[:0]
 }
 
@@ -56,7 +63,7 @@ func (b *bounds) add(v []byte) {
 }
 
 func (b *bounds) compare(x, y []byte) int {
-	if b.signed && len(x) == 16 && len(y) == 16 && (x[0]^y[0])&0x80 != 0 {
+	if b.kind == boundsOfDecimals && len(x) == 16 && len(y) == 16 && (x[0]^y[0])&0x80 != 0 {
 		return int(int8(x[0])>>7) - int(int8(y[0])>>7)
 	}
 	return bytes.Compare(x, y)
@@ -64,7 +71,10 @@ func (b *bounds) compare(x, y []byte) int {
 
 // addValues takes a batch of values. Most strings are judged by their first eight bytes.
 func (b *bounds) addValues(vals []parquet.Value) {
-	if b.signed {
+	switch b.kind {
+	case boundsOfFloats:
+		return // parquet-go's do, and the encoder has noted NaN
+	case boundsOfDecimals:
 		for i := range vals {
 			if !vals[i].IsNull() {
 				b.add(vals[i].ByteArray())
@@ -133,97 +143,8 @@ func (b *bounds) values() (lower, upper parquet.Value, ok bool) {
 	if !b.seen {
 		return parquet.Value{}, parquet.Value{}, false
 	}
-	if b.signed {
+	if b.kind == boundsOfDecimals {
 		return parquet.FixedLenByteArrayValue(b.min), parquet.FixedLenByteArrayValue(b.max), true
 	}
 	return parquet.ByteArrayValue(b.min), parquet.ByteArrayValue(b.upperBound()), true
-}
-
-// leafType is a Parquet type of one column of one file, whose pages take their bounds from us.
-type leafType struct {
-	parquet.Type
-	bounds *bounds
-	dict   parquet.Dictionary // set once the column has one
-}
-
-func (t *leafType) Compare(x, y parquet.Value) int {
-	return t.bounds.compare(x.ByteArray(), y.ByteArray())
-}
-
-func (t *leafType) NewColumnIndexer(int) parquet.ColumnIndexer {
-	indexer := t.Type.NewColumnIndexer(0) // our bounds are short already
-	if t.bounds.signed {
-		return unorderedIndexer{indexer}
-	}
-	return indexer
-}
-
-func (t *leafType) NewColumnBuffer(columnIndex, _ int) parquet.ColumnBuffer {
-	return &leafBuffer{ColumnBuffer: t.Type.NewColumnBuffer(columnIndex, 0), bounds: t.bounds}
-}
-
-func (t *leafType) NewDictionary(columnIndex, numValues int, data encoding.Values) parquet.Dictionary {
-	t.dict = t.Type.NewDictionary(columnIndex, numValues, data)
-	return leafDictionary{Dictionary: t.dict, leaf: t}
-}
-
-// leafDictionary is a dictionary whose column keeps our bounds.
-type leafDictionary struct {
-	parquet.Dictionary
-	leaf *leafType
-}
-
-func (d leafDictionary) Type() parquet.Type {
-	return &indexedType{Type: d.Dictionary.Type(), leaf: d.leaf}
-}
-
-// indexedType is the type of a column while it has a dictionary. The column writer asks it for a buffer of indexes first, and
-// once more when the dictionary has grown too large: for a plain one.
-type indexedType struct {
-	parquet.Type
-	leaf *leafType
-	used bool
-}
-
-func (t *indexedType) NewColumnBuffer(columnIndex, _ int) parquet.ColumnBuffer {
-	if t.used {
-		return t.leaf.NewColumnBuffer(columnIndex, 0)
-	}
-	t.used = true
-	return &leafBuffer{ColumnBuffer: t.Type.NewColumnBuffer(columnIndex, 0), bounds: t.leaf.bounds}
-}
-
-func (t *indexedType) NewColumnIndexer(limit int) parquet.ColumnIndexer {
-	return t.leaf.NewColumnIndexer(limit)
-}
-
-// leafBuffer gives its page our bounds.
-type leafBuffer struct {
-	parquet.ColumnBuffer
-	bounds *bounds
-}
-
-func (b *leafBuffer) Page() parquet.Page {
-	return &leafPage{Page: b.ColumnBuffer.Page(), bounds: b.bounds}
-}
-
-func (b *leafBuffer) Reset() {
-	b.ColumnBuffer.Reset()
-	b.bounds.reset()
-}
-
-type leafPage struct {
-	parquet.Page
-	bounds *bounds
-}
-
-func (p *leafPage) Bounds() (lower, upper parquet.Value, ok bool) { return p.bounds.values() }
-
-// unorderedIndexer keeps quiet about the order of pages, which parquet-go would take from unsigned bytes.
-type unorderedIndexer struct{ parquet.ColumnIndexer }
-
-func (i unorderedIndexer) ColumnIndex() format.ColumnIndex {
-	index := i.ColumnIndexer.ColumnIndex()
-	index.BoundaryOrder = format.Unordered
-	return index
 }

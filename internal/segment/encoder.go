@@ -17,7 +17,6 @@ type columnEncoder struct {
 	out       *parquet.ColumnWriter
 	leaf      *leafType // for columns whose bounds are ours, else nil
 	maxDict   int64     // the dictionary's limit in bytes
-	sawNaN    bool
 }
 
 // encoder holds what all columns of a file share.
@@ -157,11 +156,11 @@ func (e *encoder) fillFloat(c *columnEncoder, cells []cell, vals []parquet.Value
 		b := buf[at.off : at.off+size]
 		if k == kindFloat32 {
 			v := math.Float32frombits(binary.BigEndian.Uint32(b))
-			c.sawNaN = c.sawNaN || v != v
+			c.leaf.bounds.nan = c.leaf.bounds.nan || v != v
 			vals[i] = parquet.FloatValue(v)
 		} else {
 			v := math.Float64frombits(binary.BigEndian.Uint64(b))
-			c.sawNaN = c.sawNaN || v != v
+			c.leaf.bounds.nan = c.leaf.bounds.nan || v != v
 			vals[i] = parquet.DoubleValue(v)
 		}
 		vals[i].SetDefinitionLevel(1)

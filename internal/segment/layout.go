@@ -41,8 +41,8 @@ func newLayout(s *Schema, dict []bool) *layout {
 	for i, c := range s.columns {
 		m := s.mappings[i]
 		node := m.node()
-		if m.varlen() || m.kind == kindDecimal128 {
-			l.leaves[i] = &leafType{Type: node.Type(), bounds: &bounds{signed: m.kind == kindDecimal128}}
+		if kind, ok := m.ownBounds(); ok {
+			l.leaves[i] = &leafType{Type: node.Type(), bounds: &bounds{kind: kind}}
 			node = parquet.Leaf(l.leaves[i])
 		}
 		node = parquet.Encoded(node, encodingFor(m, dict[i]))
@@ -52,6 +52,17 @@ func newLayout(s *Schema, dict []bool) *layout {
 	}
 	l.schema = parquet.NewSchema("segment", group)
 	return l
+}
+
+// ownBounds says whether parquet-go's bounds do not do for a column, and why.
+func (m mapping) ownBounds() (boundsKind, bool) {
+	switch m.kind {
+	case kindDecimal128:
+		return boundsOfDecimals, true
+	case kindFloat32, kindFloat64:
+		return boundsOfFloats, true
+	}
+	return boundsOfStrings, m.varlen()
 }
 
 // encodingFor chooses a column's encoding.

@@ -25,6 +25,37 @@ type Column struct {
 	AttNum     int16  `json:"attnum,omitempty"`   // pg_attribute.attnum; the Parquet field id, so that a renamed column keeps it
 }
 
+// columnJSON is a Column without its methods.
+type columnJSON Column
+
+// MarshalJSON writes the type's kind as the letter that it is.
+func (c Column) MarshalJSON() ([]byte, error) {
+	v := struct {
+		columnJSON
+		TypeKind string `json:"type_kind,omitempty"`
+	}{columnJSON: columnJSON(c)}
+	if c.TypeKind != 0 {
+		v.TypeKind = string(rune(c.TypeKind))
+	}
+	return json.Marshal(v)
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (c *Column) UnmarshalJSON(b []byte) error {
+	v := struct {
+		*columnJSON
+		TypeKind string `json:"type_kind"`
+	}{columnJSON: (*columnJSON)(c)}
+	if err := json.Unmarshal(b, &v); err != nil {
+		return err
+	}
+	c.TypeKind = 0
+	if len(v.TypeKind) == 1 {
+		c.TypeKind = v.TypeKind[0]
+	}
+	return nil
+}
+
 // What happens to a value that its Parquet type cannot hold.
 const (
 	UnrepresentableFail = "error" // the Writer fails with *UnrepresentableError

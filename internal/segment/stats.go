@@ -2,6 +2,7 @@ package segment
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"math"
 	"unicode/utf8"
@@ -63,9 +64,6 @@ func (w *Writer) setBounds(s *ColumnStats, i int, lower, upper []byte) {
 		return
 	}
 	lo, hi := string(m.boundText(lower)), string(m.boundText(upper))
-	if (m.kind == kindFloat32 || m.kind == kindFloat64) && w.enc.columns[i].sawNaN {
-		hi = "NaN" // PostgreSQL's greatest float, which Parquet's statistics leave out
-	}
 	s.Min, s.Max = &lo, &hi
 }
 
@@ -75,30 +73,16 @@ func (m mapping) compareBounds(x, y []byte) int {
 	case kindBool:
 		return bytes.Compare(x, y)
 	case kindFloat32, kindFloat64:
-		a, b := m.boundFloat(x), m.boundFloat(y)
-		switch {
-		case a == b || math.IsNaN(a) && math.IsNaN(b):
-			return 0
-		case math.IsNaN(b) || a < b:
-			return -1
-		}
-		return 1
+		return compareFloats(m.boundFloat(x), m.boundFloat(y))
 	case kindDecimal128:
-		return (&bounds{signed: true}).compare(x, y)
+		return (&bounds{kind: boundsOfDecimals}).compare(x, y)
 	case kindUUID:
 		return bytes.Compare(x, y)
 	}
 	if m.varlen() {
 		return bytes.Compare(x, y)
 	}
-	a, b := boundInteger(x), boundInteger(y)
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
+	return cmp.Compare(boundInteger(x), boundInteger(y))
 }
 
 func boundInteger(b []byte) int64 {

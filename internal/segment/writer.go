@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 
 	"github.com/parquet-go/parquet-go"
-	"github.com/parquet-go/parquet-go/compress/zstd"
 )
 
 // WriterOptions bound a file's row groups and pages. Zero values mean the defaults.
@@ -33,7 +32,9 @@ const (
 	minDictBytes         = 4 << 10
 	openDictBytes        = 2 << 20 // all columns' dictionaries together
 	outputBufferBytes    = 64 << 10
-	pageChunkBytes       = 16 << 10 // unit of memory for encoded pages
+	maxChunkBytes        = 32 << 10 // unit of memory for encoded pages
+	minChunkBytes        = 4 << 10
+	openChunkBytes       = 4 << 20 // what all columns' last units together may waste
 )
 
 func (o *WriterOptions) withDefaults(columns int) WriterOptions {
@@ -232,19 +233,25 @@ func (w *Writer) start() error {
 		return err
 	}
 	w.layout = newLayout(w.schema, sampleDictionaries(w.schema, w.scan))
-	dictBytes := int64(min(maxDictBytes, max(minDictBytes, openDictBytes/len(w.schema.columns))))
+	codec, err := newCodec()
+	if err != nil {
+		return err
+	}
+	n := len(w.schema.columns)
+	dictBytes := int64(min(maxDictBytes, max(minDictBytes, openDictBytes/n)))
+	chunkBytes := min(maxChunkBytes, max(minChunkBytes, openChunkBytes/n))
 	options := []parquet.WriterOption{
 		w.layout.schema,
 		parquet.CreatedBy("spillway", strconv.Itoa(FormatVersion), ""),
-		parquet.Compression(&zstd.Codec{Level: zstd.SpeedFastest}),
+		parquet.Compression(codec),
 		parquet.PageBufferSize(w.opt.PageBytes),
 		parquet.WriteBufferSize(outputBufferBytes),
-		parquet.ColumnPageBuffers(parquet.NewChunkBufferPool(pageChunkBytes)),
+		parquet.ColumnPageBuffers(&pagePool{chunkBytes: chunkBytes}),
 		parquet.DataPageStatistics(true),
 		parquet.DictionaryMaxBytes(dictBytes),
 	}
 	for i, leaf := range w.layout.leaves {
-		if leaf != nil { // their bounds are in the page index; a second copy in each page header is waste
+		if leaf != nil && leaf.bounds.kind != boundsOfFloats { // their bounds are in the page index; a second copy in each page header is waste
 			options = append(options, parquet.SkipPageStatistics(w.layout.paths[i]...))
 		}
 	}

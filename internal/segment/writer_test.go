@@ -316,6 +316,11 @@ func TestMemoryIsBounded(t *testing.T) {
 		wide[i] = column(fmt.Sprintf("c%d", i), []uint32{oidInt8, oidText, oidText, oidFloat8}[i%4])
 		wideVals = append(wideVals, [][]byte{be64(int64(i)), []byte("some text of a column"), []byte("more"), f64(float64(i))}[i%4])
 	}
+	many, manyVals := make([]Column, 1600), make([][]byte, 1600)
+	for i := range many {
+		many[i], manyVals[i] = column(fmt.Sprintf("c%d", i), oidText), []byte(fmt.Sprintf("a value of column %d", i))
+	}
+	manyRow := (&copyStream{}).row(manyVals...).b
 	events := eventsRows(10_000)
 	big := bytes.Repeat([]byte("0123456789abcdef"), 10<<20/16)
 	for _, tc := range []struct {
@@ -331,6 +336,7 @@ func TestMemoryIsBounded(t *testing.T) {
 			wideVals[1] = []byte(fmt.Sprintf("%030d", i*7919))
 			return (&copyStream{}).row(wideVals...).b
 		}, 10_000, 60 << 20},
+		{"1600 columns", many, func(i int) []byte { return manyRow }, 3000, 90 << 20},
 		{"10 MB values", []Column{column("id", oidInt8), column("body", oidText)}, func(i int) []byte {
 			return (&copyStream{}).row(be64(int64(i)), big).b
 		}, 30, 150 << 20},
