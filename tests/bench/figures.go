@@ -77,7 +77,12 @@ func compare(name string, times map[string]series, c, peer *contestant) *figure 
 		}
 	}
 	own, other := times[c.name], times[peer.name]
-	return &figure{
-		Name: name, Unit: "s", Samples: own.seconds(), Shown: median(own.seconds()), PeerIs: peer.name, Peer: other.seconds(), Ratios: own.ratios(other),
+	f := &figure{
+		Name: name, Unit: "s", Samples: own.seconds(), Shown: median(own.seconds()), PeerIs: peer.name, Peer: other.seconds(),
+		Ratios: own.ratios(other), CPURatios: own.cpuRatios(other),
 	}
+	if len(f.CPURatios) > 0 {
+		f.Note = "in processor time " + spread(median(f.CPURatios), f.CPURatios, "×")
+	}
+	return f
 }

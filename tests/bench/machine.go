@@ -97,16 +97,18 @@ func (m *machine) watch() *watch {
 	return w
 }
 
-func (w *watch) stop(took time.Duration) {
+// stop returns the processor seconds that this process and all below it used, PostgreSQL included; 0 if unknown.
+func (w *watch) stop(took time.Duration) float64 {
 	all, ours, ok := processorSeconds()
 	if !ok || !w.ok || took < time.Second { // /proc counts in hundredths
-		return
+		return 0
 	}
 	others := max(0, (all-w.all)-(ours-w.ours))
 	capacity := took.Seconds() * float64(w.m.CPUs)
 	w.m.others += others
 	w.m.total += capacity
 	w.m.OthersWorst = max(w.m.OthersWorst, min(1, others/capacity))
+	return ours - w.ours
 }
 
 // clockTick is USER_HZ, which Linux fixes at 100 for what it shows in /proc.

@@ -53,11 +53,13 @@ type figure struct {
 	PeerIs  string    `json:"peer_is,omitempty"`
 	Peer    []float64 `json:"peer,omitempty"`
 	Ratios  []float64 `json:"ratios,omitempty"`
-	Note    string    `json:"note,omitempty"`
-	Missing string    `json:"missing,omitempty"` // why there is no value
-	Must    string    `json:"must_reach,omitempty"`
-	Aim     string    `json:"aim,omitempty"`
-	Verdict string    `json:"verdict,omitempty"`
+	// CPURatios compare the processor time of all involved, PostgreSQL included: neighbours disturb it less than times.
+	CPURatios []float64 `json:"cpu_ratios,omitempty"`
+	Note      string    `json:"note,omitempty"`
+	Missing   string    `json:"missing,omitempty"` // why there is no value
+	Must      string    `json:"must_reach,omitempty"`
+	Aim       string    `json:"aim,omitempty"`
+	Verdict   string    `json:"verdict,omitempty"`
 }
 
 // judge sets the bounds and the verdict: over the ratio where there is one, else over the value shown.

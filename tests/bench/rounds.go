@@ -15,8 +15,14 @@ type contestant struct {
 	gone   error // why it cannot run, once it is known
 }
 
-// series are the times of one contestant, one per round; 0 where it did not run.
-type series []time.Duration
+// lap is one timed run.
+type lap struct {
+	took time.Duration // 0: it did not run
+	cpu  float64       // processor seconds of the contestant, its children and PostgreSQL; 0 if unknown
+}
+
+// series are the runs of one contestant, one per round.
+type series []lap
 
 // race lets the contestants run in turn for all rounds, each on a fresh table, the order turned by one in every round. A
 // contestant that fails runs no more; the others go on.
@@ -31,49 +37,49 @@ func (b *bed) race(ctx context.Context, rep *report, t table, n int64, contestan
 			if c.gone != nil || ctx.Err() != nil {
 				continue
 			}
-			took, err := b.once(ctx, rep, t, n, c)
+			l, err := b.once(ctx, rep, t, n, c)
 			if err != nil {
 				c.gone = err
 				b.say("round %d  %-18s %v", round+1, c.name, err)
 				continue
 			}
-			times[c.name][round] = took
-			b.say("round %d  %-18s %8.3f s  %9.0f rows/s", round+1, c.name, took.Seconds(), float64(n)/took.Seconds())
+			times[c.name][round] = l
+			b.say("round %d  %-18s %8.3f s  %9.0f rows/s  %6.2f s of processor", round+1, c.name, l.took.Seconds(), float64(n)/l.took.Seconds(), l.cpu)
 		}
 	}
 	return times
 }
 
 // once runs a contestant on a fresh table and checks that it did its work.
-func (b *bed) once(ctx context.Context, rep *report, t table, n int64, c *contestant) (time.Duration, error) {
+func (b *bed) once(ctx context.Context, rep *report, t table, n int64, c *contestant) (lap, error) {
 	have, err := b.fresh(ctx, t, n)
 	if err != nil {
-		return 0, err
+		return lap{}, err
 	}
 	if have != n {
-		return 0, fmt.Errorf("the fresh table has %d rows, expected %d", have, n)
+		return lap{}, fmt.Errorf("the fresh table has %d rows, expected %d", have, n)
 	}
 	if c.before != nil {
 		if err := c.before(ctx, t); err != nil {
-			return 0, err
+			return lap{}, err
 		}
 	}
 	watch := rep.Machine.watch()
 	start := time.Now()
 	moved, err := c.run(ctx, t)
-	took := time.Since(start)
-	watch.stop(took)
+	l := lap{took: time.Since(start)}
+	l.cpu = watch.stop(l.took)
 	if err != nil {
-		return 0, err
+		return lap{}, err
 	}
 	left, err := b.count(ctx, t)
 	if err != nil {
-		return 0, err
+		return lap{}, err
 	}
 	if moved != n || left != 0 {
-		return 0, fmt.Errorf("%s moved %d of %d rows and left %d", c.name, moved, n, left)
+		return lap{}, fmt.Errorf("%s moved %d of %d rows and left %d", c.name, moved, n, left)
 	}
-	return took, nil
+	return l, nil
 }
 
 // errNotWanted keeps a contestant out that -only leaves out.

@@ -24,20 +24,29 @@ func percentile(v []float64, p float64) float64 {
 // seconds are the times of the rounds that ran.
 func (s series) seconds() []float64 {
 	var out []float64
-	for _, d := range s {
-		if d > 0 {
-			out = append(out, d.Seconds())
+	for _, l := range s {
+		if l.took > 0 {
+			out = append(out, l.took.Seconds())
 		}
 	}
 	return out
 }
 
-// ratios divides round by round.
+// ratios divides times round by round.
 func (s series) ratios(by series) []float64 {
+	return s.divide(by, func(l lap) float64 { return l.took.Seconds() })
+}
+
+// cpuRatios divides processor seconds round by round.
+func (s series) cpuRatios(by series) []float64 {
+	return s.divide(by, func(l lap) float64 { return l.cpu })
+}
+
+func (s series) divide(by series, value func(lap) float64) []float64 {
 	var out []float64
 	for i := range s {
-		if s[i] > 0 && i < len(by) && by[i] > 0 {
-			out = append(out, float64(s[i])/float64(by[i]))
+		if i < len(by) && value(s[i]) > 0 && value(by[i]) > 0 {
+			out = append(out, value(s[i])/value(by[i]))
 		}
 	}
 	return out

@@ -91,10 +91,12 @@ func (s *steps) flush(ctx context.Context, t table) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	step := s.stopwatch()
 	plan, err := s.flusher.Plan(ctx, flush.PlanInput{JobID: job, RequestID: request.String(), Generation: 1})
 	if err != nil {
 		return 0, err
 	}
+	step("plan")
 	rows, err := inParallel(ctx, plan.Parallelism, plan.Chunks, func(ctx context.Context, _, i int) (int64, error) {
 		res, err := s.flusher.RunChunk(ctx, flush.ChunkInput{JobID: job, Chunk: plan.FirstChunk + i, Attempt: 1}, nil)
 		return res.Rows, err
@@ -102,6 +104,7 @@ func (s *steps) flush(ctx context.Context, t table) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	step("chunks")
 	left, err := s.flusher.Residue(ctx, flush.ResidueInput{JobID: job, Pass: 1})
 	if err != nil {
 		return 0, err
@@ -109,14 +112,26 @@ func (s *steps) flush(ctx context.Context, t table) (int64, error) {
 	if left.RowsLeft != 0 {
 		return 0, fmt.Errorf("%d rows were left", left.RowsLeft)
 	}
+	step("residue")
 	if err := s.flusher.Publish(ctx, job); err != nil {
 		return 0, err
 	}
+	step("publish")
 	end, err := s.flusher.Finish(ctx, flush.FinishInput{
 		JobID: job, RequestID: request.String(), Status: string(jobmanager.Completed), RowsLeft: &left.RowsLeft, CreatedAt: created, StartedAt: &created,
 	})
+	step("finish")
 	if err == nil && end.Rows != rows {
 		err = fmt.Errorf("the ledger counts %d rows, the chunks %d", end.Rows, rows)
 	}
 	return rows, err
+}
+
+// stopwatch tells how long each step took since the one before.
+func (s *steps) stopwatch() func(step string) {
+	last := time.Now()
+	return func(step string) {
+		s.b.say("         %-10s %8.3f s", step, time.Since(last).Seconds())
+		last = time.Now()
+	}
 }
