@@ -3,6 +3,8 @@ package flush_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -191,6 +193,28 @@ func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A54: a job that its manager has lost is settled by the next flush of the table.
+func TestNextFlushSettlesALostJob(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, events, fill(1000))
+	lost := r.newJob()
+	ctx := context.Background()
+	id := uuid.New()
+	prefix := "app/t/lost-" + id.String()
+	s, err := r.hot.Session(ctx, "spillway:"+lost.id+":0", nil)
+	must(t, err)
+	must(t, r.ledger.OpenAttempt(ctx, s, ledger.Attempt{ID: id, JobID: lost.id, Storage: "default", ObjectPrefix: prefix}))
+	s.Close()
+	must(t, os.MkdirAll(filepath.Join(r.dir, "app", "t"), 0o700))
+	must(t, os.WriteFile(filepath.Join(r.dir, prefix+".parquet"), []byte("torn"), 0o600))
+	if res, _ := r.newJob().run(); res.Rows != 1000 {
+		t.Errorf("the next flush moved %+v", res)
+	}
+	if verdict, err := r.ledger.Condemn(ctx, id); verdict != ledger.VerdictCondemned {
+		t.Errorf("the lost job's attempt is %v, %v", verdict, err)
 	}
 }
 

@@ -18,7 +18,10 @@ func (f *Flusher) Sweep(ctx context.Context, jobID string) (SweepResult, error) 
 	if err != nil {
 		return SweepResult{}, err
 	}
-	var res SweepResult
+	return f.settleAll(ctx, attempts)
+}
+
+func (f *Flusher) settleAll(ctx context.Context, attempts []ledger.Attempt) (res SweepResult, err error) {
 	var errs []error
 	for _, a := range attempts {
 		n, err := f.settleAttempt(ctx, a)

@@ -80,9 +80,19 @@ func (l *Ledger) UpdateChunk(ctx context.Context, q Querier, jobID string, chunk
 // Attempts lists the attempts of a job that have not committed, condemned ones too, oldest first. A negative chunk means
 // all chunks.
 func (l *Ledger) Attempts(ctx context.Context, jobID string, chunk int) ([]Attempt, error) {
+	return l.listAttempts(ctx, `job_id = $1 AND ($2::int < 0 OR chunk = $2)`, jobID, chunk)
+}
+
+// OtherAttempts lists the attempts, not committed, of all other jobs of the same type on the same table: what is in front of
+// the uuid of a job id says both.
+func (l *Ledger) OtherAttempts(ctx context.Context, jobID string) ([]Attempt, error) {
+	return l.listAttempts(ctx, `job_id <> $1 AND pg_catalog.left(job_id, -36) = pg_catalog.left($1, -36)`, jobID)
+}
+
+func (l *Ledger) listAttempts(ctx context.Context, where string, args ...any) ([]Attempt, error) {
 	rows, err := l.pool.Query(ctx, l.expand(`
 		SELECT attempt_id::text, job_id, chunk, storage, object_prefix, backend_pid, backend_start, created_at, condemned_at
-		FROM @schema@.attempts WHERE job_id = $1 AND ($2::int < 0 OR chunk = $2) ORDER BY created_at, attempt_id`), jobID, chunk)
+		FROM @schema@.attempts WHERE `+where+` ORDER BY created_at, attempt_id`), args...)
 	if err != nil {
 		return nil, fmt.Errorf("list attempts: %w", err)
 	}

@@ -27,6 +27,7 @@ const (
 	KeyQueue     = "queue"
 	KeySlots     = "slots"
 	KeyPart      = "part"
+	KeyPrevious  = "previous"
 )
 
 // Metrics.
