@@ -286,7 +286,7 @@ func (l *Ledger) Uninstall(ctx context.Context) error {
 	return nil
 }
 
-// dropSchema drops what is ours by name and the schema without CASCADE, so that nothing else goes with it.
+// dropSchema drops our own tables and views, and then the schema without CASCADE, so that nothing else goes with it.
 func dropSchema(ctx context.Context, tx pgx.Tx, name string) error {
 	f, err := readSchema(ctx, tx, name)
 	if err != nil || !f.exists {
@@ -298,7 +298,8 @@ func dropSchema(ctx context.Context, tx pgx.Tx, name string) error {
 	drops, err := collect(ctx, tx, "list objects", pgx.RowTo[string], `
 		SELECT 'DROP ' || CASE c.relkind WHEN 'v' THEN 'VIEW ' ELSE 'TABLE ' END || pg_catalog.string_agg(c.oid::pg_catalog.regclass::text, ', ')
 		FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-		WHERE n.nspname = $1 AND c.relkind IN ('r', 'v') GROUP BY c.relkind
+		WHERE n.nspname = $1 AND c.relkind IN ('r', 'v') AND pg_catalog.pg_get_userbyid(c.relowner) IN (current_user, pg_catalog.pg_get_userbyid(n.nspowner))
+		GROUP BY c.relkind
 		UNION ALL
 		SELECT 'DROP FUNCTION ' || p.oid::pg_catalog.regprocedure::text FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
 		WHERE n.nspname = $1 AND p.proname = 'live_jobs'`, name)

@@ -11,13 +11,14 @@
 -- front-end hands them over in settings that last until the end of the transaction, and runs, as its own statement in the
 -- user's transaction right before the user's:
 --
---     SELECT set_config('spillway.jobs', $1, true),          -- JSON array with an object per job; its keys are the columns
---            set_config('spillway.jobs_at', extract(epoch FROM statement_timestamp())::text, true),
---            set_config('spillway.ui_prefix', $2, true)      -- what stands before a workflow id in an address of the Web UI
+--     SELECT set_config('spillway.jobs', $1, true) IS NULL,      -- JSON array with an object per job; its keys are the columns
+--            set_config('spillway.jobs_at', extract(epoch FROM statement_timestamp())::text, true) IS NULL,
+--            set_config('spillway.ui_prefix', $2, true) IS NULL  -- what stands before a workflow id in an address of the Web UI
 --
+-- (IS NULL keeps the answer short.)
 -- These settings outlive the statement that they were made for. An EXECUTE, or a user's view over jobs, later in the same
 -- transaction would see old jobs; after the transaction the settings are ''. live_jobs() therefore hands the jobs out only
--- if they are there, at most one second old, and to the first statement that reads them: it notes that statement's time in
+-- if they are there, at most five seconds old, and to the first statement that reads them: it notes that statement's time in
 -- spillway.jobs_read, and a statement with another time gets an error. PostgreSQL gives each Query, Parse, Bind and Execute
 -- message a statement_timestamp of its own, so the time of the reader cannot simply be compared with that of the writer.
 --
@@ -36,7 +37,7 @@ BEGIN
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   HINT = 'Connect through the spillway front-end (spillway up or spillway front), and name the view in the statement itself.';
     END IF;
-    IF now_at - put_at::numeric NOT BETWEEN 0 AND 1
+    IF now_at - put_at::numeric NOT BETWEEN 0 AND 5
        OR (split_part(used, ' ', 1) = put_at AND split_part(used, ' ', 2) <> now_at::text) THEN
         RAISE EXCEPTION 'the list of running jobs is out of date'
             USING ERRCODE = 'object_not_in_prerequisite_state',
