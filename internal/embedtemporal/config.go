@@ -1,0 +1,118 @@
+package embedtemporal
+
+import (
+	"net"
+	"strconv"
+	"time"
+
+	"go.temporal.io/server/common/cluster"
+	"go.temporal.io/server/common/config"
+	"go.temporal.io/server/common/dynamicconfig"
+	"go.temporal.io/server/common/membership/static"
+	"go.temporal.io/server/common/primitives"
+
+	"github.com/spillwaydb/spillway/internal/freeport"
+)
+
+const (
+	clusterName = "active"
+	storeName   = "sqlite"
+	// The number of shards is fixed once stored. One process on one SQLite connection gains nothing from more.
+	historyShards = 1
+)
+
+// ports of the services. All but the frontend's listen on loopback only.
+type ports struct {
+	frontend, frontendHTTP, history, matching, worker int
+}
+
+func pickPorts(host string, frontend int) (ports, error) {
+	p := ports{frontend: frontend}
+	if frontend == 0 {
+		var err error
+		if p.frontend, err = freeport.Pick(host); err != nil {
+			return p, &PortError{Service: serverService, Addr: net.JoinHostPort(host, "0"), Err: err}
+		}
+	}
+	taken := map[int]bool{p.frontend: true}
+	for _, port := range []*int{&p.frontendHTTP, &p.history, &p.matching, &p.worker} {
+		for *port == 0 || taken[*port] {
+			var err error
+			if *port, err = freeport.Pick(loopback); err != nil {
+				return p, &PortError{Service: serverService, Addr: net.JoinHostPort(loopback, "0"), Err: err}
+			}
+		}
+		taken[*port] = true
+	}
+	return p, nil
+}
+
+func addr(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
+
+// serverConfig is the whole configuration of a single-process server.
+func serverConfig(host string, p ports, sqlConf *config.SQL) *config.Config {
+	frontend := addr(dialHost(host), p.frontend)
+	disabled := config.ArchivalNamespaceDefaults{
+		History:    config.HistoryArchivalNamespaceDefaults{State: "disabled"},
+		Visibility: config.VisibilityArchivalNamespaceDefaults{State: "disabled"},
+	}
+	return &config.Config{
+		Global: config.Global{
+			Membership: config.Membership{MaxJoinDuration: 10 * time.Second, BroadcastAddress: loopback},
+		},
+		Persistence: config.Persistence{
+			DefaultStore:     storeName,
+			VisibilityStore:  storeName,
+			NumHistoryShards: historyShards,
+			DataStores:       map[string]config.DataStore{storeName: {SQL: sqlConf}},
+		},
+		ClusterMetadata: &cluster.Config{
+			FailoverVersionIncrement: 10,
+			MasterClusterName:        clusterName,
+			CurrentClusterName:       clusterName,
+			ClusterInformation: map[string]cluster.ClusterInformation{clusterName: {
+				Enabled:                true,
+				InitialFailoverVersion: 1,
+				RPCAddress:             frontend,
+				HTTPAddress:            addr(dialHost(host), p.frontendHTTP),
+			}},
+		},
+		DCRedirectionPolicy: config.DCRedirectionPolicy{Policy: "noop"},
+		Services: map[string]config.Service{
+			"frontend": {RPC: config.RPC{GRPCPort: p.frontend, HTTPPort: p.frontendHTTP, BindOnIP: host}},
+			"history":  {RPC: config.RPC{GRPCPort: p.history, BindOnIP: loopback}},
+			"matching": {RPC: config.RPC{GRPCPort: p.matching, BindOnIP: loopback}},
+			"worker":   {RPC: config.RPC{GRPCPort: p.worker, BindOnIP: loopback}},
+		},
+		PublicClient: config.PublicClient{HostPort: frontend},
+		Archival: config.Archival{
+			History:    config.HistoryArchival{State: "disabled"},
+			Visibility: config.VisibilityArchival{State: "disabled"},
+		},
+		NamespaceDefaults: config.NamespaceDefaults{Archival: disabled},
+	}
+}
+
+// staticHosts spares the services the search for each other.
+func staticHosts(host string, p ports) map[primitives.ServiceName]static.Hosts {
+	return map[primitives.ServiceName]static.Hosts{
+		primitives.FrontendService: static.SingleLocalHost(addr(dialHost(host), p.frontend)),
+		primitives.HistoryService:  static.SingleLocalHost(addr(loopback, p.history)),
+		primitives.MatchingService: static.SingleLocalHost(addr(loopback, p.matching)),
+		primitives.WorkerService:   static.SingleLocalHost(addr(loopback, p.worker)),
+	}
+}
+
+// dynamicConfig holds what the defaults, made for large clusters, get wrong here.
+func dynamicConfig() dynamicconfig.StaticClient {
+	return dynamicconfig.StaticClient{
+		// A cancelled activity hears of it at once, not with its next heartbeat. Both switches are needed.
+		dynamicconfig.EnableCancelActivityWorkerCommand.Key(): true,
+		dynamicconfig.WorkerCommandsEnabled.Key():             true,
+		// The default of 10 per second makes lists of jobs wait.
+		dynamicconfig.FrontendMaxNamespaceVisibilityRPSPerInstance.Key(): 1000,
+		// One process has no use for spreading a task queue.
+		dynamicconfig.MatchingNumTaskqueueReadPartitions.Key():  1,
+		dynamicconfig.MatchingNumTaskqueueWritePartitions.Key(): 1,
+	}
+}

@@ -1,0 +1,90 @@
+package embedtemporal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/operatorservice/v1"
+	"go.temporal.io/api/serviceerror"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+)
+
+// EnsureSearchAttributes registers those of the attributes that the namespace lacks and returns when all can be used. It
+// may be called on every start, and by several processes at once. ctx limits the wait; a first registration takes a
+// second or two to be known everywhere.
+//
+// The error is *SearchAttributesError when attributes cannot be registered (the namespace has no room for more of a type,
+// one of the name has another type, or only an administrator may).
+func EnsureSearchAttributes(ctx context.Context, c client.Client, namespace string, attributes map[string]enumspb.IndexedValueType) error {
+	missing, err := missingAttributes(ctx, c, namespace, attributes)
+	if err != nil {
+		return &SearchAttributesError{Namespace: namespace, Missing: missing, Err: err}
+	}
+	if len(missing) > 0 {
+		_, err := c.OperatorService().AddSearchAttributes(ctx, &operatorservice.AddSearchAttributesRequest{
+			Namespace:        namespace,
+			SearchAttributes: missing,
+		})
+		var exists *serviceerror.AlreadyExists // somebody else was faster
+		if err != nil && !errors.As(err, &exists) {
+			return &SearchAttributesError{Namespace: namespace, Missing: missing, Err: err}
+		}
+	}
+	return waitUsable(ctx, c, namespace, attributes)
+}
+
+// missingAttributes are those that the namespace does not have. One of another type is an error.
+func missingAttributes(ctx context.Context, c client.Client, namespace string, want map[string]enumspb.IndexedValueType) (map[string]enumspb.IndexedValueType, error) {
+	found, err := c.OperatorService().ListSearchAttributes(ctx, &operatorservice.ListSearchAttributesRequest{Namespace: namespace})
+	if err != nil {
+		return want, fmt.Errorf("list search attributes: %w", err)
+	}
+	missing := map[string]enumspb.IndexedValueType{}
+	var wrong []string
+	for name, kind := range want {
+		have, ok := found.GetCustomAttributes()[name]
+		switch {
+		case !ok:
+			missing[name] = kind
+		case have != kind:
+			missing[name] = kind
+			wrong = append(wrong, fmt.Sprintf("%s exists with type %s", name, have))
+		}
+	}
+	if len(wrong) > 0 {
+		slices.Sort(wrong)
+		return missing, errors.New(strings.Join(wrong, ", "))
+	}
+	return missing, nil
+}
+
+// waitUsable asks a question that names all attributes until the server understands it.
+func waitUsable(ctx context.Context, c client.Client, namespace string, attributes map[string]enumspb.IndexedValueType) error {
+	if len(attributes) == 0 {
+		return nil
+	}
+	names := slices.Sorted(maps.Keys(attributes))
+	query := strings.Join(names, " IS NULL AND ") + " IS NULL"
+	err := retry(ctx, func(ctx context.Context) error {
+		_, err := c.CountWorkflow(ctx, &workflowservice.CountWorkflowExecutionsRequest{Namespace: namespace, Query: query})
+		return err
+	}, func(err error) bool {
+		var denied *serviceerror.PermissionDenied
+		var unknown *serviceerror.NamespaceNotFound
+		return errors.As(err, &denied) || errors.As(err, &unknown)
+	})
+	if err == nil {
+		return nil
+	}
+	missing, listErr := missingAttributes(context.WithoutCancel(ctx), c, namespace, attributes)
+	if listErr != nil || len(missing) == 0 {
+		missing = attributes // registered, and still not understood
+	}
+	return &SearchAttributesError{Namespace: namespace, Missing: missing, Err: fmt.Errorf("not usable yet: %w", err)}
+}
