@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -136,5 +137,5 @@ func (db *DB) Close() { db.pool.Close() }
 
 // isReserved reports whether tables of the schema are never flushed.
 func (db *DB) isReserved(schema string) bool {
-	return slices.Contains(db.reserved, schema) || schema == "information_schema" || len(schema) > 3 && schema[:3] == "pg_"
+	return slices.Contains(db.reserved, schema) || schema == "information_schema" || strings.HasPrefix(schema, "pg_")
 }

@@ -185,13 +185,13 @@ func TestNotReferenced(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t)
 	h := open(t, db, nil)
-	tab := table(t, db, h, "t",
+	table(t, db, h, "t",
 		`CREATE TABLE app.t (id int, k text, boss int, PRIMARY KEY (id, k), UNIQUE (id), FOREIGN KEY (boss) REFERENCES app.t (id))`,
 		`CREATE TABLE app."R r" (k text, "t id" int, FOREIGN KEY ("t id", k) REFERENCES app.t (id, k))`,
 		`INSERT INTO app.t SELECT g, 'k', CASE WHEN g = 1 THEN 2 END FROM generate_series(1, 10) g`,
 		`INSERT INTO app."R r" VALUES ('k', 3), (NULL, 4), ('k', NULL)`)
 	grant(t, db, "R r")
-	tab = inspect(t, h, "t")
+	tab := inspect(t, h, "t")
 	n, err := h.CountMatching(t.Context(), h.Pool(), "app", "t", tab.NotReferenced(), 0)
 	if err != nil || n != 8 { // 2 is 1's boss, 3 is referred to
 		t.Errorf("%d rows are free (%v), want 8: %s", n, err, tab.NotReferenced())
