@@ -2,7 +2,6 @@ package embedtemporal
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"runtime"
 	"sync"
@@ -75,15 +74,15 @@ func (l *logger) Fatal(msg string, tags ...tag.Tag) {
 	runtime.Goexit()
 }
 
+// causeIn finds the error among the tags, whose Value would only be its text.
 func causeIn(tags []tag.Tag) error {
 	for _, t := range tags {
-		switch v := t.Value().(type) {
-		case error:
-			return v
-		case string:
-			if t.Key() == "error" {
-				return fmt.Errorf("%s", v)
-			}
+		z, ok := t.(tag.ZapTag)
+		if !ok {
+			continue
+		}
+		if err, ok := z.Field().Interface.(error); ok {
+			return err
 		}
 	}
 	return nil

@@ -3,6 +3,7 @@ package embedtemporal
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"sync"
 	"syscall"
@@ -122,28 +123,33 @@ func (s *Server) serveUI() error {
 	return err
 }
 
-// boot builds and starts the server's services. Where the server would end the process it ends this goroutine.
+// boot builds and starts the server's services.
 func (s *Server) boot() error {
-	result := make(chan error, 1)
-	go func() {
-		returned := false
-		defer func() {
-			if !returned {
-				result <- s.log.state.failure()
-			}
-		}()
-		err := s.startServices()
-		returned = true
-		result <- err
-	}()
-	err := <-result
-	if cause := s.log.state.failure(); cause != nil {
+	err := <-s.guard(s.startServices)
+	if cause := s.Err(); cause != nil {
 		return cause // says more than what became of the service that failed
 	}
 	if err != nil {
 		return &ServerError{Msg: "start", Err: err}
 	}
 	return nil
+}
+
+// guard runs a part of the server that may believe that it can end the process: logger.Fatal ends the goroutine instead,
+// and where a sync.OnceValue stands in between that becomes a panic.
+func (s *Server) guard(f func() error) <-chan error {
+	result := make(chan error, 1)
+	go func() {
+		err := errors.New("ended early")
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("panic: %v", p)
+			}
+			result <- err
+		}()
+		err = f()
+	}()
+	return result
 }
 
 func (s *Server) startServices() error {
@@ -214,22 +220,10 @@ func (s *Server) shutDown() error {
 
 // stopServices gives the services a limit: their own is minutes for each.
 func (s *Server) stopServices() error {
-	result := make(chan error, 1)
-	go func() {
-		returned := false
-		defer func() {
-			if !returned { // Fatal in the middle of the stop
-				result <- s.log.state.failure()
-			}
-		}()
-		err := s.inner.Stop()
-		returned = true
-		result <- err
-	}()
 	timer := time.NewTimer(stopTimeout)
 	defer timer.Stop()
 	select {
-	case err := <-result:
+	case err := <-s.guard(s.inner.Stop):
 		if err != nil {
 			return &ServerError{Msg: "stop", Err: err}
 		}
