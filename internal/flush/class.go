@@ -103,6 +103,8 @@ func classOfState(state string) string {
 		return ClassDeadlock
 	case "55P03", "55006":
 		return ClassLock
+	case "23503": // with skip_referenced only: a row was referred to while its chunk ran, and the next try leaves it
+		return ClassLock
 	case "42501":
 		return ClassPrivilege
 	case "42P01", "3F000":
