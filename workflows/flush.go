@@ -73,7 +73,10 @@ func newFlushJob(ctx workflow.Context, in FlushInput) (*flushJob, error) {
 			j.status = jobmanager.Running
 		}
 	} else {
-		j.state.CreatedAt = info.WorkflowStartTime
+		j.state.CreatedAt = in.CreatedAt
+		if in.CreatedAt.IsZero() {
+			j.state.CreatedAt = info.WorkflowStartTime
+		}
 		workflow.GetLogger(ctx).Info("job started", obs.KeyJob, j.id, obs.KeyTable, j.table.String())
 	}
 	j.describe(ctx)

@@ -10,6 +10,7 @@ import (
 type FlushInput struct {
 	Table     jobmanager.Table
 	RequestID string
+	CreatedAt time.Time // when the job was asked for; zero: when the workflow started
 	Tuning    Tuning
 	State     *FlushState // set when a run continues the one before it
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	enumspb "go.temporal.io/api/enums/v1"
@@ -51,8 +52,39 @@ func SearchAttributes() map[string]enumspb.IndexedValueType {
 	return attrs
 }
 
-// MemoRequest is the memo field that holds a job's request id.
-const MemoRequest = "request"
+// MemoJob is the memo field that holds a Memo.
+const MemoJob = "spillway"
+
+// Memo says what a workflow's job is, without a look into the ledger.
+type Memo struct {
+	Type      jobmanager.JobType
+	Table     jobmanager.Table
+	RequestID string
+	CreatedAt time.Time
+}
+
+// The names of activities, by which a job's phase can be told from what is pending.
+const (
+	planActivity    = "PlanFlush"
+	chunkActivity   = "MoveChunk"
+	residueActivity = "FindResidue"
+	publishActivity = "PublishManifest"
+)
+
+// PhaseOf returns the phase in which an activity runs, and whether it moves rows.
+func PhaseOf(activityType string) (phase Phase, chunk bool) {
+	switch activityType {
+	case planActivity:
+		return PhasePlanning, false
+	case chunkActivity:
+		return PhaseMoving, true
+	case residueActivity:
+		return PhaseResidue, false
+	case publishActivity:
+		return PhasePublishing, false
+	}
+	return PhaseFinishing, false
+}
 
 // maxName is the longest workflow id and keyword that Temporal's SQL stores hold.
 const maxName = 255

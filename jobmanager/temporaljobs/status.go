@@ -1,0 +1,166 @@
+package temporaljobs
+
+import (
+	"context"
+	"fmt"
+
+	enumspb "go.temporal.io/api/enums/v1"
+	"go.temporal.io/api/workflowservice/v1"
+	"go.temporal.io/sdk/client"
+
+	"github.com/spillwaydb/spillway/internal/ledger"
+	"github.com/spillwaydb/spillway/jobmanager"
+)
+
+// found is what is known of a job: the row of its end, or its newest run.
+type found struct {
+	row *ledger.HistoryRow
+	run *execution
+}
+
+// status returns the job's status if it has ended.
+func (f found) ended() (jobmanager.Status, bool) {
+	if f.row != nil {
+		return jobmanager.Status(f.row.Status), true
+	}
+	return f.run.status(false), !f.run.open()
+}
+
+// JobStatus implements jobmanager.JobManager.
+func (m *Manager) JobStatus(ctx context.Context, id jobmanager.JobID) (jobmanager.JobInfo, error) {
+	f, err := m.find(ctx, id)
+	if err != nil {
+		return jobmanager.JobInfo{}, err
+	}
+	return m.info(ctx, f)
+}
+
+// CancelJob implements jobmanager.JobManager.
+func (m *Manager) CancelJob(ctx context.Context, id jobmanager.JobID) error {
+	for range findTries {
+		f, err := m.find(ctx, id)
+		if err != nil {
+			return err
+		}
+		if status, ended := f.ended(); ended {
+			return &jobmanager.FinishedError{ID: id, Status: status}
+		}
+		_, err = m.client.WorkflowService().RequestCancelWorkflowExecution(ctx, &workflowservice.RequestCancelWorkflowExecutionRequest{
+			Namespace:           m.opt.Namespace,
+			WorkflowExecution:   f.run.info.GetExecution(), // the server takes the chain's current run, guarded by the next line
+			FirstExecutionRunId: id.UUID.String(),
+			Reason:              "CancelJob",
+		})
+		if err == nil {
+			return nil
+		}
+		if !notFound(err) {
+			return failed(ctx, "cancel job", err)
+		}
+		// It ended in between; the next look says how.
+	}
+	return fmt.Errorf("cancel job %q: %w: it kept changing", id, jobmanager.ErrUnavailable)
+}
+
+// WaitJob implements jobmanager.Waiter.
+func (m *Manager) WaitJob(ctx context.Context, id jobmanager.JobID) (jobmanager.JobInfo, error) {
+	for {
+		f, err := m.find(ctx, id)
+		if err != nil {
+			return jobmanager.JobInfo{}, err
+		}
+		if _, ended := f.ended(); ended {
+			return m.info(ctx, f)
+		}
+		// A long poll on the run; how it closed is asked above, and a continued one is followed there.
+		err = m.client.GetWorkflow(ctx, f.run.workflowID(), f.run.runID()).
+			GetWithOptions(ctx, nil, client.WorkflowRunGetOptions{DisableFollowingRuns: true})
+		if ctx.Err() != nil {
+			return jobmanager.JobInfo{}, failed(ctx, "wait for job", err)
+		}
+		if unreachable(err) {
+			return jobmanager.JobInfo{}, failed(ctx, "wait for job", err)
+		}
+	}
+}
+
+// findTries bounds how often a job may move on while it is looked for.
+const findTries = 20
+
+// find looks a job up: in the history, as the current run of its workflow, and from its first run on.
+func (m *Manager) find(ctx context.Context, id jobmanager.JobID) (found, error) {
+	if f, err := m.recorded(ctx, id); err != nil || f.row != nil {
+		return f, err
+	}
+	wid, ok := m.workflowID(id.Type, id.Table)
+	if !ok {
+		return found{}, fmt.Errorf("%w: %q", jobmanager.ErrJobNotFound, id)
+	}
+	ex, err := m.describe(ctx, wid, "")
+	if err != nil && !notFound(err) {
+		return found{}, failed(ctx, "describe job", err)
+	}
+	if err != nil || ex.id != id {
+		if ex, err = m.walk(ctx, wid, id); err != nil {
+			return found{}, err
+		}
+	}
+	if ex.open() {
+		return found{run: ex}, nil
+	}
+	// It may have written its row after we looked.
+	if f, err := m.recorded(ctx, id); err != nil || f.row != nil {
+		return f, err
+	}
+	return found{run: ex}, nil
+}
+
+// recorded returns the row of the job's end, if there is one.
+func (m *Manager) recorded(ctx context.Context, id jobmanager.JobID) (found, error) {
+	rows, err := m.ledger.HistoryOf(ctx, []string{id.String()})
+	if err != nil {
+		return found{}, err
+	}
+	if row, ok := rows[id.String()]; ok {
+		return found{row: &row}, nil
+	}
+	return found{}, nil
+}
+
+// walk follows a job from its first run to its last: another job may have its workflow id by now.
+func (m *Manager) walk(ctx context.Context, workflowID string, id jobmanager.JobID) (*execution, error) {
+	run := id.UUID.String()
+	for {
+		ex, err := m.describe(ctx, workflowID, run)
+		if notFound(err) {
+			return nil, fmt.Errorf("%w: %q", jobmanager.ErrJobNotFound, id)
+		}
+		if err != nil {
+			return nil, failed(ctx, "describe job", err)
+		}
+		if ex.id != id { // a later run's id is no job's
+			return nil, fmt.Errorf("%w: %q", jobmanager.ErrJobNotFound, id)
+		}
+		if !ex.continued() {
+			return ex, nil
+		}
+		if run, err = m.nextRun(ctx, workflowID, run); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// nextRun returns the run that continued a run.
+func (m *Manager) nextRun(ctx context.Context, workflowID, runID string) (string, error) {
+	it := m.client.GetWorkflowHistory(ctx, workflowID, runID, false, enumspb.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT)
+	for it.HasNext() {
+		ev, err := it.Next()
+		if err != nil {
+			return "", failed(ctx, "read the end of a run", err)
+		}
+		if next := ev.GetWorkflowExecutionContinuedAsNewEventAttributes().GetNewExecutionRunId(); next != "" {
+			return next, nil
+		}
+	}
+	return "", fmt.Errorf("run %s of workflow %s names no successor", runID, workflowID)
+}
