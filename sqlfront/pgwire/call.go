@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -15,6 +16,7 @@ const ownName = "spillway"
 
 // call is a question of our own to PostgreSQL. The relay goroutine fills it in.
 type call struct {
+	sql  string
 	rows [][]*string
 	err  *Error
 }
@@ -26,6 +28,13 @@ var _ Upstream = (*upstream)(nil)
 
 func (u *upstream) Block() Block               { return u.c.block() }
 func (u *upstream) Setting(name string) string { return u.c.setting(name) }
+
+func (u *upstream) Release() error {
+	if u.c.block() != Idle {
+		return nil
+	}
+	return u.c.endCalls()
+}
 
 func (u *upstream) Query(ctx context.Context, sql string, args ...string) ([][]*string, error) {
 	if err := ctx.Err(); err != nil {
@@ -46,7 +55,7 @@ func (u *upstream) Query(ctx context.Context, sql string, args ...string) ([][]*
 // ask sends a question and waits for its answer. There is no Sync: the question joins the client's transaction, implicit
 // ones too.
 func (c *conn) ask(sql string, args []string) ([][]*string, error) {
-	q := &call{}
+	q := &call{sql: sql}
 	msgs := []pgproto3.FrontendMessage{
 		&pgproto3.Close{ObjectType: 'S', Name: ownName}, // left over if the last one failed while it ran
 		&pgproto3.Parse{Name: ownName, Query: sql, ParameterOIDs: textOIDs(len(args))},
@@ -137,6 +146,9 @@ func (c *conn) collect(q *call, t byte, n int) error {
 		c.queue.failed()
 	case 'C':
 		tag, _, _ := cut(msg[5:])
+		if strings.HasPrefix(q.sql, "ROLLBACK TO ") {
+			tag = "" // PostgreSQL says ROLLBACK here, too
+		}
 		c.queue.completed(tag)
 	case '1', '2', '3', 'I', 's':
 		c.queue.pop()

@@ -98,6 +98,10 @@ type Upstream interface {
 	// Block says where the transaction stands, PostgreSQL's own word.
 	Block() Block
 
+	// Release ends the transaction that the questions so far have opened by themselves, so that a statement that waits
+	// holds nothing. Inside a transaction or pipeline of the client's it does nothing.
+	Release() error
+
 	// Setting returns a setting that PostgreSQL reports by itself, such as TimeZone.
 	Setting(name string) string
 }

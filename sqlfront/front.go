@@ -1,0 +1,183 @@
+package sqlfront
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/spillwaydb/spillway/jobmanager"
+	"github.com/spillwaydb/spillway/sqlfront/parse"
+	"github.com/spillwaydb/spillway/sqlfront/pgwire"
+)
+
+// Catalog is what the ledger knows and jobs do not.
+type Catalog interface {
+	// RegisteredTables lists the tables that FLUSH ALL covers, in one namespace or, if it is "", in all.
+	RegisteredTables(ctx context.Context, namespace string) ([]jobmanager.Table, error)
+	// LiveSegments lists the segments that hold a table's cold rows now, oldest first.
+	LiveSegments(ctx context.Context, table jobmanager.Table) ([]Segment, error)
+	// Audit records a statement that starts, stops or changes jobs.
+	Audit(ctx context.Context, entry AuditEntry) error
+}
+
+// Segment is a file of cold rows.
+type Segment struct {
+	ID            string
+	JobID         string
+	Leaf          string
+	Location      string // URL
+	Rows          int64
+	Bytes         int64
+	SchemaVersion int64
+	CreatedAt     time.Time
+}
+
+// AuditEntry is one audited statement.
+type AuditEntry struct {
+	User      string
+	Statement string
+	JobID     string // "" if none
+	Outcome   string // "started", "existing", "cancelling", or the SQLSTATE of an error
+}
+
+// Options tune a Front; nil means defaults.
+type Options struct {
+	// Database is the one that this installation serves. Clients of other databases get an error for our statements.
+	// "" serves whatever database the client chose.
+	Database     string
+	SystemSchema string        // default "system"
+	LedgerSchema string        // default "spillway"
+	Operator     string        // role whose members may work on every table; default "spillway_operator"
+	UIPrefix     string        // of a workflow's page: <base>/namespaces/<namespace>/workflows/
+	LiveLimit    int           // bytes of live jobs that one statement may read; default 1 MiB
+	PollEvery    time.Duration // of a statement that waits for a job; default 250 ms
+	Logger       *slog.Logger
+}
+
+// Front interprets statements. It is the handler of a pgwire.Server.
+type Front struct {
+	jobs    jobmanager.JobManager
+	catalog Catalog
+	opt     Options
+}
+
+var _ pgwire.Handler = (*Front)(nil)
+
+// New makes a Front.
+func New(jobs jobmanager.JobManager, catalog Catalog, opt *Options) (*Front, error) {
+	if jobs == nil || catalog == nil {
+		return nil, errors.New("a job manager and a catalog are required")
+	}
+	f := &Front{jobs: jobs, catalog: catalog}
+	if opt != nil {
+		f.opt = *opt
+	}
+	setDefault(&f.opt.SystemSchema, "system")
+	setDefault(&f.opt.LedgerSchema, "spillway")
+	setDefault(&f.opt.Operator, "spillway_operator")
+	if f.opt.LiveLimit <= 0 {
+		f.opt.LiveLimit = 1 << 20
+	}
+	if f.opt.PollEvery <= 0 {
+		f.opt.PollEvery = 250 * time.Millisecond
+	}
+	if f.opt.Logger == nil {
+		f.opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	return f, nil
+}
+
+func setDefault(s *string, value string) {
+	if *s == "" {
+		*s = value
+	}
+}
+
+// Session implements pgwire.Handler.
+func (f *Front) Session(info pgwire.Info) pgwire.Session { return &session{front: f, info: info} }
+
+// session is one client's.
+type session struct {
+	front *Front
+	info  pgwire.Info
+}
+
+// Prepare implements pgwire.Session.
+func (s *session) Prepare(text string, reading pgwire.Reading) (pgwire.Statement, error) {
+	if !parse.Classify(text) {
+		return nil, nil
+	}
+	tree, err := parse.Parse(text, &parse.Options{BackslashQuotes: reading.BackslashQuotes})
+	if err != nil {
+		return nil, sqlError(err, 0)
+	}
+	if want := s.front.opt.Database; want != "" && want != s.info.Database {
+		return nil, &pgwire.Error{Code: codeNotSupported, Message: "this front-end serves the database \"" + want + "\", and not \"" + s.info.Database + "\"",
+			Hint: "connect to " + want}
+	}
+	return s.front.statement(tree, text), nil
+}
+
+// NearMiss implements pgwire.Session.
+func (s *session) NearMiss(text string) string {
+	if m := parse.NearMiss(text); m != "" {
+		return "did you mean " + m + "?"
+	}
+	return ""
+}
+
+// statement pairs a tree with the function that runs it and the columns of its answer.
+func (f *Front) statement(tree parse.Statement, text string) pgwire.Statement {
+	st := &statement{front: f, tree: tree, text: trim(text)}
+	switch tree := tree.(type) {
+	case *parse.FlushTable:
+		st.columns, st.run = startColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.flushTable(ctx, tree) }
+	case *parse.FlushAll:
+		st.columns, st.run = startColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.flushAll(ctx, tree) }
+	case *parse.KillJob:
+		st.columns, st.run = changeColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.kill(ctx, tree) }
+	case *parse.ShowJobs:
+		st.columns, st.run = jobColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.showJobs(ctx) }
+	case *parse.ShowJob:
+		st.columns, st.run = jobColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.showJob(ctx, tree) }
+	case *parse.ShowColdTable:
+		st.columns, st.run = segmentColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.showCold(ctx, tree) }
+	}
+	return st
+}
+
+// statement implements pgwire.Statement.
+type statement struct {
+	front   *Front
+	tree    parse.Statement
+	text    string
+	columns []pgwire.Column
+	run     func(context.Context, *request) ([][]any, error)
+}
+
+// request is one run of a statement.
+type request struct {
+	*Front
+	up     pgwire.Upstream
+	text   string // of the statement, as typed
+	args   []*string
+	notice func(pgwire.Notice)
+}
+
+func (st *statement) Params() int              { return parse.Params(st.tree) }
+func (st *statement) Columns() []pgwire.Column { return st.columns }
+
+func (st *statement) Run(ctx context.Context, up pgwire.Upstream, args []*string, notice func(pgwire.Notice)) (*pgwire.Result, error) {
+	if st.run == nil {
+		return nil, &pgwire.Error{Code: codeNotSupported, Message: st.tree.Tag() + " is not supported yet"}
+	}
+	rows, err := st.run(ctx, &request{Front: st.front, up: up, text: st.text, args: args, notice: notice})
+	if err != nil {
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, sqlError(err, 0)
+	}
+	return &pgwire.Result{Rows: rows, Tag: st.tree.Tag()}, nil
+}

@@ -1,0 +1,139 @@
+package sqlfront
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spillwaydb/spillway/jobmanager"
+	"github.com/spillwaydb/spillway/sqlfront/parse"
+	"github.com/spillwaydb/spillway/sqlfront/pgwire"
+)
+
+// jobID reads the id that a statement names.
+func (r *request) jobID(ref parse.JobRef) (jobmanager.JobID, error) {
+	text := ref.ID
+	if ref.Param > 0 {
+		if len(r.args) < ref.Param || r.args[ref.Param-1] == nil {
+			return jobmanager.JobID{}, &pgwire.Error{Code: codeNullValue, Message: "a job id cannot be null", Position: ref.Pos}
+		}
+		text = *r.args[ref.Param-1]
+	}
+	id, err := jobmanager.ParseJobID(text)
+	if err != nil {
+		return id, sqlError(err, ref.Pos)
+	}
+	return id, nil
+}
+
+func notFound(id jobmanager.JobID, pos int) error {
+	return &pgwire.Error{Code: codeUndefined, Message: fmt.Sprintf("job %q not found", id), Position: pos}
+}
+
+// kill runs KILL JOB. It acts at once, also inside a transaction: there is no taking it back.
+func (r *request) kill(ctx context.Context, s *parse.KillJob) ([][]any, error) {
+	id, err := r.jobID(s.Job)
+	if err != nil {
+		return nil, err
+	}
+	t, err := r.look(ctx, id.Table)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.killOne(ctx, t, id, s.Job.Pos); err != nil {
+		r.audit(ctx, t.actor, id.String(), sqlError(err, 0).Code)
+		return nil, err
+	}
+	r.audit(ctx, t.actor, id.String(), string(jobmanager.Cancelling))
+	return [][]any{{id.String(), string(jobmanager.Cancelling)}}, nil
+}
+
+func (r *request) killOne(ctx context.Context, t target, id jobmanager.JobID, pos int) error {
+	if err := r.up.Release(); err != nil {
+		return err
+	}
+	if !t.anywhere() && !(t.exists && t.owner) {
+		// Who may not kill it may still learn that there is no such job.
+		if _, err := r.jobs.JobStatus(ctx, id); errors.Is(err, jobmanager.ErrJobNotFound) {
+			return notFound(id, pos)
+		}
+		return &pgwire.Error{Code: codePrivilege, Position: pos, Message: fmt.Sprintf("permission denied for job %q", id),
+			Hint: "it takes the owner of the table, a superuser, or a member of the role " + r.opt.Operator}
+	}
+	err := r.jobs.CancelJob(ctx, id)
+	if errors.Is(err, jobmanager.ErrJobNotFound) {
+		return notFound(id, pos)
+	}
+	if err != nil {
+		return sqlError(err, pos)
+	}
+	return nil
+}
+
+// mayList reports whether the actor may see all jobs: who may read system.jobs may.
+func (r *request) mayList(ctx context.Context) (bool, error) {
+	ok := false
+	err := r.pinned(ctx, func() error {
+		rows, err := r.up.Query(ctx, `
+			SELECT coalesce((SELECT has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE')
+			                 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+			                 WHERE n.nspname = $1::name AND c.relname = 'jobs'), false)
+			    OR coalesce((SELECT pg_has_role(oid, 'USAGE') FROM pg_roles WHERE rolname = $2::name), false)`, r.opt.SystemSchema, r.opt.Operator)
+		ok = err == nil && len(rows) == 1 && str(rows[0][0]) == "t"
+		return err
+	})
+	return ok, err
+}
+
+func (r *request) showJobs(ctx context.Context) ([][]any, error) {
+	ok, err := r.mayList(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, &pgwire.Error{Code: codePrivilege, Message: "permission denied for view jobs",
+			Hint: fmt.Sprintf("GRANT USAGE ON SCHEMA %[1]s TO …; GRANT SELECT ON %[1]s.jobs TO …", parse.QuoteName(r.opt.SystemSchema))}
+	}
+	if err := r.up.Release(); err != nil {
+		return nil, err
+	}
+	var rows [][]any
+	for info, err := range r.jobs.ListJobs(ctx, jobmanager.JobFilter{}) {
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, jobRow(info))
+	}
+	return rows, nil
+}
+
+// showJob shows one job to those who may see all, and to those who may flush its table.
+func (r *request) showJob(ctx context.Context, s *parse.ShowJob) ([][]any, error) {
+	id, err := r.jobID(s.Job)
+	if err != nil {
+		return nil, err
+	}
+	t, err := r.look(ctx, id.Table)
+	if err != nil {
+		return nil, err
+	}
+	ok := t.anywhere() || t.exists && t.owner
+	if !ok {
+		if ok, err = r.mayList(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.up.Release(); err != nil {
+		return nil, err
+	}
+	info, err := r.jobs.JobStatus(ctx, id)
+	switch {
+	case errors.Is(err, jobmanager.ErrJobNotFound):
+		return nil, notFound(id, s.Job.Pos)
+	case err != nil:
+		return nil, err
+	case !ok:
+		return nil, &pgwire.Error{Code: codePrivilege, Position: s.Job.Pos, Message: fmt.Sprintf("permission denied for job %q", id)}
+	}
+	return [][]any{jobRow(info)}, nil
+}

@@ -1,0 +1,149 @@
+package sqlfront
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spillwaydb/spillway/sqlfront/parse"
+	"github.com/spillwaydb/spillway/sqlfront/pgwire"
+)
+
+// An option of FLUSH: its name, and the parameter's value that a text means. "" leaves the parameter out, which is the
+// default.
+type option struct {
+	name  string
+	value func(text string) (string, error)
+}
+
+// flushOptions lists the options of FLUSH in the order in which an error names them.
+var flushOptions = []option{
+	{"wait", boolean},
+	{"parallelism", between(1, 64)},
+	{"chunk_bytes", size},
+	{"lock_timeout", milliseconds},
+	{"verify", oneOf("footer", "full")},
+	{"triggers", oneOf("fire")},
+	{"replicate", boolean},
+	{"skip_referenced", boolean},
+	{"storage", anything},
+	{"max_rows_per_second", notYet},
+	{"unregistered", boolean},
+}
+
+// readOptions checks a WITH list. Names in without are not known to the statement.
+func readOptions(list []parse.Option, without ...string) (map[string]string, error) {
+	params := map[string]string{}
+	for _, o := range list {
+		opt, names := find(o.Name, without)
+		if opt == nil {
+			return nil, &pgwire.Error{Code: codeInvalidValue, Position: o.Pos,
+				Message: fmt.Sprintf("unknown option \"%s\"", o.Name), Hint: "options are " + strings.Join(names, ", ")}
+		}
+		value, err := opt.value(o.Value)
+		if err != nil {
+			e := sqlError(err, 0)
+			return nil, &pgwire.Error{Code: e.Code, Position: o.ValuePos, Hint: e.Hint,
+				Message: fmt.Sprintf("invalid value for option \"%s\": %s", o.Name, e.Message)}
+		}
+		if value != "" {
+			params[o.Name] = value
+		}
+	}
+	return params, nil
+}
+
+func find(name string, without []string) (*option, []string) {
+	var names []string
+next:
+	for i := range flushOptions {
+		for _, w := range without {
+			if flushOptions[i].name == w {
+				continue next
+			}
+		}
+		if flushOptions[i].name == name {
+			return &flushOptions[i], nil
+		}
+		names = append(names, flushOptions[i].name)
+	}
+	return nil, names
+}
+
+func invalid(format string, args ...any) error {
+	return &pgwire.Error{Code: codeInvalidValue, Message: fmt.Sprintf(format, args...)}
+}
+
+func anything(text string) (string, error) {
+	if text == "" {
+		return "", invalid("it is empty")
+	}
+	return text, nil
+}
+
+func boolean(text string) (string, error) {
+	switch strings.ToLower(text) {
+	case "true", "on", "yes", "1":
+		return "true", nil
+	case "false", "off", "no", "0":
+		return "", nil
+	}
+	return "", invalid("expected true or false, not \"%s\"", text)
+}
+
+func between(low, high int64) func(string) (string, error) {
+	return func(text string) (string, error) {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || n < low || n > high {
+			return "", invalid("expected a number from %d to %d, not \"%s\"", low, high, text)
+		}
+		return strconv.FormatInt(n, 10), nil
+	}
+}
+
+func oneOf(words ...string) func(string) (string, error) {
+	return func(text string) (string, error) {
+		for _, w := range words {
+			if strings.EqualFold(text, w) {
+				return w, nil
+			}
+		}
+		return "", invalid("expected %s, not \"%s\"", strings.Join(words, " or "), text)
+	}
+}
+
+// units as PostgreSQL's settings spell them.
+var units = []struct {
+	suffix string
+	bytes  int64
+}{{"kB", 1 << 10}, {"MB", 1 << 20}, {"GB", 1 << 30}, {"B", 1}, {"", 1}}
+
+func size(text string) (string, error) {
+	for _, u := range units {
+		digits, ok := strings.CutSuffix(text, u.suffix)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
+		if err != nil || n <= 0 || n > (1<<40)/u.bytes {
+			break
+		}
+		return strconv.FormatInt(n*u.bytes, 10), nil
+	}
+	return "", invalid("expected a size such as '64MB', not \"%s\"", text)
+}
+
+func milliseconds(text string) (string, error) {
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil && n > 0 && n < int64(time.Hour/time.Millisecond) {
+		return strconv.FormatInt(n, 10), nil
+	}
+	if d, err := time.ParseDuration(strings.ReplaceAll(text, " ", "")); err == nil && d >= time.Millisecond && d < time.Hour {
+		return strconv.FormatInt(d.Milliseconds(), 10), nil
+	}
+	return "", invalid("expected a time such as '200ms', not \"%s\"", text)
+}
+
+func notYet(string) (string, error) {
+	return "", &pgwire.Error{Code: codeNotSupported, Message: "it is not supported yet", Hint: "a smaller parallelism is gentler"}
+}

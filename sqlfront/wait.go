@@ -1,0 +1,97 @@
+package sqlfront
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spillwaydb/spillway/jobmanager"
+	"github.com/spillwaydb/spillway/sqlfront/pgwire"
+)
+
+// waitFor waits until all jobs have ended, and tells of their progress. The job of a lone statement that does not
+// complete is an error; among several, it is told in its row. A cancelled wait leaves the jobs alone.
+func (r *request) waitFor(ctx context.Context, list []launch) ([][]any, error) {
+	if err := r.up.Release(); err != nil {
+		return nil, err
+	}
+	rows := make([][]any, len(list))
+	for i := range list {
+		if list[i].ID.IsZero() {
+			rows[i] = list[i].row()
+			continue
+		}
+		info, err := r.waitOne(ctx, list[i].ID)
+		if err != nil {
+			return nil, err
+		}
+		list[i].status, list[i].err = info.Status, info.Error
+		if info.Status != jobmanager.Completed && len(list) == 1 {
+			return nil, unhappy(info)
+		}
+		r.notice(pgwire.Notice{Message: fmt.Sprintf("job %s: %s, %d rows, %d bytes, %d segments",
+			info.ID, info.Status, info.RowsFlushed, info.BytesWritten, info.Segments)})
+		rows[i] = list[i].row()
+	}
+	return rows, nil
+}
+
+// unhappy is the error for a job that ended, but did not complete.
+func unhappy(info jobmanager.JobInfo) error {
+	e := &pgwire.Error{Code: classCode(info.ErrorClass), Message: fmt.Sprintf("job %q %s", info.ID, info.Status),
+		Hint: fmt.Sprintf("SHOW JOB '%s' tells more; rows that were not moved are still in the table", info.ID)}
+	if info.Error != "" {
+		e.Message += ": " + info.Error
+	}
+	if info.Status == jobmanager.Cancelled {
+		e.Code = codeCancelled
+	}
+	return e
+}
+
+// waitOne polls one job. A back end that cannot be reached for a while does not end the wait.
+func (r *request) waitOne(ctx context.Context, id jobmanager.JobID) (jobmanager.JobInfo, error) {
+	const patience = 2 * time.Minute
+	tick := time.NewTicker(r.opt.PollEvery)
+	defer tick.Stop()
+	var (
+		told    string
+		toldAt  time.Time
+		lastHit = time.Now()
+	)
+	for {
+		info, err := r.jobs.JobStatus(ctx, id)
+		switch {
+		case err == nil:
+			lastHit = time.Now()
+		case ctx.Err() != nil:
+			return info, context.Cause(ctx)
+		case !errors.Is(err, jobmanager.ErrUnavailable), time.Since(lastHit) > patience:
+			return info, err
+		}
+		if err == nil && info.Status.Terminal() {
+			return info, nil
+		}
+		if text := progress(info); err == nil && text != told && time.Since(toldAt) >= time.Second {
+			r.notice(pgwire.Notice{Message: text})
+			told, toldAt = text, time.Now()
+		}
+		select {
+		case <-ctx.Done():
+			return info, context.Cause(ctx)
+		case <-tick.C:
+		}
+	}
+}
+
+func progress(info jobmanager.JobInfo) string {
+	text := fmt.Sprintf("job %s: %s", info.ID, info.Status)
+	if info.Phase != "" {
+		text += ", " + info.Phase
+	}
+	if info.ChunksTotal != nil {
+		text += fmt.Sprintf(", %d of %d chunks", info.ChunksDone, *info.ChunksTotal)
+	}
+	return text + fmt.Sprintf(", %d rows", info.RowsFlushed)
+}
