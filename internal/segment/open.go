@@ -34,7 +34,7 @@ func openFile(r io.ReaderAt, size int64) (f *parquet.File, ft Footer, err error)
 	return f, ft, nil
 }
 
-// checkTrailer looks at both ends of the file, so that a footer's length is believed only if the file is that long.
+// checkTrailer looks at both ends of the file and at the footer's lengths, before the library believes them.
 func checkTrailer(r io.ReaderAt, size int64) error {
 	if size < int64(len(parquetMagic))+trailerBytes {
 		return fmt.Errorf("%w: %d bytes", ErrNotSegment, size)
@@ -53,6 +53,13 @@ func checkTrailer(r io.ReaderAt, size int64) error {
 	n := int64(binary.LittleEndian.Uint32(tail[:4]))
 	if n > size-trailerBytes-int64(len(parquetMagic)) || n > maxFooterSize {
 		return fmt.Errorf("%w: a footer of %d bytes in a file of %d", ErrCorrupt, n, size)
+	}
+	footer := make([]byte, n)
+	if err := readFull(r, footer, size-trailerBytes-n); err != nil {
+		return fmt.Errorf("read footer: %w", err)
+	}
+	if k, ok := thriftStructLen(footer); !ok || int64(k) != n {
+		return fmt.Errorf("%w: the footer's lengths contradict each other", ErrCorrupt)
 	}
 	return nil
 }
@@ -112,6 +119,9 @@ func Verify(r io.ReaderAt, size int64) (Footer, error) {
 	}
 	buf := make([]parquet.Value, readerBatch)
 	for g, group := range f.RowGroups() {
+		if err := checkPages(r, size, f, g); err != nil {
+			return Footer{}, err
+		}
 		for c, chunk := range group.ColumnChunks() {
 			n, err := countValues(chunk, buf)
 			if err == nil && n != group.NumRows() {

@@ -22,8 +22,12 @@ type Value struct {
 // Reader gives a segment's rows back as PostgreSQL would print them with DateStyle ISO, TimeZone UTC, extra_float_digits 1 and
 // bytea_output hex. It is used by one goroutine.
 type Reader struct {
+	file    *parquet.File
+	source  io.ReaderAt
+	size    int64
 	footer  Footer
 	groups  []parquet.RowGroup
+	group   int // the next one
 	columns []columnReader
 	octal   bool // "char" prints high bytes in octal
 
@@ -48,6 +52,9 @@ func OpenReader(r io.ReaderAt, size int64) (*Reader, error) {
 		return nil, err
 	}
 	rd := &Reader{
+		file:    f,
+		source:  r,
+		size:    size,
 		footer:  ft,
 		groups:  f.RowGroups(),
 		columns: make([]columnReader, len(ft.Columns)),
@@ -82,7 +89,7 @@ func (r *Reader) Next() bool {
 		return false
 	}
 	for r.left == 0 {
-		if len(r.groups) == 0 || !r.nextGroup() {
+		if r.group == len(r.groups) || !r.nextGroup() {
 			return false
 		}
 	}
@@ -108,13 +115,16 @@ func (r *Reader) Close() error {
 	for i := range r.columns {
 		r.columns[i].close()
 	}
-	r.groups, r.left = nil, 0
+	r.groups, r.group, r.left = nil, 0, 0
 	return nil
 }
 
 func (r *Reader) nextGroup() bool {
-	group := r.groups[0]
-	r.groups = r.groups[1:]
+	if r.err = checkPages(r.source, r.size, r.file, r.group); r.err != nil {
+		return false
+	}
+	group := r.groups[r.group]
+	r.group++
 	r.left = group.NumRows()
 	for i, chunk := range group.ColumnChunks() {
 		c := &r.columns[i]
