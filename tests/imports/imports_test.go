@@ -68,7 +68,7 @@ var outside = map[string][]string{
 	"github.com/stretchr/":   {},
 	"go.uber.org/":           {},
 	"google.golang.org/grpc": {"internal/embedtemporal", "jobmanager/temporaljobs", "cmd/spillway/command", "tests"},
-	"database/sql":           {"tests"},
+	"database/sql":           {"internal/embedtemporal", "tests"},
 	"testing":                {"jobmanager/jobmanagertest", "tests"},
 }
 

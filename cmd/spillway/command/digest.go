@@ -68,8 +68,8 @@ func (d *digest) addFile(ctx context.Context, path string) error {
 	})
 }
 
-// readSegment hands the columns of a segment to head, if it is not nil, and then each row to each.
-func readSegment(ctx context.Context, path string, head func([]segment.Column) error, each func([]segment.Value) error) error {
+// openSegment opens a segment and hands it to use.
+func openSegment(path string, use func(f *os.File, size int64) error) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("read segment: %w", err)
@@ -79,26 +79,44 @@ func readSegment(ctx context.Context, path string, head func([]segment.Column) e
 	if err != nil {
 		return fmt.Errorf("read segment: %w", err)
 	}
-	r, err := segment.OpenReader(f, info.Size())
-	if err != nil {
-		return fmt.Errorf("read segment %s: %w", path, err)
-	}
-	defer r.Close()
-	if head != nil {
-		if err := head(r.Columns()); err != nil {
-			return err
-		}
-	}
-	for n := 0; r.Next(); n++ {
-		if n%1000 == 0 && ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err := each(r.Row()); err != nil {
-			return err
-		}
-	}
-	if err := r.Err(); err != nil {
+	if err := use(f, info.Size()); err != nil {
 		return fmt.Errorf("read segment %s: %w", path, err)
 	}
 	return nil
+}
+
+// withFooter hands the columns of a segment to use.
+func withFooter(path string, use func([]segment.Column)) error {
+	return openSegment(path, func(f *os.File, size int64) error {
+		footer, err := segment.ReadFooter(f, size)
+		if err == nil {
+			use(footer.Columns)
+		}
+		return err
+	})
+}
+
+// readSegment hands the columns of a segment to head, if it is not nil, and then each row to each.
+func readSegment(ctx context.Context, path string, head func([]segment.Column) error, each func([]segment.Value) error) error {
+	return openSegment(path, func(f *os.File, size int64) error {
+		r, err := segment.OpenReader(f, size)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		if head != nil {
+			if err := head(r.Columns()); err != nil {
+				return err
+			}
+		}
+		for n := 0; r.Next(); n++ {
+			if n%1000 == 0 && ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if err := each(r.Row()); err != nil {
+				return err
+			}
+		}
+		return r.Err()
+	})
 }

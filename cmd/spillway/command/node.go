@@ -1,5 +1,3 @@
-//go:build wired
-
 package command
 
 import (
@@ -13,7 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"go.temporal.io/sdk/client"
+	sdk "go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/envconfig"
 
 	"github.com/spillwaydb/spillway/activities"
@@ -23,6 +21,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/obs"
+	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/jobmanager/temporaljobs"
 	"github.com/spillwaydb/spillway/worker"
 	"github.com/spillwaydb/spillway/workflows"
@@ -38,18 +37,20 @@ type node struct {
 	failed chan error  // a part that ended by itself
 	ready  atomic.Bool // what /readyz says
 
-	private      *privatePostgres // nil: the database was given
-	databaseURL  string
-	db           *hot.DB
-	ledger       *ledger.Ledger
-	stores       *flush.LedgerStores
-	storage      string // location of the default storage
-	installation ledger.Installation
-	temporal     client.Client
-	embedded     *embedtemporal.Server // nil: a cluster was given
-	uiURL        string
-	namespace    string
-	jobs         *temporaljobs.Manager
+	private         *privatePostgres // nil: the database was given
+	databaseURL     string
+	db              *hot.DB
+	ledger          *ledger.Ledger
+	stores          *flush.LedgerStores
+	storage         string // location of the default storage
+	installation    ledger.Installation
+	temporal        sdk.Client
+	embedded        *embedtemporal.Server // nil: a cluster was given
+	uiURL           string
+	namespace       string
+	temporalAddress string
+	jobs            *temporaljobs.Manager
+	metrics         net.Addr // nil: none
 }
 
 // part is something that runs and can be stopped.
@@ -220,12 +221,12 @@ func (n *node) openTemporal(ctx context.Context, embed bool) error {
 		opts.HostPort, opts.Namespace = n.embedded.Address(), n.embedded.Namespace()
 	}
 	if opts.HostPort == "" {
-		opts.HostPort = client.DefaultHostPort
+		opts.HostPort = sdk.DefaultHostPort
 	}
-	n.namespace = opts.Namespace
+	n.namespace, n.temporalAddress = opts.Namespace, opts.HostPort
 	dialCtx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
-	if n.temporal, err = client.DialContext(dialCtx, opts); err != nil {
+	if n.temporal, err = sdk.DialContext(dialCtx, opts); err != nil {
 		return temporalError(opts.HostPort, err)
 	}
 	n.started("Temporal client", func(context.Context) error { n.temporal.Close(); return nil })
@@ -234,13 +235,26 @@ func (n *node) openTemporal(ctx context.Context, embed bool) error {
 	}
 	n.jobs, err = temporaljobs.New(n.temporal, n.ledger, &temporaljobs.Options{
 		Installation: n.installation.Name, Namespace: n.namespace, UIBaseURL: n.uiURL,
+		Types: map[jobmanager.JobType]temporaljobs.Type{
+			workflows.FlushType: temporaljobs.Flush(validateFlush, workflows.Tuning{Attempts: n.opt.attempts, Heartbeat: n.opt.heartbeat}),
+		},
 	})
+	return err
+}
+
+// validateFlush refuses parameters that no flush can have, before there is a job.
+func validateFlush(spec jobmanager.JobSpec) error {
+	_, err := flush.ParseOptions(spec.Params)
+	var bad *flush.OptionError
+	if errors.As(err, &bad) {
+		return &jobmanager.SpecError{Param: bad.Option, Msg: bad.Msg, Hint: bad.Hint}
+	}
 	return err
 }
 
 // temporalOptions reads Temporal's own variables and profiles; our flags stand above them. Where a Temporal would be
 // embedded, only a profile that was named counts: a file for other programs must not change what `up` does.
-func (n *node) temporalOptions(embed bool) (client.Options, error) {
+func (n *node) temporalOptions(embed bool) (sdk.Options, error) {
 	_, profile := n.env.LookupEnv("TEMPORAL_PROFILE")
 	_, file := n.env.LookupEnv("TEMPORAL_CONFIG_FILE")
 	opts, err := envconfig.LoadClientOptions(envconfig.LoadClientOptionsRequest{
@@ -256,7 +270,7 @@ func (n *node) temporalOptions(embed bool) (client.Options, error) {
 		opts.Namespace = n.opt.temporalNamespace
 	}
 	if opts.Namespace == "" {
-		opts.Namespace = client.DefaultNamespace
+		opts.Namespace = sdk.DefaultNamespace
 	}
 	opts.Logger = worker.Logger(n.log.With(obs.KeyPart, "temporal"))
 	return opts, nil
@@ -268,9 +282,12 @@ func (n *node) startTemporal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, uiPort, err := hostPort("ui-listen", n.opt.uiListen)
+	uiHost, uiPort, err := hostPort("ui-listen", n.opt.uiListen)
 	if err != nil {
 		return err
+	}
+	if uiHost != host {
+		return usagef("--ui-listen %s: the embedded Temporal and its Web UI listen on one host, and --temporal-listen says %s", n.opt.uiListen, host)
 	}
 	n.embedded, err = embedtemporal.Start(ctx, &embedtemporal.Options{
 		DataDir: filepath.Join(n.opt.dataDir, "temporal"), Host: host, Port: port, UIPort: uiPort, Logger: n.log,
@@ -280,6 +297,10 @@ func (n *node) startTemporal(ctx context.Context) error {
 	}
 	n.uiURL = n.embedded.UIURL()
 	n.started("Temporal", func(context.Context) error { return n.embedded.Stop() })
+	go func() {
+		<-n.embedded.Failed()
+		n.fail(fmt.Errorf("the embedded Temporal has ended: %w", n.embedded.Err()))
+	}()
 	return nil
 }
 
@@ -313,7 +334,7 @@ func (n *node) startWorker() error {
 	n.started("worker", w.Stop)
 	go func() {
 		if err := <-w.Fatal(); err != nil {
-			n.fail(fmt.Errorf("Temporal turned the worker away: %w", err))
+			n.fail(fmt.Errorf("the worker was turned away by Temporal: %w", err))
 		}
 	}()
 	return nil

@@ -75,7 +75,11 @@ func progressLine(job rowMap) string {
 	if total := job["rows_total"]; total != "" {
 		line += " of " + groups(total)
 	}
-	return line + " rows, " + groups(job["segments"]) + " segments, " + bytesText(job["bytes_written"])
+	segments := " segments, "
+	if job["segments"] == "1" {
+		segments = " segment, "
+	}
+	return line + " rows, " + groups(job["segments"]) + segments + bytesText(job["bytes_written"])
 }
 
 // share returns the done share of a job, 0 to 1.

@@ -27,6 +27,8 @@ type serverOptions struct {
 	uiListen          string
 	metricsListen     string
 	slots             int
+	attempts          int
+	heartbeat         time.Duration
 	shutdownTimeout   time.Duration
 	logLevel          string
 	logFormat         string
@@ -56,7 +58,10 @@ func (o *serverOptions) temporalFlags(cmd *cobra.Command, address string) {
 }
 
 func (o *serverOptions) frontFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&o.sqlListen, "sql-listen", "127.0.0.1:7432", "address of the SQL front-end")
+	f := cmd.Flags()
+	f.StringVar(&o.sqlListen, "sql-listen", "127.0.0.1:7432", "address of the SQL front-end")
+	f.IntVar(&o.attempts, "attempts", 10, "how often a step of a job is tried before the job fails")
+	f.DurationVar(&o.heartbeat, "heartbeat-timeout", 10*time.Second, "silence after which a worker counts as lost and its chunks go to another")
 }
 
 func (o *serverOptions) workerFlags(cmd *cobra.Command) {

@@ -1,0 +1,143 @@
+package command
+
+import (
+	"context"
+	"encoding/csv"
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spillwaydb/spillway/internal/objstore"
+	"github.com/spillwaydb/spillway/internal/segment"
+)
+
+type catOptions struct {
+	clientOptions
+	output string
+}
+
+func newCat(env *Env) *cobra.Command {
+	var o catOptions
+	cmd := &cobra.Command{
+		Use:   "cat TABLE",
+		Short: "Print the cold rows of a table from its registered segments",
+		Long: `Print the cold rows of a table: exactly those of the segments that the ledger names, read from their files on this machine.
+Values are as PostgreSQL prints them. Where segments differ in their columns, a row has NULL in those that it lacks.`,
+		Example: `  spillway cat app.events > events.csv
+  spillway cat app.events -o json | jq .kind`,
+		Args: args("TABLE"),
+		RunE: func(cmd *cobra.Command, given []string) error { return runCat(cmd.Context(), env, &o, given[0]) },
+	}
+	o.flags(cmd)
+	cmd.Flags().StringVarP(&o.output, "output", "o", "csv", "csv (NULL and the empty string look the same) or json")
+	cmd.Flags().Lookup("output").Annotations = map[string][]string{"forms": {"csv", "json"}}
+	return cmd
+}
+
+func runCat(ctx context.Context, env *Env, o *catOptions, table string) error {
+	c, err := o.connect(ctx)
+	if err != nil {
+		return err
+	}
+	files, err := coldFiles(ctx, c, table)
+	c.close() // reading the files may take long
+	if err != nil {
+		return err
+	}
+	var out sink = &jsonSink{w: env.Stdout}
+	if o.output == "csv" {
+		out = &csvSink{w: csv.NewWriter(env.Stdout)}
+	}
+	return catFiles(ctx, files, out)
+}
+
+// coldFiles returns the paths of a table's registered segments, oldest first.
+func coldFiles(ctx context.Context, c *client, table string) ([]string, error) {
+	rows, err := c.rows(ctx, "SHOW COLD TABLE "+table)
+	if err != nil {
+		return nil, err
+	}
+	var paths []string
+	for _, r := range rows {
+		path, ok := objstore.Path(r["location"])
+		if !ok {
+			return nil, hint(fmt.Errorf("segment %s is not on this machine", r["location"]), "read it with a tool that can, for example DuckDB")
+		}
+		paths = append(paths, path)
+	}
+	return paths, nil
+}
+
+// catFiles hands the rows of segments to out, under the columns of all of them.
+func catFiles(ctx context.Context, files []string, out sink) error {
+	var cols []column
+	for _, f := range files {
+		err := withFooter(f, func(found []segment.Column) {
+			for _, c := range found {
+				if !slices.ContainsFunc(cols, func(k column) bool { return k.name == c.Name }) {
+					cols = append(cols, column{name: c.Name, oid: c.BaseOID})
+				}
+			}
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if err := out.begin(cols); err != nil {
+		return err
+	}
+	row := make([][]byte, len(cols))
+	for _, f := range files {
+		var place []int // of each column of the segment, in row
+		err := readSegment(ctx, f, func(found []segment.Column) error {
+			clear(row)
+			for _, c := range found {
+				place = append(place, slices.IndexFunc(cols, func(k column) bool { return k.name == c.Name }))
+			}
+			return nil
+		}, func(values []segment.Value) error {
+			for i, v := range values {
+				row[place[i]] = v.Text
+				if !v.Null && v.Text == nil {
+					row[place[i]] = []byte{}
+				}
+			}
+			return out.row(row)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return out.end("")
+}
+
+// csvSink prints RFC 4180.
+type csvSink struct {
+	w   *csv.Writer
+	rec []string
+}
+
+func (s *csvSink) begin(cols []column) error {
+	if len(cols) == 0 {
+		return nil
+	}
+	names := make([]string, len(cols))
+	for i, c := range cols {
+		names[i] = c.name
+	}
+	return s.w.Write(names)
+}
+
+func (s *csvSink) row(values [][]byte) error {
+	s.rec = s.rec[:0]
+	for _, v := range values {
+		s.rec = append(s.rec, string(v))
+	}
+	return s.w.Write(s.rec)
+}
+
+func (s *csvSink) end(string) error {
+	s.w.Flush()
+	return s.w.Error()
+}

@@ -1,0 +1,104 @@
+package command
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/spillwaydb/spillway/internal/ledger"
+	"github.com/spillwaydb/spillway/jobmanager"
+	"github.com/spillwaydb/spillway/sqlfront"
+	"github.com/spillwaydb/spillway/sqlfront/pgwire"
+)
+
+// database is the name of the database that is served.
+func (n *node) database() string { return n.db.Pool().Config().ConnConfig.Database }
+
+// startFront serves SQL on a listener.
+func (n *node) startFront(ln net.Listener) error {
+	opt := &sqlfront.Options{
+		Database: n.database(), SystemSchema: n.opt.systemSchema, LedgerSchema: n.opt.ledgerSchema, Operator: operatorRole, Logger: n.log,
+	}
+	if n.uiURL != "" {
+		opt.UIPrefix = n.uiURL + "/namespaces/" + n.namespace + "/workflows/"
+	}
+	front, err := sqlfront.New(n.jobs, &catalog{n.ledger}, opt)
+	if err != nil {
+		return err
+	}
+	target, err := n.target()
+	if err != nil {
+		return err
+	}
+	server, err := pgwire.New(front, target, &pgwire.Options{Logger: n.log})
+	if err != nil {
+		return err
+	}
+	n.started("SQL front-end", func(ctx context.Context) error {
+		// Sessions get a moment to finish what they are at; then they are ended as a restart of PostgreSQL would.
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		return server.Close(ctx)
+	})
+	go func() {
+		if err := server.Serve(ln); err != nil && n.ready.Load() {
+			n.fail(fmt.Errorf("SQL front-end: %w", err))
+		}
+	}()
+	return nil
+}
+
+// target is where the front-end reaches PostgreSQL: where we reached it ourselves, encrypted if that was.
+func (n *node) target() (pgwire.Target, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	conn, err := n.db.Pool().Acquire(ctx)
+	if err != nil {
+		return pgwire.Target{}, err
+	}
+	defer conn.Release()
+	cfg := conn.Conn().Config()
+	wire := conn.Conn().PgConn().Conn()
+	t := pgwire.Target{Network: wire.RemoteAddr().Network(), Address: wire.RemoteAddr().String()}
+	if _, encrypted := wire.(*tls.Conn); encrypted {
+		t.TLS = cfg.TLSConfig
+	}
+	return t, nil
+}
+
+// catalog lets the front-end ask the ledger.
+type catalog struct{ ledger *ledger.Ledger }
+
+var _ sqlfront.Catalog = (*catalog)(nil)
+
+func (c *catalog) RegisteredTables(ctx context.Context, namespace string) ([]jobmanager.Table, error) {
+	rows, err := c.ledger.RegisteredTables(ctx, namespace)
+	if err != nil {
+		return nil, err
+	}
+	tables := make([]jobmanager.Table, len(rows))
+	for i, r := range rows {
+		tables[i] = jobmanager.Table{Namespace: r.Schema, Name: r.Table}
+	}
+	return tables, nil
+}
+
+func (c *catalog) LiveSegments(ctx context.Context, table jobmanager.Table) ([]sqlfront.Segment, error) {
+	var list []sqlfront.Segment
+	for s, err := range c.ledger.LiveSegments(ctx, table.Namespace, table.Name) {
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, sqlfront.Segment{
+			ID: s.ID.String(), JobID: s.JobID, Leaf: s.Leaf, Location: s.Location, Rows: s.Rows, Bytes: s.Bytes,
+			SchemaVersion: int64(s.SchemaVersion), CreatedAt: s.CreatedAt,
+		})
+	}
+	return list, nil
+}
+
+func (c *catalog) Audit(ctx context.Context, e sqlfront.AuditEntry) error {
+	return c.ledger.Audit(ctx, ledger.AuditRow{User: e.User, Statement: e.Statement, JobID: e.JobID, Outcome: e.Outcome})
+}

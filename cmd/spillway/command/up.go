@@ -1,0 +1,203 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/spillwaydb/spillway/internal/obs"
+)
+
+func newUp(env *Env) *cobra.Command {
+	var o serverOptions
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Run everything in one process: worker, SQL front-end, Temporal, Web UI",
+		Long: `Run everything in one process, in the foreground: the worker, the SQL front-end, a Temporal server with its Web UI, and
+metrics. Without --database-url it also runs a private PostgreSQL in the data directory. Prints one line when it is ready, then logs.
+
+Ctrl-C stops it and waits for running chunks; a second Ctrl-C stops it at once. Jobs go on at the next start.`,
+		Example: `  spillway up
+  spillway up --database-url postgres://spillway@db.example.com/app --storage /srv/cold`,
+		Args: args(),
+		RunE: func(cmd *cobra.Command, _ []string) error { return runUp(cmd.Context(), env, &o) },
+	}
+	o.databaseFlags(cmd, " (default: a private PostgreSQL in the data directory)")
+	o.dataDirFlag(cmd)
+	o.storageFlag(cmd)
+	o.temporalFlags(cmd, " (default: one inside this process)")
+	cmd.Flags().StringVar(&o.temporalStore, "temporal-store", "sqlite", "where the embedded Temporal keeps its state: sqlite, or postgres://… (not in this version)")
+	o.frontFlag(cmd)
+	cmd.Flags().StringVar(&o.temporalListen, "temporal-listen", "127.0.0.1:7233", "address of the embedded Temporal")
+	cmd.Flags().StringVar(&o.uiListen, "ui-listen", "127.0.0.1:8233", "address of the Temporal Web UI")
+	o.workerFlags(cmd)
+	o.runFlags(cmd)
+	return cmd
+}
+
+func runUp(ctx context.Context, env *Env, o *serverOptions) error {
+	n, err := newNode(env, o)
+	if err != nil {
+		return err
+	}
+	up, err := n.startUp(ctx)
+	if err != nil {
+		n.abandon(ctx)
+		return err
+	}
+	fmt.Fprintln(env.Stdout, n.readyLine(up))
+	return n.run(ctx)
+}
+
+// startUp starts all that `up` consists of, and says in up.json where it is.
+func (n *node) startUp(ctx context.Context) (*upFile, error) {
+	if err := n.lockDataDir(); err != nil {
+		return nil, err
+	}
+	front, err := n.listen("sql-listen", n.opt.sqlListen)
+	if err != nil {
+		return nil, err
+	}
+	if err := n.startMetrics(); err != nil {
+		return nil, err
+	}
+	for _, step := range []func(context.Context) error{
+		n.openDatabase, n.openStorage,
+		func(ctx context.Context) error { return n.openTemporal(ctx, true) },
+		func(context.Context) error { return n.startWorker() },
+		func(context.Context) error { return n.startFront(front) },
+	} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+	}
+	up := n.describe(front.Addr())
+	if err := up.write(n.opt.dataDir); err != nil {
+		return nil, fmt.Errorf("write %s: %w", upFilePath(n.opt.dataDir), err)
+	}
+	n.started("up.json", func(context.Context) error { return os.Remove(upFilePath(n.opt.dataDir)) })
+	n.ready.Store(true)
+	return up, nil
+}
+
+// describe fills up.json.
+func (n *node) describe(front net.Addr) *upFile {
+	u := url.URL{Scheme: "postgres", Host: reachable(front.String()), Path: "/" + n.database(), RawQuery: "sslmode=disable"}
+	if n.private != nil {
+		u.User = url.UserPassword(privateUser, n.private.passwords[privateUser])
+	}
+	up := &upFile{
+		PID: os.Getpid(), Version: versionText(), StartedAt: time.Now().UTC(), SQLURL: u.String(),
+		TemporalAddress: n.temporalAddress, Namespace: n.namespace, UIURL: n.uiURL,
+	}
+	if n.metrics != nil {
+		up.MetricsURL = "http://" + reachable(n.metrics.String()) + "/metrics"
+	}
+	return up
+}
+
+// reachable turns a listening address into one that a client on this machine can use.
+func reachable(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// readyLine is the one line on standard output: what to type next.
+func (n *node) readyLine(up *upFile) string {
+	u, err := url.Parse(up.SQLURL)
+	if err != nil {
+		return "spillway is ready"
+	}
+	psql := fmt.Sprintf("psql -h %s -p %s", u.Hostname(), u.Port())
+	if n.private != nil {
+		path := pgpassPath(n.opt.dataDir)
+		if abs, err := filepath.Abs(path); err == nil {
+			path = abs
+		}
+		psql = "PGPASSFILE=" + shellQuote(path) + " " + psql + " -U " + u.User.Username()
+	}
+	line := "spillway is ready: " + psql + " " + shellQuote(strings.TrimPrefix(u.Path, "/"))
+	if up.UIURL != "" {
+		line += " ; web ui " + up.UIURL
+	}
+	return line
+}
+
+// shellQuote quotes a word for a POSIX shell where it needs it.
+func shellQuote(s string) string {
+	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:@") == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// startMetrics serves health and metrics, if they are wanted.
+func (n *node) startMetrics() error {
+	if n.opt.metricsListen == "" {
+		return nil
+	}
+	ln, err := n.listen("metrics-listen", n.opt.metricsListen)
+	if err != nil {
+		return err
+	}
+	n.metrics = ln.Addr()
+	n.started("metrics", serveHTTP(ln, metricsHandler(n.check), n.fail))
+	return nil
+}
+
+// check says what keeps this process from doing its work now.
+func (n *node) check(ctx context.Context) error {
+	if !n.ready.Load() {
+		return errors.New("starting or stopping")
+	}
+	if err := n.db.Pool().Ping(ctx); err != nil {
+		return errors.New("no answer from the database")
+	}
+	if _, err := n.temporal.CheckHealth(ctx, nil); err != nil {
+		return errors.New("no answer from Temporal")
+	}
+	return nil
+}
+
+// run waits until the user stops the process or a part of it fails, then stops the rest.
+func (n *node) run(ctx context.Context) error {
+	var failed error
+	select {
+	case <-ctx.Done():
+		fmt.Fprintf(n.env.Stderr, "stopping: waiting for running chunks, at most %s; press Ctrl-C again to stop at once\n", n.opt.shutdownTimeout)
+	case failed = <-n.failed:
+		n.log.Error("stopping", obs.KeyErr, failed)
+	}
+	// The worker bounds its own wait by --shutdown-timeout; the rest is quick.
+	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.opt.shutdownTimeout+time.Minute)
+	defer cancel()
+	n.stop(stopCtx)
+	if failed == nil {
+		fmt.Fprintln(n.env.Stderr, "stopped")
+	}
+	return failed
+}
+
+// abandon stops what a start that failed has left running.
+func (n *node) abandon(ctx context.Context) {
+	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	n.stop(stopCtx)
+}
