@@ -155,7 +155,7 @@ func (c *checker) expression(ctx context.Context, view, qualifier string, utc, s
 	if err := c.checkDependencies(ctx, view); err != nil {
 		return "", err
 	}
-	text, ok := strings.CutPrefix(str(rows[0][3]), " SELECT ")
+	text, ok := strings.CutPrefix(str(rows[0][3]), " SELECT")
 	if !ok {
 		return "", fmt.Errorf("PostgreSQL prints views in a way that is not known here")
 	}
@@ -163,7 +163,7 @@ func (c *checker) expression(ctx context.Context, view, qualifier string, utc, s
 	if i < 0 {
 		return "", fmt.Errorf("PostgreSQL prints views in a way that is not known here")
 	}
-	return parse.Unqualify(text[:i], qualifier)
+	return parse.Unqualify(strings.TrimSpace(text[:i]), qualifier)
 }
 
 // checkDependencies is the second line of defence: what PostgreSQL says that the view depends on.
@@ -172,7 +172,8 @@ func (c *checker) checkDependencies(ctx context.Context, view string) error {
 		SELECT DISTINCT pg_describe_object(d.refclassid, d.refobjid, 0)
 		FROM pg_depend AS d JOIN pg_rewrite AS w ON w.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
 		WHERE w.ev_class = $1::regclass
-		  AND NOT (d.refclassid = 'pg_class'::regclass AND d.refobjid IN ($1::regclass, $2::oid))
+		  AND NOT (d.refclassid = 'pg_class'::regclass AND (d.refobjid IN ($1::regclass, $2::oid)
+		           OR (SELECT c.relkind FROM pg_class AS c WHERE c.oid = d.refobjid) = 'c'))
 		  AND NOT (d.refclassid = 'pg_type'::regclass AND (SELECT t.typtype FROM pg_type AS t WHERE t.oid = d.refobjid) IN ('e', 'b', 'd', 'c'))
 		  AND d.refclassid <> 'pg_collation'::regclass AND d.refobjid >= 16384`, view, c.table.oid)
 	if err != nil {

@@ -57,7 +57,9 @@ func (u *upstream) Query(ctx context.Context, sql string, args ...string) ([][]*
 func (c *conn) ask(sql string, args []string) ([][]*string, error) {
 	q := &call{sql: sql}
 	msgs := []pgproto3.FrontendMessage{
-		&pgproto3.Close{ObjectType: 'S', Name: ownName}, // left over if the last one failed while it ran
+		// Both are left over if the last question failed while it ran.
+		&pgproto3.Close{ObjectType: 'P', Name: ownName},
+		&pgproto3.Close{ObjectType: 'S', Name: ownName},
 		&pgproto3.Parse{Name: ownName, Query: sql, ParameterOIDs: textOIDs(len(args))},
 		&pgproto3.Bind{DestinationPortal: ownName, PreparedStatement: ownName, Parameters: textParams(args)},
 		&pgproto3.Execute{Portal: ownName},
@@ -66,7 +68,7 @@ func (c *conn) ask(sql string, args []string) ([][]*string, error) {
 		&pgproto3.Flush{},
 	}
 	c.called = true
-	if err := c.transmit(q, "CPBECC", msgs...); err != nil {
+	if err := c.transmit(q, "CCPBECC", msgs...); err != nil {
 		return nil, err
 	}
 	if q.err != nil {
