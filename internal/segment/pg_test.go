@@ -59,7 +59,7 @@ func selectList(s *Schema) string {
 	for i, c := range s.Columns() {
 		name := pgx.Identifier{c.Name}.Sanitize()
 		if s.AsText(i) {
-			name = fmt.Sprintf("CASE WHEN num_nulls(%[1]s) = 0 THEN concat(%[1]s) END", name)
+			name = fmt.Sprintf("CASE WHEN %[1]s IS DISTINCT FROM NULL THEN pg_catalog.concat(%[1]s) END", name)
 		}
 		parts = append(parts, name)
 	}
