@@ -193,6 +193,9 @@ func (b *bed) fresh(ctx context.Context, t table, n int64) (int64, error) {
 	return b.count(ctx, t)
 }
 
+// storage is the folder of the segments, the same for every way to flush: a database has one default storage.
+func (b *bed) storage() string { return filepath.Join(b.dir, "segments") }
+
 // granting gives a table to its owner, and to the worker what `spillway grants` would.
 func (b *bed) granting(t table) []string {
 	name := "app." + t.name

@@ -20,6 +20,9 @@ type bound struct {
 }
 
 func (b *bound) String() string {
+	if b == nil {
+		return ""
+	}
 	sign := "≤"
 	if b.atLeast {
 		sign = "≥"
@@ -62,7 +65,7 @@ type figure struct {
 	Verdict   string    `json:"verdict,omitempty"`
 }
 
-// judge sets the bounds and the verdict: over the ratio where there is one, else over the value shown.
+// judge sets the bounds and the verdict: over the ratio where there is one, else over the value shown. A nil bound is none.
 func (f *figure) judge(must, aim *bound) *figure {
 	if f == nil {
 		return nil
@@ -74,8 +77,10 @@ func (f *figure) judge(must, aim *bound) *figure {
 	}
 	switch {
 	case f.Missing != "":
-	case aim.holds(v):
+	case aim != nil && aim.holds(v):
 		f.Verdict = "aim reached"
+	case must == nil:
+		f.Verdict = "aim not reached"
 	case must.holds(v):
 		f.Verdict = "reached"
 	default:

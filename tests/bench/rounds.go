@@ -12,7 +12,8 @@ type contestant struct {
 	name   string
 	before func(ctx context.Context, t table) error // may be nil
 	run    func(ctx context.Context, t table) (int64, error)
-	gone   error // why it cannot run, once it is known
+	after  func() error // may be nil
+	gone   error        // why it cannot run, once it is known
 }
 
 // lap is one timed run.
@@ -64,11 +65,10 @@ func (b *bed) once(ctx context.Context, rep *report, t table, n int64, c *contes
 			return lap{}, err
 		}
 	}
-	watch := rep.Machine.watch()
-	start := time.Now()
-	moved, err := c.run(ctx, t)
-	l := lap{took: time.Since(start)}
-	l.cpu = watch.stop(l.took)
+	l, moved, err := timed(ctx, rep, t, c)
+	if c.after != nil {
+		err = errors.Join(err, c.after())
+	}
 	if err != nil {
 		return lap{}, err
 	}
@@ -80,6 +80,15 @@ func (b *bed) once(ctx context.Context, rep *report, t table, n int64, c *contes
 		return lap{}, fmt.Errorf("%s moved %d of %d rows and left %d", c.name, moved, n, left)
 	}
 	return l, nil
+}
+
+func timed(ctx context.Context, rep *report, t table, c *contestant) (l lap, moved int64, err error) {
+	watch := rep.Machine.watch()
+	start := time.Now()
+	moved, err = c.run(ctx, t)
+	l.took = time.Since(start)
+	l.cpu = watch.stop(l.took)
+	return l, moved, err
 }
 
 // errNotWanted keeps a contestant out that -only leaves out.

@@ -14,6 +14,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/ledger"
+	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/jobmanager"
 )
 
@@ -28,33 +29,32 @@ type steps struct {
 
 // openSteps wires a Flusher to the bed's database, with a folder as its storage.
 func (b *bed) openSteps(ctx context.Context) (*steps, error) {
-	store, err := os.MkdirTemp(b.dir, "segments-")
-	if err != nil {
-		return nil, err
-	}
 	db, err := hot.Open(ctx, b.workerURL(), nil)
 	if err != nil {
 		return nil, err
 	}
 	s := &steps{b: b, db: db, ledger: ledger.New(db.Pool(), nil)}
-	if err := s.prepare(ctx, store); err != nil {
+	if err := s.prepare(ctx, b.storage()); err != nil {
 		db.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *steps) prepare(ctx context.Context, store string) error {
+func (s *steps) prepare(ctx context.Context, location string) error {
+	store, err := objstore.Open(ctx, location)
+	if err != nil {
+		return err
+	}
 	if err := s.ledger.Migrate(ctx); err != nil {
 		return err
 	}
 	if _, err := s.ledger.Installation(ctx, database); err != nil {
 		return err
 	}
-	if _, err := s.ledger.EnsureDefaultStorage(ctx, store); err != nil {
+	if _, err := s.ledger.EnsureDefaultStorage(ctx, store.URL("")); err != nil {
 		return err
 	}
-	var err error
 	s.flusher, err = flush.New(flush.Deps{
 		Hot: s.db, Ledger: s.ledger, Stores: flush.NewLedgerStores(s.ledger, nil), Log: slog.New(slog.DiscardHandler),
 	})
