@@ -40,7 +40,7 @@ func measure(ctx context.Context, b *bed, rep *report) error {
 			continue
 		}
 		if err := f.measure(ctx, b, rep); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", f.names[0], err))
+			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)

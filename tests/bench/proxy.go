@@ -37,7 +37,7 @@ func measureProxy(ctx context.Context, u *upChild, rep *report) error {
 	}
 	f.Shown = median(f.Samples)
 	rep.add(f.judge(atLeast(0.5, "×"), atLeast(0.7, "×")))
-	return execAll(ctx, b.super, "DROP TABLE pgbench_accounts, pgbench_branches, pgbench_tellers, pgbench_history")
+	return execAll(ctx, b.super, "DROP TABLE app.pgbench_accounts, app.pgbench_branches, app.pgbench_tellers, app.pgbench_history")
 }
 
 var tpsLine = regexp.MustCompile(`tps = ([0-9.]+)`)
