@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/spillwaydb/spillway/jobmanager"
-	"github.com/spillwaydb/spillway/sqlfront/parse"
 	"github.com/spillwaydb/spillway/sqlfront/pgwire"
 )
 
@@ -44,8 +43,12 @@ func (s *session) Fill(ctx context.Context, up pgwire.Upstream) error {
 	if want := f.opt.Database; want != "" && want != s.info.Database {
 		return nil
 	}
-	view := parse.QuoteName(f.opt.SystemSchema) + ".jobs"
-	rows, err := up.Query(ctx, `SELECT coalesce(pg_catalog.has_table_privilege(pg_catalog.to_regclass($1), 'SELECT'), false)`, view)
+	// The client's search_path is in force: every operator and type is named in full, or it could be the client's own.
+	rows, err := up.Query(ctx, `
+		SELECT pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
+		FROM pg_catalog.pg_namespace AS n, pg_catalog.pg_class AS c
+		WHERE n.nspname OPERATOR(pg_catalog.=) $1::pg_catalog.name AND c.relnamespace OPERATOR(pg_catalog.=) n.oid
+		  AND c.relname OPERATOR(pg_catalog.=) 'jobs'::pg_catalog.name`, f.opt.SystemSchema)
 	if err != nil {
 		return err
 	}
