@@ -58,7 +58,8 @@ imports: ## fail if a room imports what it may not (docs/architecture.md)
 	$(GO) test -count=1 -v ./tests/imports/
 
 bench: postgres build ## measure: prints a table and writes a JSON file (docs/benchmarks.md)
-	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 60m ./tests/bench/ $(BENCHFLAGS)
+	$(GO) build -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/bench ./tests/bench
+	./bin/bench -spillway $(BIN) -json bin/bench.json $(BENCHFLAGS)
 
 postgres: ## install PostgreSQL's server binaries if they are missing and a package manager may
 	@scripts/postgres
