@@ -26,6 +26,7 @@ type queue struct {
 
 	status   byte // of the last ReadyForQuery
 	ready    bool // there was one
+	asked    bool // PostgreSQL waits for a password or the like
 	explicit bool // inside BEGIN … COMMIT, as far as answers tell
 	skipping bool // PostgreSQL ignores everything up to the next Sync
 	copyIn   bool // PostgreSQL reads COPY data, and ignores Sync
@@ -194,6 +195,24 @@ func (q *queue) wait() error {
 		q.cond.Wait()
 	}
 	return q.err
+}
+
+// authenticating notes whether PostgreSQL asks the client for a proof.
+func (q *queue) authenticating(asked bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.asked = asked
+	q.cond.Broadcast()
+}
+
+// waitReady returns when PostgreSQL has let the client in. False: it asks the client for a proof instead.
+func (q *queue) waitReady() (bool, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for !q.ready && !q.asked && q.err == nil {
+		q.cond.Wait()
+	}
+	return q.ready, q.err
 }
 
 // idle reports whether nothing is owed and no transaction is open.

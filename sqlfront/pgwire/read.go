@@ -50,8 +50,12 @@ func (c *conn) prove(t byte, n int) error {
 			if err := c.uw.Flush(); err != nil {
 				return err
 			}
-			if err := c.queue.wait(); err != nil {
+			ready, err := c.queue.waitReady()
+			if err != nil {
 				return err
+			}
+			if !ready {
+				return fatal(codeProtocol, "expected a password response, got another message")
 			}
 			if !c.raw {
 				return c.message(t, n)

@@ -122,6 +122,9 @@ func (c *conn) aside(t byte, n int) error {
 			_, err := c.ur.Discard(n + 1) // a notice about a question that the client did not ask
 			return err
 		}
+		if t == 'R' {
+			return c.passAuth(n)
+		}
 		return c.pass(n)
 	}
 	msg, err := c.take(n)
@@ -133,6 +136,21 @@ func (c *conn) aside(t byte, n int) error {
 	}
 	if len(msg) >= 5+8 {
 		copy(msg[5:], c.setKey(msg[5:]))
+	}
+	return c.write(msg)
+}
+
+// passAuth passes on a message of the authentication. All but the last one ask for an answer.
+func (c *conn) passAuth(n int) error {
+	if n > maxUnproven {
+		return fatal(codeProtocol, "PostgreSQL sent an authentication message that is too long")
+	}
+	msg, err := c.take(n)
+	if err != nil {
+		return err
+	}
+	if len(msg) >= 9 {
+		c.queue.authenticating(binary.BigEndian.Uint32(msg[5:]) != 0)
 	}
 	return c.write(msg)
 }
