@@ -64,7 +64,7 @@ func (o *Options) withDefaults() (*Options, error) {
 	if opt.DataDir != "" {
 		dir, err := filepath.Abs(opt.DataDir)
 		if err != nil {
-			return nil, fmt.Errorf("Temporal data directory: %w", err)
+			return nil, fmt.Errorf("data directory of Temporal: %w", err)
 		}
 		opt.DataDir = dir
 	}
@@ -75,15 +75,15 @@ func (o *Options) check() error {
 	const minRetention = 24 * time.Hour
 	switch {
 	case net.ParseIP(o.Host) == nil:
-		return fmt.Errorf("Temporal host %q is no IP address", o.Host)
+		return fmt.Errorf("host %q of Temporal is no IP address", o.Host)
 	case o.Port < 0 || o.Port > 65535:
-		return fmt.Errorf("Temporal port %d is out of range", o.Port)
+		return fmt.Errorf("port %d of Temporal is out of range", o.Port)
 	case o.UIPort < 0 || o.UIPort > 65535:
-		return fmt.Errorf("Temporal Web UI port %d is out of range", o.UIPort)
+		return fmt.Errorf("port %d of the Temporal Web UI is out of range", o.UIPort)
 	case o.UIPort != 0 && o.UIPort == o.Port && !o.NoUI:
-		return fmt.Errorf("Temporal and its Web UI cannot share port %d", o.Port)
+		return fmt.Errorf("port %d cannot serve both Temporal and its Web UI", o.Port)
 	case o.Retention < minRetention:
-		return fmt.Errorf("Temporal retention %s is shorter than %s", o.Retention, minRetention)
+		return fmt.Errorf("retention %s of Temporal is shorter than %s", o.Retention, minRetention)
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 
 const pollEvery = 20 * time.Millisecond
 
-// retry calls f until it returns done, ctx ends or give says that trying again is no use.
+// retry calls f until it returns nil, ctx ends or final says that trying again is no use.
 func retry(ctx context.Context, f func(ctx context.Context) error, final func(error) bool) error {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
@@ -31,8 +31,6 @@ func retry(ctx context.Context, f func(ctx context.Context) error, final func(er
 		}
 	}
 }
-
-func never(error) bool { return false }
 
 // waitServing waits until the frontend serves, and the services behind it answer for our namespace.
 func (s *Server) waitServing(ctx context.Context) error {
