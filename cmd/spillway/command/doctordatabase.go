@@ -22,13 +22,17 @@ const (
 
 // examineDatabase looks at the database, and from there at the storage that its ledger names.
 func (d *doctor) examineDatabase(ctx context.Context) {
-	if d.opt.databaseURL == "" {
+	databaseURL := d.opt.databaseURL
+	if databaseURL == "" && d.up != nil {
+		databaseURL = d.up.WorkerURL
+	}
+	if databaseURL == "" {
 		if d.opt.storage != "" {
 			d.examineStorage(ctx, d.opt.storage, nil)
 		}
 		return
 	}
-	db, err := hot.Open(ctx, d.opt.databaseURL, nil)
+	db, err := hot.Open(ctx, databaseURL, nil)
 	if err != nil {
 		d.failed("database", err)
 		if d.opt.storage != "" {

@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -55,28 +56,27 @@ func runFlush(cmd *cobra.Command, env *Env, o *flushOptions, given []string) err
 	defer c.close()
 	c.onNotice = func(n *pgconn.Notice) { printNotice(env.Stderr, n) }
 	var started mapSink
-	if err := c.run(cmd.Context(), statement, tee{&started, newSink(cmd, env)}); err != nil {
+	answer := tee{&started}
+	if !o.wait { // who waits sees how the jobs ended, not that they began
+		answer = append(answer, newSink(cmd, env))
+	}
+	if err := c.run(cmd.Context(), statement, answer); err != nil {
 		return err
 	}
-	failed := 0
 	var ids []string
+	var failed []error
 	for _, row := range started.rows {
 		if row["error"] != "" {
-			failed++
+			failed = append(failed, fmt.Errorf("%s: %s", row["target"], row["error"]))
 		}
 		if row["job_id"] != "" {
 			ids = append(ids, row["job_id"])
 		}
 	}
-	if failed > 0 {
-		err = fmt.Errorf("%d of %d tables could not be flushed", failed, len(started.rows))
-	}
 	if o.wait {
-		if e := waitJobs(cmd, env, c, ids); e != nil {
-			return e
-		}
+		failed = append(failed, waitJobs(cmd, env, c, ids))
 	}
-	return err
+	return errors.Join(failed...)
 }
 
 // statement renders the FLUSH that the flags and arguments ask for.
@@ -123,27 +123,37 @@ func (o *flushOptions) statement(given []string) (string, error) {
 
 // waitJobs follows the jobs, one after the other, and prints what became of each.
 func waitJobs(cmd *cobra.Command, env *Env, c *client, ids []string) error {
-	var bad []string
+	if len(ids) == 0 {
+		return nil
+	}
+	var bad []error
 	for _, id := range ids {
 		row, err := follow(cmd.Context(), c, id, &progress{w: env.Stderr, bar: env.Bar})
 		if err != nil {
 			return err
 		}
-		if err := printJobs(cmd.Context(), c, newSink(cmd, env), "job_id = "+literal(id)); err != nil {
-			return err
-		}
 		if row["status"] != string(jobmanager.Completed) {
-			text := fmt.Sprintf("job %s %s", id, row["status"])
-			if row["error"] != "" {
-				text += ": " + row["error"]
-			}
-			bad = append(bad, text)
+			bad = append(bad, jobError(row))
 		}
 	}
-	if len(bad) > 0 {
-		return fmt.Errorf("%s", strings.Join(bad, "\n"))
+	quoted := make([]string, len(ids))
+	for i, id := range ids {
+		quoted[i] = literal(id)
 	}
-	return nil
+	err := printJobs(cmd.Context(), c, newSink(cmd, env), "job_id IN ("+strings.Join(quoted, ", ")+")")
+	return errors.Join(append(bad, err)...)
+}
+
+// jobError is the error of a job that did not complete.
+func jobError(row rowMap) error {
+	text := fmt.Sprintf("job %s %s", row["job_id"], row["status"])
+	if row["error_class"] != "" {
+		text += " (" + row["error_class"] + ")"
+	}
+	if row["error"] != "" {
+		text += ": " + row["error"]
+	}
+	return errors.New(text)
 }
 
 // jobColumns are the columns of system.jobs that a person wants to see of a job.

@@ -94,11 +94,14 @@ func (n *node) startUp(ctx context.Context) (*upFile, error) {
 // describe fills up.json.
 func (n *node) describe(front net.Addr) *upFile {
 	u := url.URL{Scheme: "postgres", Host: reachable(front.String()), Path: "/" + n.database(), RawQuery: "sslmode=disable"}
+	workerURL := ""
 	if n.private != nil {
 		u.User = url.UserPassword(privateUser, n.private.passwords[privateUser])
+		workerURL = n.private.workerURL
 	}
 	up := &upFile{
-		PID: os.Getpid(), Version: versionText(), StartedAt: time.Now().UTC(), SQLURL: u.String(),
+		WorkerURL: workerURL,
+		PID:       os.Getpid(), Version: versionText(), StartedAt: time.Now().UTC(), SQLURL: u.String(), Storage: n.storage,
 		TemporalAddress: n.temporalAddress, Namespace: n.namespace, UIURL: n.uiURL,
 	}
 	if n.metrics != nil {

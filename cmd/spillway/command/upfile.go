@@ -22,6 +22,8 @@ type upFile struct {
 	Version         string    `json:"version"`
 	StartedAt       time.Time `json:"started_at"`
 	SQLURL          string    `json:"sql_url"`
+	WorkerURL       string    `json:"worker_url,omitempty"` // of a private PostgreSQL only
+	Storage         string    `json:"storage"`
 	TemporalAddress string    `json:"temporal_address"`
 	Namespace       string    `json:"temporal_namespace"`
 	UIURL           string    `json:"ui_url,omitempty"`
