@@ -3,6 +3,7 @@ package sqlfront
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,7 +19,7 @@ import (
 var kinds = map[string]string{
 	"VAR": "vartype", "CONST": "consttype", "OPEXPR": "opresulttype", "DISTINCTEXPR": "opresulttype", "NULLIFEXPR": "opresulttype",
 	"SCALARARRAYOPEXPR": "bool", "FUNCEXPR": "funcresulttype", "BOOLEXPR": "bool", "NULLTEST": "bool", "BOOLEANTEST": "bool",
-	"RELABELTYPE": "resulttype", "COERCEVIAIO": "resulttype", "ARRAYCOERCEEXPR": "resulttype", "FIELDSELECT": "resulttype",
+	"RELABELTYPE": "resulttype", "COERCEVIAIO": "resulttype", "ARRAYCOERCEEXPR": "resulttype",
 	"COLLATEEXPR": "", "COLLATE": "", "CASEEXPR": "casetype", "CASE": "casetype", "CASEWHEN": "", "WHEN": "", "CASETESTEXPR": "typeId",
 	"ARRAYEXPR": "array_typeid", "ARRAY": "array_typeid", "ROWCOMPAREEXPR": "bool", "ROWCOMPARE": "bool",
 	"COALESCEEXPR": "coalescetype", "COALESCE": "coalescetype", "MINMAXEXPR": "minmaxtype", "MINMAX": "minmaxtype",
@@ -29,7 +30,7 @@ var kinds = map[string]string{
 var refusedKinds = map[string]string{
 	"SUBLINK": "a subquery", "AGGREF": "an aggregate", "WINDOWFUNC": "a window function", "ROWEXPR": "a row constructor", "ROW": "a row constructor",
 	"COERCETODOMAIN": "a cast to a domain", "XMLEXPR": "an XML expression", "CONVERTROWTYPEEXPR": "a whole row", "GROUPINGFUNC": "GROUPING",
-	"NEXTVALUEEXPR": "a sequence", "PARAM": "a parameter",
+	"FIELDSELECT": "a field of a row value", "NEXTVALUEEXPR": "a sequence", "PARAM": "a parameter",
 }
 
 // builtIn is the first OID that PostgreSQL does not give to objects of its own.
@@ -51,8 +52,7 @@ var byZone = []string{"date", "date_part", "extract", "date_trunc", "timestamptz
 	"timestamp_gt_timestamptz", "timestamp_ge_timestamptz", "timestamptz_eq_timestamp", "timestamptz_ne_timestamp",
 	"timestamptz_lt_timestamp", "timestamptz_le_timestamp", "timestamptz_gt_timestamp", "timestamptz_ge_timestamp"}
 
-// ofText are stable functions that only put the text forms of their arguments together. Their arguments must be of plain
-// types: some are SQL functions that cast, and a cast of a user's type is a user's function.
+// ofText are stable functions that only put the text forms of their arguments together.
 var ofText = []string{"concat", "concat_ws", "textanycat", "anytextcat", "format", "quote_literal", "quote_nullable", "array_to_string"}
 
 // refusedFunctions are immutable, and yet look into the catalog.
@@ -202,10 +202,7 @@ func (x *expression) checkFunction(n *node, oid string) error {
 	case f.set || f.kind != "f", slices.Contains(refusedFunctions, f.name):
 		return refused("function %s is not allowed in a predicate", f.name)
 	}
-	plain := x.plainArguments(n)
 	switch {
-	case !plain && f.language != "internal":
-		return refused("function %s is not allowed on values of your own types in a predicate", f.name)
 	case f.volatility == "i", slices.Contains(anyZone, f.name):
 		return nil
 	case slices.Contains(ofText, f.name):
@@ -251,29 +248,12 @@ func (x *expression) typeOf(n *node) string {
 	return ""
 }
 
-// plainArguments reports whether all arguments and the result are of PostgreSQL's own types.
-func (x *expression) plainArguments(n *node) bool {
-	types := []string{x.typeOf(n)}
-	for _, arg := range slices.Concat(n.children("args"), n.children("largs"), n.children("rargs")) {
-		types = append(types, x.typeOf(arg))
-	}
-	for _, oid := range types {
-		if !isOwn(oid) {
-			return false
-		}
-	}
-	return true
-}
-
 // checkTextArguments: the arguments must have text forms that do not depend on settings.
 func (x *expression) checkTextArguments(n *node, name string) error {
 	for _, arg := range n.children("args") {
 		if !x.hasFixedText(x.typeOf(arg)) && !x.style {
 			return textForm("function " + name)
 		}
-	}
-	if !x.plainArguments(n) {
-		return refused("function %s is not allowed on values of your own types in a predicate", name)
 	}
 	return nil
 }
@@ -302,24 +282,27 @@ func (x *expression) checkTextCast(n *node) error {
 		return refused("this cast is not allowed in a predicate")
 	}
 	for _, oid := range []string{x.typeOf(arg), x.typeOf(n)} {
-		if t := x.types[oid]; t.name == "money" || !x.hasFixedText(oid) && !x.style {
+		t := x.types[oid]
+		if t.kind != "b" {
+			return refused("a cast of the type %s is not allowed in a predicate", t.name)
+		}
+		if t.name == "money" || !x.hasFixedText(oid) && !x.style {
 			return textForm("the cast")
 		}
 	}
 	return nil
 }
 
-// checkType checks the type of a value. A column may have a type of its own; whatever is made of it may not, but for enums.
+// checkType checks the type of a value: PostgreSQL's own, and harmless. The worker reads the predicate later, and until then
+// the owner of a type may rename it, make another one of its name, or give it casts. So no type of a user's may take part.
+// A column of one may be asked whether it is null; a domain's column stands for its base type.
 func (x *expression) checkType(n *node, oid string, parent *node) error {
 	t, ok := x.types[oid]
 	if !ok {
 		return refused("the predicate uses a type that cannot be found")
 	}
-	if n.tag == "VAR" {
-		switch {
-		case t.kind == "c" && (parent == nil || parent.tag != "FIELDSELECT"):
-			return refused("a row value of type %s is not allowed in a predicate", t.name)
-		case t.kind == "b" && t.category != "A", t.kind == "d", t.kind == "e", t.kind == "c":
+	if n.tag == "VAR" && !isOwn(oid) && parent != nil {
+		if parent.tag == "NULLTEST" || t.kind == "d" && parent.tag == "RELABELTYPE" {
 			return nil
 		}
 	}
@@ -335,12 +318,8 @@ func (x *expression) checkType(n *node, oid string, parent *node) error {
 
 func checkScalar(oid string, t typ) error {
 	switch {
-	case t.kind == "e":
-		return nil
-	case t.kind == "d":
-		return refused("a value of the domain %s is not allowed in a predicate", t.name)
 	case !t.own || !isOwn(oid):
-		return refused("a value of the type %s is not allowed in a predicate", t.name)
+		return refused("a value of the type %s, which is not PostgreSQL's own, is not allowed in a predicate", t.name)
 	case t.kind != "b" && t.kind != "r" && t.kind != "m":
 		return refused("a value of the type %s is not allowed in a predicate", t.name)
 	case strings.HasPrefix(t.name, "reg"), strings.HasPrefix(t.name, "pg_") && t.name != "pg_lsn",
@@ -348,6 +327,24 @@ func checkScalar(oid string, t typ) error {
 		return refused("a value of the type %s is not allowed in a predicate", t.name)
 	}
 	return nil
+}
+
+// columns returns the numbers of the columns whose types matter to the tree's meaning.
+func (x *expression) columns() []string {
+	set := map[string]bool{}
+	var visit func(n *node, tested bool)
+	visit = func(n *node, tested bool) {
+		if n.tag == "VAR" && !tested {
+			set[n.word("varattno")] = true
+		}
+		for name := range n.fields {
+			for _, child := range n.children(name) {
+				visit(child, n.tag == "NULLTEST")
+			}
+		}
+	}
+	visit(x.root, false)
+	return slices.Sorted(maps.Keys(set))
 }
 
 // gather asks PostgreSQL about every operator, function and type of the tree.

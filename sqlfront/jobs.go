@@ -78,7 +78,8 @@ func (r *request) mayList(ctx context.Context) (bool, error) {
 			SELECT coalesce((SELECT has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE')
 			                 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 			                 WHERE n.nspname = $1::name AND c.relname = 'jobs'), false)
-			    OR coalesce((SELECT pg_has_role(oid, 'USAGE') FROM pg_roles WHERE rolname = $2::name), false)`, r.opt.SystemSchema, r.opt.Operator)
+			    OR coalesce((SELECT pg_has_role(oid, 'USAGE') FROM pg_roles WHERE rolname = $2::name), false)
+			    OR coalesce((SELECT rolsuper FROM pg_roles WHERE rolname = current_user), false)`, r.opt.SystemSchema, r.opt.Operator)
 		ok = err == nil && len(rows) == 1 && str(rows[0][0]) == "t"
 		return err
 	})

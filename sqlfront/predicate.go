@@ -21,6 +21,8 @@ import (
 //   - Columns are not qualified, for a partition has another name than its table. now() and its like are constants: a
 //     flush takes what matched when it was asked for.
 //   - The printed text is read once more, and its tree checked again: that is the tree which the worker will have.
+//   - Until then the table's owner may change the types of columns, and so what a name in the text stands for. So the text
+//     ends in a clause that costs nothing and cannot be read if a column is no longer of its kind: see guard.
 func (r *request) checkPredicate(ctx context.Context, t target, p *parse.Predicate) (string, error) {
 	c := &checker{request: r, table: t, pred: p, id: "spillway_" + strings.ToLower(rand.Text()[:12])}
 	begin, end := "BEGIN READ WRITE", []string{"ROLLBACK"}
@@ -52,9 +54,10 @@ func (r *request) checkPredicate(ctx context.Context, t target, p *parse.Predica
 
 type checker struct {
 	*request
-	table target
-	pred  *parse.Predicate
-	id    string // a name that nobody else uses
+	table   target
+	pred    *parse.Predicate
+	id      string   // a name that nobody else uses
+	columns []string // numbers of the columns that the predicate uses
 }
 
 // quote spells a name with quotes, whatever it is.
@@ -103,6 +106,9 @@ func (c *checker) check(ctx context.Context) (string, error) {
 		return "", c.at(err)
 	}
 	if text, err = c.settleTime(ctx, text, zone); err != nil {
+		return "", c.at(err)
+	}
+	if text, err = c.guard(ctx, text); err != nil {
 		return "", c.at(err)
 	}
 	// The alias is a name that the text cannot know: if it still reads, its columns are unqualified.
@@ -155,6 +161,7 @@ func (c *checker) expression(ctx context.Context, view, qualifier string, utc, s
 	if err := c.checkDependencies(ctx, view); err != nil {
 		return "", err
 	}
+	c.columns = x.columns()
 	text, ok := strings.CutPrefix(str(rows[0][3]), " SELECT")
 	if !ok {
 		return "", fmt.Errorf("PostgreSQL prints views in a way that is not known here")
@@ -183,6 +190,35 @@ func (c *checker) checkDependencies(ctx context.Context, view string) error {
 		return refused("the predicate depends on %s, which is not allowed", str(rows[0][0]))
 	}
 	return nil
+}
+
+// guard adds a condition that is always true, and that PostgreSQL drops while planning. But it reads the condition first, and
+// COALESCE takes no values of different categories: a column that was given a type of a user's makes it an error.
+func (c *checker) guard(ctx context.Context, text string) (string, error) {
+	rows, err := c.up.Query(ctx, `
+		WITH RECURSIVE base AS (
+			SELECT a.attnum, a.attname, a.atttypid AS typ FROM pg_attribute AS a WHERE a.attrelid = $1::oid AND a.attnum = ANY ($2::int2[])
+			UNION ALL
+			SELECT b.attnum, b.attname, t.typbasetype FROM base AS b JOIN pg_type AS t ON t.oid = b.typ WHERE t.typtype = 'd')
+		SELECT quote_ident(b.attname), t.typcategory = 'A' AND t.typelem <> 0,
+		       format_type(CASE WHEN t.typcategory = 'A' AND t.typelem <> 0 THEN t.typelem ELSE t.oid END, NULL)
+		FROM base AS b JOIN pg_type AS t ON t.oid = b.typ WHERE t.typtype <> 'd' ORDER BY b.attnum`,
+		c.table.oid, "{"+strings.Join(c.columns, ",")+"}")
+	if err != nil || len(c.columns) == 0 {
+		return text, err
+	}
+	if len(rows) != len(c.columns) {
+		return "", fmt.Errorf("find the columns of the predicate: %d of %d", len(rows), len(c.columns))
+	}
+	var parts []string
+	for _, r := range rows {
+		column := str(r[0])
+		if str(r[1]) == "t" {
+			column += "[1]"
+		}
+		parts = append(parts, "COALESCE("+column+", NULL::"+str(r[2])+") IS NULL")
+	}
+	return "(" + text + ") AND CASE WHEN true THEN true ELSE " + strings.Join(parts, " OR ") + " END", nil
 }
 
 // settleTime replaces now() and its like by what they mean in this statement.
