@@ -1,0 +1,155 @@
+package pgwire_test
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
+	"github.com/spillwaydb/spillway/sqlfront/pgwire"
+)
+
+func TestCancel(t *testing.T) { // Ctrl-C
+	t.Parallel()
+	db := pgtest.Database(t)
+	h, through, _ := proxy(t, db, nil)
+	conn := connect(t, through(db.OwnerURL), pgx.QueryExecModeExec)
+	var pe *pgconn.PgError
+
+	done := make(chan error, 1)
+	go func() {
+		_, err := conn.Exec(context.Background(), "FLUSH ALL")
+		done <- err
+	}()
+	<-h.started
+	if err := conn.PgConn().CancelRequest(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; !errors.As(err, &pe) || pe.Code != "57014" {
+		t.Errorf("ours: %v", err)
+	}
+
+	go func() {
+		_, err := conn.Exec(context.Background(), "SELECT pg_sleep(60) /* to be cancelled */")
+		done <- err
+	}()
+	waitFor(t, db, "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60) /* to be%' AND state = 'active' AND pid <> pg_backend_pid()")
+	if err := conn.PgConn().CancelRequest(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; !errors.As(err, &pe) || pe.Code != "57014" {
+		t.Errorf("foreign: %v", err)
+	}
+	if _, err := conn.Exec(t.Context(), "SELECT 1"); err != nil {
+		t.Error(err)
+	}
+}
+
+// waitFor polls until a query says true.
+func waitFor(t *testing.T, db *pgtest.DB, query string) {
+	t.Helper()
+	conn := db.Connect(t, db.SuperURL)
+	deadline := time.Now().Add(20 * time.Second)
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for ok := false; !ok; <-tick.C {
+		if err := conn.QueryRow(t.Context(), query).Scan(&ok); err != nil {
+			t.Fatal(err)
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("never true: %s", query)
+		}
+	}
+}
+
+func TestClientGoesAway(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t)
+	h, through, _ := proxy(t, db, nil)
+	conn := connect(t, through(db.OwnerURL), pgx.QueryExecModeExec)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		conn.Exec(context.Background(), "FLUSH ALL") // fails when its connection is cut below
+	}()
+	<-h.started
+	conn.PgConn().Conn().Close()
+	<-done
+	select {
+	case <-h.started:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the statement goes on without a client")
+	}
+}
+
+func TestPanicClosesOneSession(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t)
+	_, through, _ := proxy(t, db, nil)
+	victim := connect(t, through(db.OwnerURL), pgx.QueryExecModeExec)
+	other := connect(t, through(db.OwnerURL), pgx.QueryExecModeExec)
+	if _, err := victim.Exec(t.Context(), "FLUSH TABLE panic.x"); err == nil {
+		t.Error("no error")
+	}
+	if _, err := other.Exec(t.Context(), "FLUSH TABLE a.b"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestDrain(t *testing.T) { // A38 for the front-end
+	t.Parallel()
+	db := pgtest.Database(t)
+	_, through, srv := proxy(t, db, nil)
+	idle := connect(t, through(db.OwnerURL), pgx.QueryExecModeExec)
+	busy := connect(t, through(db.OwnerURL), pgx.QueryExecModeExec)
+	if _, err := busy.Exec(t.Context(), "BEGIN"); err != nil {
+		t.Fatal(err)
+	}
+	closed := make(chan error, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	go func() { closed <- srv.Close(ctx) }()
+	waitFor(t, db, "SELECT count(*) = 1 FROM pg_stat_activity WHERE usename = '"+db.Owner+"'")
+	var pe *pgconn.PgError
+	if _, err := idle.Exec(t.Context(), "SELECT 1"); err == nil || errors.As(err, &pe) && pe.Code != "57P01" {
+		t.Errorf("idle: %v", err)
+	}
+	if _, err := busy.Exec(t.Context(), "COMMIT"); err != nil {
+		t.Errorf("busy: %v", err)
+	}
+	if err := <-closed; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTooManyClients(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t)
+	_, through, _ := proxy(t, db, &pgwire.Options{MaxConns: 2})
+	for range 2 {
+		connect(t, through(db.OwnerURL), pgx.QueryExecModeExec)
+	}
+	_, err := pgx.Connect(t.Context(), through(db.OwnerURL))
+	var pe *pgconn.PgError
+	if !errors.As(err, &pe) || pe.Code != "53300" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestWrongPassword(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t)
+	_, through, _ := proxy(t, db, nil)
+	u, _ := url.Parse(through(db.OwnerURL))
+	u.User = url.UserPassword(db.Owner, "wrong")
+	_, err := pgx.Connect(t.Context(), u.String())
+	var pe *pgconn.PgError
+	if !errors.As(err, &pe) || pe.Code != "28P01" {
+		t.Errorf("got %v", err)
+	}
+}
