@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spillwaydb/spillway/internal/freeport"
 	"github.com/spillwaydb/spillway/internal/obs"
 )
 
@@ -66,6 +67,11 @@ func Start(ctx context.Context, opt *Options) (*Server, error) {
 	defer cancel()
 	if _, err := Find(ctx); err != nil { // before anything is made on disk
 		return nil, err
+	}
+	if s.port != 0 { // asked again at the launch; here it spares making a cluster
+		if err := freeport.Check(host, s.port); err != nil {
+			return nil, &PortError{Addr: s.Address(), Err: err}
+		}
 	}
 	var err error
 	if s.folder, err = openFolder(opt.DataDir); err != nil {
