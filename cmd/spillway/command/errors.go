@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/spillwaydb/spillway/internal/embedtemporal"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
@@ -209,6 +210,8 @@ func roomHint(err error) string {
 		return e.Hint
 	case *ledger.ForeignSchemaError:
 		return e.Hint
+	case *embedtemporal.PortError:
+		return "stop what listens there, or choose another address with --temporal-listen and --ui-listen"
 	case *objstore.ForeignOwnerError:
 		return "give this database a storage of its own with --storage; if the other database is gone for good, remove " +
 			objstore.OwnerKey + " there"

@@ -175,7 +175,7 @@ func (n *node) openStorage(ctx context.Context) error {
 	}
 	store, err := objstore.Open(ctx, location)
 	if err != nil {
-		return fmt.Errorf("open storage %s: %w", location, err)
+		return err // it names the location
 	}
 	row, err := n.ledger.EnsureDefaultStorage(ctx, store.URL(""))
 	if err != nil {
