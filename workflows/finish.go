@@ -53,9 +53,6 @@ func (j *flushJob) end(ctx workflow.Context, cause error) error {
 	j.phase = PhaseEnded
 	stored := jobmanager.Status(res.Status)
 	j.upsert(ctx, stored)
-	workflow.GetLogger(ctx).Info("job finished", obs.KeyJob, j.id, obs.KeyTable, j.table.String(), obs.KeyStatus, res.Status,
-		obs.KeyClass, class, obs.KeyRows, res.Rows, obs.KeyBytes, res.Bytes, obs.KeySegments, res.Segments,
-		obs.KeyDuration, workflow.Now(ctx).Sub(j.state.CreatedAt))
 	return closing(stored, class)
 }
 

@@ -62,10 +62,21 @@ func (f *Flusher) Finish(ctx context.Context, in FinishInput) (FinishResult, err
 	if err := f.ledger.ReleaseTable(ctx, req.Schema, req.Table, in.JobID); err != nil {
 		return FinishResult{}, err
 	}
-	f.log.Info("job ended", obs.KeyJob, in.JobID, obs.KeyTable, req.Schema+"."+req.Table, obs.KeyStatus, stored.Status,
-		obs.KeyRows, stored.RowsFlushed, obs.KeyBytes, stored.BytesWritten, obs.KeySegments, stored.Segments,
-		obs.KeyStarted, stored.StartedAt, obs.KeyFinished, stored.FinishedAt, obs.KeyClass, stored.ErrorClass)
+	f.logEnd(stored)
 	return FinishResult{Status: stored.Status, Rows: stored.RowsFlushed, Bytes: stored.BytesWritten, Segments: stored.Segments}, nil
+}
+
+// logEnd is the one line that says how a job ended.
+func (f *Flusher) logEnd(h ledger.HistoryRow) {
+	line := []any{obs.KeyJob, h.JobID, obs.KeyTable, h.Schema + "." + h.Table, obs.KeyStatus, h.Status, obs.KeyRows, h.RowsFlushed,
+		obs.KeyBytes, h.BytesWritten, obs.KeySegments, h.Segments, obs.KeyCreated, h.CreatedAt, obs.KeyFinished, h.FinishedAt}
+	if h.StartedAt != nil {
+		line = append(line, obs.KeyStarted, *h.StartedAt)
+	}
+	if h.ErrorClass != nil {
+		line = append(line, obs.KeyClass, *h.ErrorClass)
+	}
+	f.log.Info("job ended", line...)
 }
 
 // historyRow gathers what the ledger knows of a job. Numbers are counted from committed chunks, never reported by those

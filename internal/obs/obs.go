@@ -22,6 +22,7 @@ const (
 	KeyPID       = "pid"
 	KeyObject    = "object"
 	KeyStorage   = "storage"
+	KeyCreated   = "created"
 	KeyStarted   = "started"
 	KeyFinished  = "finished"
 	KeyQueue     = "queue"
