@@ -28,6 +28,7 @@ const (
 func settings() map[string]string {
 	return map[string]string{
 		"shared_buffers":       "1GB",
+		"min_wal_size":         "4GB", // WAL files are used again: no run pays for making them
 		"max_wal_size":         "32GB",
 		"checkpoint_timeout":   "1h",
 		"maintenance_work_mem": "256MB",
