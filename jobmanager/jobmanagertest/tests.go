@@ -515,7 +515,9 @@ func testSlots(t *testing.T, k *kit) {
 	for i := range jobs {
 		all = append(all, k.start(t, spec(fmt.Sprint("t", i))))
 	}
-	k.Table(table("t0")).AwaitBegun(t)
+	for range Slots {
+		k.AwaitBegun(t)
+	}
 	pending := 0
 	for _, id := range all {
 		if k.status(t, id).Status == jobmanager.Pending {

@@ -24,6 +24,8 @@ func (f *Failure) Error() string { return "class " + f.Class }
 // Work stands in for the moving of rows. Tests say what it does, table by table; a harness plans and runs its jobs' chunks
 // by it.
 type Work struct {
+	begun chan jobmanager.Table
+
 	mu      sync.Mutex
 	tables  map[jobmanager.Table]*Script
 	running int
@@ -31,7 +33,9 @@ type Work struct {
 }
 
 // NewWork returns work in which every table is empty.
-func NewWork() *Work { return &Work{tables: make(map[jobmanager.Table]*Script)} }
+func NewWork() *Work {
+	return &Work{begun: make(chan jobmanager.Table, 1<<16), tables: make(map[jobmanager.Table]*Script)}
+}
 
 // Table returns the script of a table.
 func (w *Work) Table(t jobmanager.Table) *Script {
@@ -39,7 +43,7 @@ func (w *Work) Table(t jobmanager.Table) *Script {
 	defer w.mu.Unlock()
 	s := w.tables[t]
 	if s == nil {
-		s = &Script{work: w, begun: make(chan int, 1<<16), gate: make(chan struct{}), pass: make(chan struct{}, 1<<16), moved: make(map[int]int)}
+		s = &Script{work: w, table: t, begun: make(chan int, 1<<16), gate: make(chan struct{}), pass: make(chan struct{}, 1<<16), moved: make(map[int]int)}
 		close(s.gate)
 		w.tables[t] = s
 	}
@@ -53,6 +57,18 @@ func (w *Work) Most() int {
 	return w.most
 }
 
+// AwaitBegun waits until a chunk of any table has begun and returns its table. Each begin is returned once.
+func (w *Work) AwaitBegun(t testing.TB) jobmanager.Table {
+	t.Helper()
+	select {
+	case c := <-w.begun:
+		return c
+	case <-time.After(patience):
+		t.Fatal("no chunk has begun")
+		return jobmanager.Table{}
+	}
+}
+
 func (w *Work) count(by int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -63,6 +79,7 @@ func (w *Work) count(by int) {
 // Script says what happens to the chunks of one table.
 type Script struct {
 	work  *Work
+	table jobmanager.Table
 	begun chan int
 	pass  chan struct{} // one token lets one held chunk through
 
@@ -157,6 +174,7 @@ func (s *Script) RunChunk(ctx context.Context, chunk, attempt int) error {
 	s.work.count(1)
 	defer s.work.count(-1)
 	s.begun <- chunk
+	s.work.begun <- s.table
 	done := ctx.Done()
 	if stubborn {
 		done = nil

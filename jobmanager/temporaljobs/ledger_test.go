@@ -129,3 +129,16 @@ func (l *memLedger) finish(h ledger.HistoryRow, requestID string) ledger.History
 	l.history[h.JobID] = h
 	return h
 }
+
+// forget removes the row of a job's end.
+func (l *memLedger) forget(jobID string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.history, jobID)
+}
+
+func (l *memLedger) requestCount() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.requests)
+}

@@ -19,10 +19,8 @@ import (
 
 const (
 	// startTries bounds how often a start may find a job that is gone when looked at.
-	startTries = 50
-	// closePatience bounds the wait for a workflow whose job has ended. It needs a worker for one step.
-	closePatience = 30 * time.Second
-	dropPatience  = 5 * time.Second
+	startTries   = 50
+	dropPatience = 5 * time.Second
 )
 
 // StartJob implements jobmanager.JobManager.
@@ -102,7 +100,7 @@ func (m *Manager) startOrFind(ctx context.Context, typ Type, spec jobmanager.Job
 			return s, false, err
 		}
 	}
-	return jobmanager.Started{}, false, fmt.Errorf("start job on %s: %w: other jobs on it came and went", spec.Table, jobmanager.ErrUnavailable)
+	return jobmanager.Started{}, false, fmt.Errorf("start job on %s: %w: the jobs before it did not make way", spec.Table, jobmanager.ErrUnavailable)
 }
 
 // start starts the workflow, unless one with its id is open.
@@ -146,13 +144,20 @@ func (m *Manager) existing(ctx context.Context, spec jobmanager.JobSpec) (s jobm
 	if err != nil {
 		return jobmanager.Started{}, false, failed(ctx, "describe the running job", err)
 	}
+	if ex.memo.RequestID == "" {
+		return jobmanager.Started{}, false, fmt.Errorf("start job on %s: workflow %q of type %q is in the way, and no job manager started it",
+			spec.Table, wid, ex.info.GetType().GetName())
+	}
 	ended, err := m.ledger.HistoryOf(ctx, []string{ex.id.String()})
 	if err != nil {
 		return jobmanager.Started{}, false, err
 	}
 	if _, ok := ended[ex.id.String()]; ok {
 		// The job has ended; its workflow is about to. Whoever saw that end must get a new job.
-		return jobmanager.Started{}, true, m.awaitClose(ctx, wid, ex.runID())
+		if err := m.awaitClose(ctx, wid, ex.runID(), glance); err != nil {
+			return jobmanager.Started{}, false, failed(ctx, "wait for the job before to close", err)
+		}
+		return jobmanager.Started{}, true, nil
 	}
 	same, err := m.sameWork(ctx, spec, ex)
 	switch {
@@ -168,7 +173,7 @@ func (m *Manager) existing(ctx context.Context, spec jobmanager.JobSpec) (s jobm
 func (m *Manager) sameWork(ctx context.Context, spec jobmanager.JobSpec, ex *execution) (bool, error) {
 	id, err := uuid.Parse(ex.memo.RequestID)
 	if err != nil {
-		return false, nil // not started by a manager: nobody can say what it does
+		return false, fmt.Errorf("request of the running job: %w", err)
 	}
 	found, err := m.ledger.Requests(ctx, []uuid.UUID{id})
 	if err != nil {
@@ -184,17 +189,6 @@ func (m *Manager) sameWork(ctx context.Context, spec jobmanager.JobSpec, ex *exe
 		Params: r.Params,
 	}
 	return running.Canonical() == spec.Canonical(), nil
-}
-
-// awaitClose waits until a run is closed.
-func (m *Manager) awaitClose(ctx context.Context, workflowID, runID string) error {
-	waitCtx, cancel := context.WithTimeout(ctx, closePatience)
-	defer cancel()
-	err := m.client.GetWorkflow(waitCtx, workflowID, runID).GetWithOptions(waitCtx, nil, client.WorkflowRunGetOptions{DisableFollowingRuns: true})
-	if err != nil && waitCtx.Err() != nil {
-		return failed(ctx, "wait for the job before to close", err)
-	}
-	return nil // how it closed does not matter; a server that is gone is found by the next try
 }
 
 func (m *Manager) attributes(spec jobmanager.JobSpec) temporal.SearchAttributes {

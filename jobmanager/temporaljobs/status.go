@@ -3,6 +3,7 @@ package temporaljobs
 import (
 	"context"
 	"fmt"
+	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/workflowservice/v1"
@@ -72,16 +73,32 @@ func (m *Manager) WaitJob(ctx context.Context, id jobmanager.JobID) (jobmanager.
 		if _, ended := f.ended(); ended {
 			return m.info(ctx, f)
 		}
-		// A long poll on the run; how it closed is asked above, and a continued one is followed there.
-		err = m.client.GetWorkflow(ctx, f.run.workflowID(), f.run.runID()).
-			GetWithOptions(ctx, nil, client.WorkflowRunGetOptions{DisableFollowingRuns: true})
-		if ctx.Err() != nil {
-			return jobmanager.JobInfo{}, failed(ctx, "wait for job", err)
-		}
-		if unreachable(err) {
+		// How the run closed is asked above, and a run that continued it is followed there.
+		if err := m.awaitClose(ctx, f.run.workflowID(), f.run.runID(), glance); err != nil {
 			return jobmanager.JobInfo{}, failed(ctx, "wait for job", err)
 		}
 	}
+}
+
+// glance is how long one long poll lasts before the job is looked at again: under load the server was seen to forget to
+// answer a poll, which then ends only after its 20 s.
+const glance = 2 * time.Second
+
+// awaitClose returns nil when a run is closed, or when it may be and patience is over.
+func (m *Manager) awaitClose(ctx context.Context, workflowID, runID string, patience time.Duration) error {
+	pollCtx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err := m.client.GetWorkflow(pollCtx, workflowID, runID).
+		GetWithOptions(pollCtx, nil, client.WorkflowRunGetOptions{DisableFollowingRuns: true})
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case pollCtx.Err() != nil:
+		return nil
+	case unreachable(err):
+		return err
+	}
+	return nil // how it closed is not the question
 }
 
 // findTries bounds how often a job may move on while it is looked for.
