@@ -3,9 +3,11 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
@@ -220,4 +222,13 @@ func ownUp(t testing.TB, args ...string) *up {
 	u := startUp(t, pgtest.Database(t), args...)
 	u.furnish()
 	return u
+}
+
+// readyz asks for the process's readiness.
+func (u *up) readyz() int {
+	u.t.Helper()
+	r, err := http.Get(strings.TrimSuffix(u.info.MetricsURL, "/metrics") + "/readyz")
+	must(u.t, err)
+	must(u.t, r.Body.Close())
+	return r.StatusCode
 }
