@@ -41,7 +41,6 @@ type flushJob struct {
 	table     jobmanager.Table
 	requestID string
 	tune      Tuning
-	chunkCtx  workflow.Context // options of chunks only; never waited on
 	state     FlushState
 
 	phase    Phase

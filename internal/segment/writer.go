@@ -80,10 +80,10 @@ type Writer struct {
 	scan   *scanner
 	enc    *encoder
 
-	layout    *layout         // from the first batch on
-	parquet   *parquet.Writer // from the first batch on
-	groupRows int64           // rows in the row group being built
-	groupBase int64           // size of the file before it
+	layout    *layout                     // from the first batch on
+	parquet   *parquet.GenericWriter[any] // from the first batch on; columns are written, never rows
+	groupRows int64                       // rows in the row group being built
+	groupBase int64                       // size of the file before it
 
 	state   writerState
 	err     error // why it failed
@@ -259,7 +259,7 @@ func (w *Writer) start() error {
 	if err != nil {
 		return fmt.Errorf("configure parquet: %w", err)
 	}
-	w.parquet = parquet.NewWriter(w.out, config)
+	w.parquet = parquet.NewGenericWriter[any](w.out, config)
 	for _, kv := range w.meta.pairs(columns) {
 		w.parquet.SetKeyValueMetadata(kv[0], kv[1])
 	}
