@@ -1,12 +1,14 @@
 package workflows
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
 	enumspb "go.temporal.io/api/enums/v1"
 
+	"github.com/spillwaydb/spillway/activities"
 	"github.com/spillwaydb/spillway/jobmanager"
 )
 
@@ -84,6 +86,23 @@ func TestSearchAttributeLimits(t *testing.T) {
 		}
 		if n > limit {
 			t.Errorf("%d search attributes of type %s, want at most %d", n, typ, limit)
+		}
+	}
+}
+
+// TestActivityNames ties the names that histories hold to the methods that answer to them.
+func TestActivityNames(t *testing.T) {
+	t.Parallel()
+	typ := reflect.TypeFor[*activities.Activities]()
+	for name, want := range map[string]Phase{
+		planActivity: PhasePlanning, chunkActivity: PhaseMoving, residueActivity: PhaseResidue, publishActivity: PhasePublishing,
+		"SweepAttempts": PhaseFinishing, "FinishJob": PhaseFinishing,
+	} {
+		if _, ok := typ.MethodByName(name); !ok {
+			t.Errorf("no activity %s", name)
+		}
+		if got, chunk := PhaseOf(name); got != want || chunk != (name == chunkActivity) {
+			t.Errorf("PhaseOf(%s) = %s, %v", name, got, chunk)
 		}
 	}
 }

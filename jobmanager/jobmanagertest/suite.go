@@ -66,6 +66,7 @@ func Run(t *testing.T, build func(t *testing.T, w *Work) Harness) {
 		{"Retried", testRetried},
 		{"LongJob", testLongJob},
 		{"CancelLongJob", testCancelLongJob},
+		{"CancelAtSeams", testCancelAtSeams},
 		{"List", testList},
 		{"ListLimit", testListLimit},
 		{"WaitContextEnds", testWaitContextEnds},

@@ -404,6 +404,23 @@ func testCancelLongJob(t *testing.T, k *kit) {
 	}
 }
 
+// A63: a cancel is not lost wherever it meets a long job, at the seams between its runs least of all.
+func testCancelAtSeams(t *testing.T, k *kit) {
+	for n := ChunksPerRun - 1; n <= ChunksPerRun+2; n++ {
+		name := fmt.Sprint("t", n)
+		s := k.Table(table(name))
+		s.SetChunks(100 * ChunksPerRun)
+		id := k.start(t, spec(name))
+		for range n {
+			s.AwaitBegun(t)
+		}
+		k.cancel(t, id)
+		if info := k.wait(t, id, jobmanager.Cancelled); info.ChunksDone > 4*ChunksPerRun {
+			t.Errorf("cancelled after %d chunks, the job did %d", n, info.ChunksDone)
+		}
+	}
+}
+
 func testList(t *testing.T, k *kit) {
 	k.wait(t, k.start(t, spec("a")), jobmanager.Completed)
 	done := k.list(t, jobmanager.JobFilter{All: true})[0].ID

@@ -60,6 +60,25 @@ func BenchmarkEmptyFlush(b *testing.B) {
 			}
 		}
 	})
+	b.Run("flush/real", func(b *testing.B) {
+		r := newReal(b, c)
+		r.db.Exec(b, `INSERT INTO app.events SELECT i, 'note ' || i FROM generate_series(1, 1000) AS i`)
+		spec := jobmanager.JobSpec{Type: workflows.FlushType, Table: events}
+		first := true
+		for b.Loop() {
+			s, err := r.manager.StartJob(b.Context(), spec)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if info, err := r.manager.WaitJob(b.Context(), s.ID); err != nil || info.Status != jobmanager.Completed || info.RowsFlushed != 0 && !first {
+				b.Fatal(info.Status, info.RowsFlushed, err)
+			}
+			if first {
+				r.db.Exec(b, `TRUNCATE app.events`)
+				first = false
+			}
+		}
+	})
 	for _, chunks := range []int{0, 1} {
 		b.Run(fmt.Sprintf("flush/chunks=%d", chunks), func(b *testing.B) {
 			work := jobmanagertest.NewWork()
