@@ -74,12 +74,18 @@ func className(err error) string {
 		return ce.Class
 	}
 	var ue *segment.UnrepresentableError
+	var oe *objstore.Error
+	var foreign *objstore.ForeignOwnerError
 	switch {
+	case errors.As(err, &foreign):
+		return ClassRefused
 	case errors.As(err, &ue):
 		return ClassUnrepresentable
 	case errors.Is(err, objstore.ErrFull):
 		return ClassStorageFull
-	case errors.Is(err, objstore.ErrDenied), errors.Is(err, objstore.ErrExists), errors.Is(err, objstore.ErrNotExist):
+	case errors.Is(err, objstore.ErrInvalidKey):
+		return ClassInternal
+	case errors.As(err, &oe), errors.Is(err, objstore.ErrDenied): // disks and networks fail in more ways than have names
 		return ClassStorage
 	case errors.Is(err, hot.ErrNoTable):
 		return ClassMissingTable

@@ -104,7 +104,8 @@ func (l *Ledger) Progress(ctx context.Context, jobIDs []string) (map[string]Tota
 }
 
 const progressSQL = `
-	SELECT j.id, c.done, c.rows, c.bytes, c.skipped, c.attempt, s.n, s.first, s.last,
+	SELECT j.id, c.done, c.rows, c.bytes, c.skipped,
+	       greatest(c.attempt, (SELECT max(attempt) FROM @schema@.failures WHERE job_id = j.id)), s.n, s.first, s.last,
 	       coalesce(p.generation, 0), p.request_id,
 	       coalesce(p.chunks + c.done_before, 0), coalesce(p.rows_estimate + c.rows_before, 0),
 	       c.done > 0 OR EXISTS (SELECT FROM @schema@.attempts a WHERE a.job_id = j.id),
@@ -114,7 +115,7 @@ const progressSQL = `
 	                   WHERE job_id = j.id ORDER BY generation DESC LIMIT 1) AS p ON true
 	CROSS JOIN LATERAL (SELECT count(*) AS done, coalesce(sum(row_count), 0)::bigint AS rows, coalesce(sum(bytes), 0)::bigint AS bytes,
 	                           coalesce(sum(rows_skipped_locked) FILTER (WHERE chunk >= p.first_chunk), 0)::bigint AS skipped,
-	                           coalesce(max(attempt), 1) AS attempt,
+	                           coalesce(max(attempt), 1) AS attempt, -- of those that committed
 	                           count(*) FILTER (WHERE chunk < p.first_chunk) AS done_before,
 	                           coalesce(sum(row_count) FILTER (WHERE chunk < p.first_chunk), 0)::bigint AS rows_before
 	                    FROM @schema@.chunks WHERE job_id = j.id) AS c
