@@ -1,6 +1,8 @@
 package flush
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strings"
 	"time"
@@ -67,16 +69,35 @@ func expandPart(template, part string, vars map[string]string) (string, error) {
 		if !ok {
 			return "", &PathError{template, fmt.Sprintf("unknown variable {%s}; known: {%s}", name, strings.Join(pathVars, "} {"))}
 		}
-		b.WriteString(escapePath(value, false))
+		b.WriteString(short(escapePath(value, false)))
 		part = part[end+1:]
 	}
 	return b.String(), nil
 }
 
+// maxValueBytes bounds a value in a path: file systems take names of 255 bytes.
+const maxValueBytes = 120
+
+// short cuts an escaped value that is too long for a name, and ends it with a hash of the whole, so that two long values stay
+// apart.
+func short(escaped string) string {
+	if len(escaped) <= maxValueBytes {
+		return escaped
+	}
+	sum := sha256.Sum256([]byte(escaped))
+	cut := maxValueBytes - 2*8 - 1
+	for i := cut - 2; i < cut; i++ { // not in the middle of %XX
+		if escaped[i] == '%' {
+			cut = i
+		}
+	}
+	return escaped[:cut] + "~" + hex.EncodeToString(sum[:8])
+}
+
 // escapePath percent-encodes every byte but letters, digits, _ and -; a literal of the template may also hold = and dots,
 // which a value may hold only inside, so that no value is "." or "..", a hidden file or ends like one of our files.
 func escapePath(s string, literal bool) string {
-	const hex = "0123456789ABCDEF"
+	const digits = "0123456789ABCDEF"
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		c := s[i]
@@ -86,8 +107,8 @@ func escapePath(s string, literal bool) string {
 			continue
 		}
 		b.WriteByte('%')
-		b.WriteByte(hex[c>>4])
-		b.WriteByte(hex[c&15])
+		b.WriteByte(digits[c>>4])
+		b.WriteByte(digits[c&15])
 	}
 	return b.String()
 }
