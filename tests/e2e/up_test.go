@@ -232,3 +232,12 @@ func (u *up) readyz() int {
 	must(u.t, r.Body.Close())
 	return r.StatusCode
 }
+
+// withUser changes who logs in.
+func withUser(t testing.TB, address, user, password string) string {
+	t.Helper()
+	u, err := url.Parse(address)
+	must(t, err)
+	u.User = url.UserPassword(user, password)
+	return u.String()
+}
