@@ -57,7 +57,7 @@ func (u *upChild) peak(ctx context.Context, t table, rows int64) (idle, peak flo
 		return 0, 0, err
 	}
 	defer c.close()
-	if err := pause(ctx, 5*time.Second); err != nil { // Temporal comes to rest
+	if err := pause(ctx, 10*time.Second); err != nil { // Temporal comes to rest
 		return 0, 0, err
 	}
 	proc := fmt.Sprintf("/proc/%d/", u.cmd.Process.Pid)
