@@ -132,6 +132,9 @@ func promptSQL(ctx context.Context, env *Env, c *client, s sink) error {
 		pending.Reset()
 		for _, p := range parse.Split(text, nil) {
 			if err := c.run(ctx, p.Text, s); err != nil {
+				if ctx.Err() != nil {
+					return err
+				}
 				if c.conn.IsClosed() {
 					return &unreachableError{what: "the connection is gone", err: err, hint: "is `spillway up` still running?"}
 				}
