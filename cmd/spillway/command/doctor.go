@@ -45,7 +45,7 @@ func runDoctor(cmd *cobra.Command, env *Env, o *serverOptions) error {
 	d := &doctor{env: env, opt: o}
 	d.examine(cmd.Context())
 	s := newSink(cmd, env)
-	if err := s.begin([]column{{name: "check"}, {name: "status"}, {name: "found"}, {name: "what to do"}}); err != nil {
+	if err := s.begin([]column{{name: "check"}, {name: "status"}, {name: "found"}, {name: "what_to_do"}}); err != nil {
 		return err
 	}
 	failed := 0

@@ -290,7 +290,8 @@ func (n *node) startTemporal(ctx context.Context) error {
 		return usagef("--ui-listen %s: the embedded Temporal and its Web UI listen on one host, and --temporal-listen says %s", n.opt.uiListen, host)
 	}
 	n.embedded, err = embedtemporal.Start(ctx, &embedtemporal.Options{
-		DataDir: filepath.Join(n.opt.dataDir, "temporal"), Host: host, Port: port, UIPort: uiPort, Logger: n.log,
+		DataDir: filepath.Join(n.opt.dataDir, "temporal"), Host: host, Port: port, UIPort: uiPort,
+		Namespace: n.opt.temporalNamespace, Logger: n.log,
 	})
 	if err != nil {
 		return err

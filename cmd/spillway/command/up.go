@@ -33,7 +33,7 @@ Ctrl-C stops it and waits for running chunks; a second Ctrl-C stops it at once. 
 	o.databaseFlags(cmd, " (default: a private PostgreSQL in the data directory)")
 	o.dataDirFlag(cmd)
 	o.storageFlag(cmd)
-	o.temporalFlags(cmd, " (default: one inside this process)")
+	o.temporalFlags(cmd, " (default: TEMPORAL_ADDRESS, or one inside this process)")
 	cmd.Flags().StringVar(&o.temporalStore, "temporal-store", "sqlite", "where the embedded Temporal keeps its state: sqlite, or postgres://… (not in this version)")
 	o.frontFlag(cmd)
 	cmd.Flags().StringVar(&o.temporalListen, "temporal-listen", "127.0.0.1:7233", "address of the embedded Temporal")
