@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -220,4 +221,19 @@ func catJSON(t *testing.T, u *up, table string) map[string]string {
 		got[id] = "[" + strings.Join(parts, ", ") + "]"
 	}
 	return got
+}
+
+// fill writes to a small disk until it is full.
+func fill(t testing.TB, dir string) {
+	t.Helper()
+	f, err := os.Create(filepath.Join(dir, "ballast"))
+	must(t, err)
+	block := make([]byte, 4096)
+	for err == nil {
+		_, err = f.Write(block)
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("fill the disk: %v", err)
+	}
+	must(t, f.Close())
 }
