@@ -82,7 +82,7 @@ func TestErrorClasses(t *testing.T) {
 				t.Errorf("type %q, non-retryable %v", app.Type(), app.NonRetryable())
 			}
 			var d ErrorDetails
-			if err := app.Details(&d); err != nil || d != (ErrorDetails{Chunk: 12}) {
+			if err := app.Details(&d); err != nil || d.Chunk != 12 || d.Stopped || d.SQLState != "" || d.StartedAt.IsZero() {
 				t.Errorf("details %+v, %v", d, err)
 			}
 			if strings.Contains(err.Error(), "4711") {
@@ -238,7 +238,7 @@ func TestInterrupted(t *testing.T) {
 		if !errors.As(err, &app) {
 			t.Fatalf("%s: error %v", name, err)
 		}
-		if got := errors.Is(err, context.Canceled); got != c.cancelled {
+		if got := errors.As(err, new(*temporal.CanceledError)); got != c.cancelled {
 			t.Errorf("%s: cancelled = %v, want %v", name, got, c.cancelled)
 		}
 		if c.cancelled {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/spillwaydb/spillway/internal/flush"
@@ -26,9 +27,10 @@ const noChunk = -1
 
 // ErrorDetails is all that an activity's error says besides its class.
 type ErrorDetails struct {
-	SQLState string
-	Chunk    int  // -1: none
-	Stopped  bool // this process stopped; the work itself did not fail
+	SQLState  string
+	Chunk     int       // -1: none
+	Stopped   bool      // this process stopped; the work itself did not fail
+	StartedAt time.Time // of the attempt
 }
 
 // report turns an error of a flush step into what Temporal may know of it: a type, retryable or not, and ErrorDetails.
@@ -44,7 +46,7 @@ func report(ctx context.Context, err error, chunk int) error {
 	return temporal.NewApplicationErrorWithOptions(message(class.Name, chunk), class.Name, temporal.ApplicationErrorOptions{
 		// A new plan comes from the workflow, not from trying the old one again.
 		NonRetryable: !class.Retryable,
-		Details:      []any{ErrorDetails{SQLState: class.SQLState, Chunk: chunk}},
+		Details:      []any{ErrorDetails{SQLState: class.SQLState, Chunk: chunk, StartedAt: startedAt(ctx)}},
 	})
 }
 
@@ -52,17 +54,25 @@ func report(ctx context.Context, err error, chunk int) error {
 // the first is the end of the work.
 func interrupted(ctx context.Context, chunk int) error {
 	if temporal.IsCanceledError(context.Cause(ctx)) {
-		// Benign, so that a KILL is not in the log as an error; the cause is what makes it a cancel for Temporal.
+		// Benign, so that a KILL is not in the log as an error; the cause is what Temporal records.
 		return temporal.NewApplicationErrorWithOptions(message(flush.ClassCancelled, chunk), flush.ClassCancelled, temporal.ApplicationErrorOptions{
-			Cause:    context.Canceled,
+			Cause:    temporal.NewCanceledError(ErrorDetails{Chunk: chunk, StartedAt: startedAt(ctx)}),
 			Category: temporal.ApplicationErrorCategoryBenign,
 		})
 	}
 	return temporal.NewApplicationErrorWithOptions(message(ClassShutdown, chunk), ClassShutdown, temporal.ApplicationErrorOptions{
 		NextRetryDelay: time.Millisecond, // at once: another worker may be waiting
-		Details:        []any{ErrorDetails{Chunk: chunk, Stopped: true}},
+		Details:        []any{ErrorDetails{Chunk: chunk, Stopped: true, StartedAt: startedAt(ctx)}},
 		Category:       temporal.ApplicationErrorCategoryBenign,
 	})
+}
+
+// startedAt returns when the attempt started; jobs that never finish a chunk have no other word of it.
+func startedAt(ctx context.Context) time.Time {
+	if !activity.IsActivity(ctx) {
+		return time.Time{}
+	}
+	return activity.GetInfo(ctx).StartedTime
 }
 
 // message is generic on purpose: the full text may hold values of rows, and is in the ledger.

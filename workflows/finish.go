@@ -141,13 +141,22 @@ func classOf(err error) string {
 }
 
 // stopped reports whether an activity gave up because its worker stopped.
-func stopped(err error) bool {
-	var app *temporal.ApplicationError
-	if !errors.As(err, &app) || !app.HasDetails() {
-		return false
+func stopped(err error) bool { return detailsOf(err).Stopped }
+
+// detailsOf returns what an activity's error or cancel says of itself.
+func detailsOf(err error) activities.ErrorDetails {
+	var (
+		app       *temporal.ApplicationError
+		cancelled *temporal.CanceledError
+		d         activities.ErrorDetails
+	)
+	switch {
+	case errors.As(err, &app) && app.HasDetails() && app.Details(&d) == nil:
+		return d
+	case errors.As(err, &cancelled) && cancelled.HasDetails() && cancelled.Details(&d) == nil:
+		return d
 	}
-	var d activities.ErrorDetails
-	return app.Details(&d) == nil && d.Stopped
+	return activities.ErrorDetails{}
 }
 
 // permanent reports whether trying again cannot help.

@@ -109,16 +109,27 @@ func (j *flushJob) run(ctx workflow.Context) error {
 	}
 }
 
+// step runs an activity. Attempts that ended because a worker stopped are no failures, however many there were.
+func (j *flushJob) step(ctx workflow.Context, activity, in, out any) error {
+	for {
+		err := workflow.ExecuteActivity(ctx, activity, in).Get(ctx, out)
+		if !stopped(err) || ctx.Err() != nil {
+			return err
+		}
+		j.state.Dirty = true
+	}
+}
+
 // plan asks for a generation of the plan, and takes it over.
 func (j *flushJob) plan(ctx workflow.Context, generation int) error {
 	j.phase = PhasePlanning
 	j.describe(ctx)
 	var res activities.PlanResult
-	err := workflow.ExecuteActivity(j.stepOptions(ctx, "plan"), steps.PlanFlush, activities.PlanInput{
+	err := j.step(j.stepOptions(ctx, "plan"), steps.PlanFlush, activities.PlanInput{
 		JobID:      j.id,
 		RequestID:  j.requestID,
 		Generation: generation,
-	}).Get(ctx, &res)
+	}, &res)
 	if err != nil {
 		return err
 	}
@@ -149,10 +160,10 @@ func (j *flushJob) residue(ctx workflow.Context) (more bool, err error) {
 	j.enter(ctx, PhaseResidue)
 	j.state.Pass++
 	var res activities.ResidueResult
-	err = workflow.ExecuteActivity(j.stepOptions(ctx, "look for rows left"), steps.FindResidue, activities.ResidueInput{
+	err = j.step(j.stepOptions(ctx, "look for rows left"), steps.FindResidue, activities.ResidueInput{
 		JobID: j.id,
 		Pass:  j.state.Pass,
-	}).Get(ctx, &res)
+	}, &res)
 	if err != nil {
 		return false, err
 	}
@@ -171,7 +182,7 @@ func (j *flushJob) publish(ctx workflow.Context) error {
 		return nil
 	}
 	j.enter(ctx, PhasePublishing)
-	return workflow.ExecuteActivity(j.stepOptions(ctx, "publish the manifest"), steps.PublishManifest, j.id).Get(ctx, nil)
+	return j.step(j.stepOptions(ctx, "publish the manifest"), steps.PublishManifest, j.id, nil)
 }
 
 // replanned answers a table that changed under the job: the next generation covers what is not committed.

@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"time"
 
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
@@ -95,17 +96,11 @@ func (w *window) begin(ctx workflow.Context) {
 	})
 }
 
-// moveChunk moves one chunk. Attempts that ended because a worker stopped are no failures, however many there were.
-func (j *flushJob) moveChunk(ctx workflow.Context, chunk int) (activities.ChunkResult, error) {
+// moveChunk moves one chunk.
+func (j *flushJob) moveChunk(ctx workflow.Context, chunk int) (res activities.ChunkResult, err error) {
 	ctx = j.chunkOptions(ctx, fmt.Sprintf("chunk %d", chunk))
-	for {
-		var res activities.ChunkResult
-		err := workflow.ExecuteActivity(ctx, steps.MoveChunk, activities.ChunkInput{JobID: j.id, Chunk: chunk}).Get(ctx, &res)
-		if !stopped(err) || ctx.Err() != nil {
-			return res, err
-		}
-		j.state.Dirty = true
-	}
+	err = j.step(ctx, steps.MoveChunk, activities.ChunkInput{JobID: j.id, Chunk: chunk}, &res)
+	return res, err
 }
 
 // landed takes in the end of a chunk.
@@ -117,6 +112,7 @@ func (w *window) landed(ctx workflow.Context, res activities.ChunkResult, err er
 		return
 	}
 	j.state.Dirty = true
+	j.started(detailsOf(err).StartedAt)
 	if temporal.IsCanceledError(err) {
 		return
 	}
@@ -141,12 +137,16 @@ func (j *flushJob) count(res activities.ChunkResult) {
 	if res.Attempt > 1 {
 		s.Dirty = true
 	}
-	if s.StartedAt == nil || res.StartedAt.Before(*s.StartedAt) {
-		started := res.StartedAt
-		s.StartedAt = &started
-	}
+	j.started(res.StartedAt)
 	if j.status == jobmanager.Pending {
 		j.status = jobmanager.Running
 		j.reported = -1 // tell now
+	}
+}
+
+// started notes that a chunk had a slot from at on; the zero time says nothing.
+func (j *flushJob) started(at time.Time) {
+	if !at.IsZero() && (j.state.StartedAt == nil || at.Before(*j.state.StartedAt)) {
+		j.state.StartedAt = &at
 	}
 }

@@ -267,8 +267,8 @@ func testCancelIsNotInstant(t *testing.T, k *kit) {
 	}
 	s.Open()
 	// What was committed counts, whatever was asked meanwhile.
-	if info := k.wait(t, id, jobmanager.Cancelled); info.RowsFlushed != RowsPerChunk {
-		t.Errorf("%d rows flushed, want %d", info.RowsFlushed, RowsPerChunk)
+	if info := k.wait(t, id, jobmanager.Cancelled); info.RowsFlushed != RowsPerChunk || info.StartedAt == nil {
+		t.Errorf("%d rows flushed, want %d; started at %v", info.RowsFlushed, RowsPerChunk, info.StartedAt)
 	}
 }
 
@@ -302,7 +302,9 @@ func testCancelOneOfSeveral(t *testing.T, k *kit) {
 		s.AwaitBegun(t)
 	}
 	k.cancel(t, all[0])
-	k.wait(t, all[0], jobmanager.Cancelled)
+	if info := k.wait(t, all[0], jobmanager.Cancelled); info.StartedAt == nil {
+		t.Error("a job that was cancelled in its first chunk has no start time")
+	}
 	for i, id := range all[1:] {
 		k.wantStatus(t, id, jobmanager.Running)
 		k.Table(table(fmt.Sprint("t", i+1))).Open()
@@ -318,8 +320,8 @@ func testFails(t *testing.T, k *kit) {
 	s.SetFailure(func(int, int) error { tries++; return &Failure{Class: "unrepresentable"} })
 	id := k.start(t, spec("events"))
 	info := k.wait(t, id, jobmanager.Failed)
-	if info.ErrorClass != "unrepresentable" || info.FinishedAt == nil {
-		t.Errorf("class %q, finished %v", info.ErrorClass, info.FinishedAt)
+	if info.ErrorClass != "unrepresentable" || info.StartedAt == nil || info.FinishedAt == nil {
+		t.Errorf("class %q, started %v, finished %v", info.ErrorClass, info.StartedAt, info.FinishedAt)
 	}
 	if tries != 1 {
 		t.Errorf("%d tries at what no retry cures", tries)
