@@ -87,7 +87,9 @@ func demoFolder() (string, error) {
 func (d *demo) start(ctx context.Context) (*node, error) {
 	d.title("Start a private PostgreSQL, a Temporal server and Spillway, all in one process")
 	began := time.Now()
-	n, err := newNode(&Env{Stdout: io.Discard, Stderr: d.env.Stderr, LookupEnv: noEnv, Environ: func() []string { return nil }}, &serverOptions{
+	// No environment: TEMPORAL_ADDRESS must not lead the demo to somebody's cluster.
+	env := &Env{Stdout: io.Discard, Stderr: d.env.Stderr, LookupEnv: noEnv, Environ: func() []string { return nil }, last: d.env.last}
+	n, err := newNode(env, &serverOptions{
 		dataDir: d.dir, ledgerSchema: "spillway", systemSchema: "system", temporalStore: "sqlite",
 		sqlListen: "127.0.0.1:0", temporalListen: "127.0.0.1:0", uiListen: "127.0.0.1:0",
 		slots: 2, shutdownTimeout: 10 * time.Second, logLevel: "error", logFormat: "text",

@@ -24,7 +24,7 @@ type Env struct {
 	Width       int  // of the terminal behind Stdout; 0: there is none
 	Bar         bool // Stderr is a terminal: progress may redraw its line
 
-	last lastRites
+	last *lastRites // nil: nobody will be in such a hurry
 }
 
 // errInterrupted is the cause of a context that ended because the user asked the process to stop.
@@ -39,6 +39,9 @@ type lastRites struct {
 
 // add registers f; the returned function takes it back.
 func (l *lastRites) add(f func()) (remove func()) {
+	if l == nil {
+		return func() {}
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.funcs == nil {
@@ -76,6 +79,7 @@ func Main(args []string) int {
 	env := &Env{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, LookupEnv: os.LookupEnv, Environ: os.Environ,
 		Interactive: term.IsTerminal(int(os.Stdin.Fd())), Bar: term.IsTerminal(int(os.Stderr.Fd())),
+		last: &lastRites{},
 	}
 	if term.IsTerminal(int(os.Stdout.Fd())) {
 		env.Width = 80
