@@ -16,8 +16,8 @@ func TestTenJobsOnFiveSlots(t *testing.T) {
 	var ids []string
 	for i := range 10 {
 		tb := u.table(t, sprintf("ten_%d", i), 300)
-		gates = append(gates, tb.gate("OLD.id = 150"))
-		ids = append(ids, s.flush(tb, fire(small)).id)
+		gates = append(gates, tb.gate("OLD.id = 1"))
+		ids = append(ids, s.flush(tb, fire(small, "parallelism = 1")).id)
 	}
 	held := func() []string {
 		return pgtest.Value[[]string](t, u.db, `SELECT coalesce(array_agg(job_id), '{}') FROM pg_stat_activity
