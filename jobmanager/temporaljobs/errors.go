@@ -34,16 +34,17 @@ func failed(ctx context.Context, step string, err error) error {
 func unreachable(err error) bool {
 	var (
 		gone     *serviceerror.Unavailable
-		late     *serviceerror.DeadlineExceeded
 		busy     *serviceerror.ResourceExhausted
 		inactive *serviceerror.NamespaceNotActive
 	)
-	if errors.As(err, &gone) || errors.As(err, &late) || errors.As(err, &busy) || errors.As(err, &inactive) ||
-		errors.Is(err, context.DeadlineExceeded) {
-		return true
-	}
-	code := status.Code(err)
-	return code == codes.Unavailable || code == codes.DeadlineExceeded
+	return errors.As(err, &gone) || errors.As(err, &busy) || errors.As(err, &inactive) ||
+		status.Code(err) == codes.Unavailable || late(err)
+}
+
+// late reports whether a deadline ended a call, on our side or on the server's.
+func late(err error) bool {
+	var late *serviceerror.DeadlineExceeded
+	return errors.As(err, &late) || errors.Is(err, context.DeadlineExceeded) || status.Code(err) == codes.DeadlineExceeded
 }
 
 // notFound reports whether Temporal knows no such workflow, or none that is open.

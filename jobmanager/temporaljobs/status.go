@@ -93,7 +93,7 @@ func (m *Manager) awaitClose(ctx context.Context, workflowID, runID string, pati
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case pollCtx.Err() != nil:
+	case pollCtx.Err() != nil || late(err): // the server may notice the end of patience first
 		return nil
 	case unreachable(err):
 		return err
