@@ -111,12 +111,12 @@ func dynamicConfig() dynamicconfig.StaticClient {
 		dynamicconfig.WorkerCommandsEnabled.Key():             true,
 		// The default of 10 per second makes lists of jobs wait.
 		dynamicconfig.FrontendMaxNamespaceVisibilityRPSPerInstance.Key(): 1000,
-		// One process has no use for spreading a task queue.
 		// There is one history shard, and its queues are asked at most 20 times a second by default: every step of a
 		// workflow would wait 50 ms for the next.
-		dynamicconfig.TransferProcessorMaxPollRPS.Key():         1000,
-		dynamicconfig.TimerProcessorMaxPollRPS.Key():            1000,
-		dynamicconfig.VisibilityProcessorMaxPollRPS.Key():       1000,
+		dynamicconfig.TransferProcessorMaxPollRPS.Key():   1000,
+		dynamicconfig.TimerProcessorMaxPollRPS.Key():      1000,
+		dynamicconfig.VisibilityProcessorMaxPollRPS.Key(): 1000,
+		// One process has no use for spreading a task queue.
 		dynamicconfig.MatchingNumTaskqueueReadPartitions.Key():  1,
 		dynamicconfig.MatchingNumTaskqueueWritePartitions.Key(): 1,
 	}
