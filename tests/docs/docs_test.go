@@ -132,6 +132,11 @@ func TestAcceptance(t *testing.T) {
 			t.Errorf("A%d has %d rows", i, n)
 		}
 	}
+	for _, m := range row.FindAllStringSubmatch(want, -1) {
+		if m[3] == "" {
+			t.Errorf("%s has no test and does not say what comes later", m[1])
+		}
+	}
 	if *update {
 		if err := os.WriteFile(filepath.Join(root, page), []byte(want), 0o644); err != nil {
 			t.Fatal(err)
@@ -158,6 +163,7 @@ func numberedTests(t *testing.T) map[string][]string {
 			switch {
 			case function.MatchString(line):
 				current = folder + "." + function.FindStringSubmatch(line)[1]
+				pending = append(pending, number.FindAllString(comment, -1)...)
 			case isComment && line == strings.TrimLeft(line, " \t"):
 				pending = append(pending, number.FindAllString(comment, -1)...)
 				continue

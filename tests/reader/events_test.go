@@ -73,6 +73,40 @@ func TestDuckDBFindsNoDifference(t *testing.T) {
 	}
 }
 
+// A25: a second reader, which shares no code with the first, finds the same rows, and files of several schema versions.
+func TestArrowFindsNoDifference(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t)
+	db.Exec(t, fmt.Sprintf(eventsTable, "events", 50_000), "CREATE TABLE app.kept AS TABLE app.events")
+	grantAll(db, t)
+	r := newRig(t, db, db.WorkerURL)
+	files := r.flush("events", map[string]string{"chunk_bytes": "4MB"})
+	checkArrow(t, db, `SELECT id::text, tenant_id::text, user_id::text, kind, amount::text, payload::text,
+		(extract(epoch FROM created_at) * 1000000)::bigint::text, note FROM app.kept`, files)
+}
+
+// A15: columns are added, dropped and renamed between flushes. DuckDB reads the files of all versions in one call.
+func TestDuckDBReadsAllSchemaVersions(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t)
+	db.Exec(t, "CREATE TABLE app.t (id int PRIMARY KEY, a text, b int)", "INSERT INTO app.t SELECT i, 'a' || i, i FROM generate_series(1, 100) i")
+	grantAll(db, t)
+	r := newRig(t, db, db.WorkerURL)
+	r.flush("t", nil)
+	db.Exec(t, "ALTER TABLE app.t ADD COLUMN c date, DROP COLUMN b", "ALTER TABLE app.t RENAME a TO renamed",
+		"INSERT INTO app.t SELECT i, 'r' || i, '2026-01-01' FROM generate_series(101, 150) i")
+	files := r.flush("t", nil)
+	if n := pgtest.Value[int](t, db, "SELECT count(DISTINCT schema_version) FROM spillway.segments"); n != 2 || len(files) != 2 {
+		t.Errorf("%d schema versions in %d files", n, len(files))
+	}
+	var rows, a, b, c, renamed int
+	call := strings.Replace(readParquet(files), "hive_partitioning", "union_by_name = true, hive_partitioning", 1)
+	must(t, duck(t).QueryRow("SELECT count(*), count(a), count(b), count(c), count(renamed) FROM "+call).Scan(&rows, &a, &b, &c, &renamed))
+	if rows != 150 || a != 100 || b != 100 || c != 50 || renamed != 50 {
+		t.Errorf("%d rows; a %d, b %d, c %d, renamed %d", rows, a, b, c, renamed)
+	}
+}
+
 // export writes a query's rows to a CSV file.
 func export(t *testing.T, db *pgtest.DB, query, path string) {
 	t.Helper()
