@@ -233,6 +233,7 @@ func (h *harness) StopWorker(t testing.TB, crash bool) {
 	h.worker = nil
 }
 
+// A48
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	jobmanagertest.Run(t, build)
