@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -10,6 +11,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/tests/audit"
@@ -341,4 +345,57 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	u.start()
 	m.completes(u.super(t))
 	u.terminate()
+}
+
+// A58: a clone of the database, ledger and all, must not touch the segments of its original.
+func TestCloneOfTheDatabase(t *testing.T) {
+	t.Parallel()
+	u := ownUp(t)
+	tb := u.table(t, "cloned", 500)
+	s := u.owner(t)
+	s.wait(s.flush(tb, "WITH ("+small+")").id, "completed")
+	must(t, s.Close(t.Context()))
+	u.terminate()
+	clone := u.db.Name + "_clone"
+	must(t, copyDatabase(u.db, clone))
+	t.Cleanup(func() { u.db.Super(t, "DROP DATABASE "+clone+" WITH (FORCE)") })
+	before := tb.objects()
+	address := strings.Replace(u.db.WorkerURL, "/"+u.db.Name, "/"+clone, 1)
+	for _, args := range [][]string{nil, {"--storage", u.storage}} {
+		r := run(t, append(append([]string{"up", "--data-dir", folder(t), "--database-url", address}, freePorts...), args...)...)
+		if r.code != 1 || !strings.Contains(r.err, "belongs to another database") || !strings.Contains(r.err, "hint: ") {
+			t.Errorf("exit code %d\n%s", r.code, r.err)
+		}
+	}
+	if after := tb.objects(); !slices.Equal(before, after) {
+		t.Errorf("the storage holds %v, before %v", after, before)
+	}
+	u.start() // the original goes on
+	tb.insert(501, 600)
+	s = u.owner(t)
+	if j := s.wait(s.flush(tb, "").id, "completed"); j.Rows != 100 {
+		t.Errorf("%+v", j)
+	}
+	u.terminate()
+}
+
+// copyDatabase ends the connections to the original, which the audit keeps open, and copies it.
+func copyDatabase(db *pgtest.DB, name string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, db.Server.SuperURL("postgres"))
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	for {
+		if _, err := conn.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", db.Name); err != nil {
+			return err
+		}
+		_, err := conn.Exec(ctx, "CREATE DATABASE "+name+" TEMPLATE "+db.Name)
+		var pgErr *pgconn.PgError
+		if !errors.As(err, &pgErr) || pgErr.Code != "55006" { // somebody is still there
+			return err
+		}
+	}
 }
