@@ -15,7 +15,7 @@ TESTFLAGS  ?=
 # Each package may take this long; a hang must end with stack traces and not with the CI job.
 TIMEOUT  ?= 15m
 
-.PHONY: help build demo test test-race test-server check fmt vet lint workflowcheck imports bench postgres tidy clean
+.PHONY: help build demo test test-race test-server check fmt vet lint workflowcheck imports bench postgres docs tidy clean
 
 help: ## print this help
 	@echo "Spillway moves old rows of a PostgreSQL table to Parquet files, each row exactly once."; echo
@@ -29,7 +29,8 @@ build: ## build bin/spillway
 demo: postgres build ## see it work: a table, three flushes, one killed, and the proof
 	./$(BIN) demo $(DEMOFLAGS)
 
-test: postgres test-race test-server ## run every test
+test: postgres ## run every test
+	@$(MAKE) -k test-race test-server
 
 # The race detector runs wherever it pays. Packages that link the Temporal server are left out: compiling the server with
 # -race takes longer than all the tests together, and the code of ours that they add has its own race tests.
@@ -63,6 +64,9 @@ bench: postgres build ## measure: prints a table and writes a JSON file (docs/be
 
 postgres: ## install PostgreSQL's server binaries if they are missing and a package manager may
 	@scripts/postgres
+
+docs: ## write the tests that name acceptance numbers into docs/acceptance.md
+	$(GO) test ./tests/docs -run TestAcceptance -update
 
 tidy: ## go mod tidy
 	$(GO) mod tidy

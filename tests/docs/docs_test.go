@@ -106,8 +106,7 @@ func TestDecisions(t *testing.T) {
 	}
 }
 
-// docs/acceptance.md has a row for every number, with exactly the tests that name it. `go test ./tests/docs -update` writes
-// them.
+// docs/acceptance.md has a row for every number, with exactly the tests that name it. `make docs` writes them.
 func TestAcceptance(t *testing.T) {
 	t.Parallel()
 	const page = "docs/acceptance.md"
@@ -144,7 +143,7 @@ func TestAcceptance(t *testing.T) {
 		return
 	}
 	if want != read(t, page) {
-		t.Errorf("%s does not have the tests that name its numbers: run `go test ./tests/docs -update`", page)
+		t.Errorf("%s does not have the tests that name its numbers: run `make docs`", page)
 	}
 }
 
