@@ -15,13 +15,16 @@ func TestFlushGoesOnByItself(t *testing.T) {
 	tb := u.table(t, "by_itself", 3000)
 	gate := tb.gate("OLD.id = 1500")
 	s := u.super(t)
-	// The first statement of a session is slower, and a test machine is busy: the best of three, the others find the job running.
+	// A test machine is busy, so the best of three starts counts, each of a job of its own; the benchmark measures the rest.
 	var answer started
 	best := time.Hour
-	for range 3 {
+	for _, next := range []*table{u.table(t, "by_itself_too", 10), u.table(t, "by_itself_as_well", 10), tb} {
 		began := time.Now()
-		answer = s.flush(tb, fire(small, "parallelism = 1"))
+		answer = s.flush(next, fire(small, "parallelism = 1"))
 		best = min(best, time.Since(began))
+		if answer.existing {
+			t.Errorf("%s was not started", answer.id)
+		}
 	}
 	if best > 100*time.Millisecond {
 		t.Errorf("FLUSH took %s to answer", best)
@@ -56,6 +59,9 @@ func TestFlushGoesOnByItself(t *testing.T) {
 		t.Errorf("times of the completed job: %v, %v, %v", j.CreatedAt, j.StartedAt, j.FinishedAt)
 	}
 	logLines(t, u, tb, j)
+	for _, other := range s.jobs("WHERE target LIKE 'app.by_itself_%'") {
+		s.wait(other.ID, "completed")
+	}
 }
 
 // logLines checks that start and finish are logged, once each, with id, table, times and rows.
