@@ -7,4 +7,5 @@
 // test lets it pass. So nothing here depends on how fast a machine is.
 //
 // Warning: a test that waits for an event uses until, with a deadline for machines that are very slow; none sleeps.
+// Tables of the shared database keep their names, so a test runs once per process: repeat with a loop around go test, not -count.
 package e2e
