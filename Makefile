@@ -15,7 +15,7 @@ TESTFLAGS  ?=
 # Each package may take this long; a hang must end with stack traces and not with the CI job.
 TIMEOUT  ?= 15m
 
-.PHONY: help build demo test test-race test-server check fmt vet lint workflowcheck imports bench postgres docs tidy clean
+.PHONY: help build demo test test-long test-race test-server check fmt vet lint workflowcheck imports bench postgres docs tidy clean
 
 help: ## print this help
 	@echo "Spillway moves old rows of a PostgreSQL table to Parquet files, each row exactly once."; echo
@@ -39,6 +39,9 @@ test-race: ## run the tests of packages that do not link the Temporal server, wi
 
 test-server: ## run the tests of packages that link the Temporal server
 	@pkgs="$$(scripts/testpkgs server)"; $(GO) test -v -timeout $(TIMEOUT) $(TESTFLAGS) $$pkgs
+
+test-long: postgres ## run the long forms: an independent reader over 2 million rows
+	SPILLWAY_LONG=1 $(GO) test -count=1 -v -timeout 30m ./tests/reader
 
 check: fmt vet lint workflowcheck imports test ## what CI runs: format, vet, staticcheck, workflowcheck, import rules, tests
 

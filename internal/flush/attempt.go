@@ -46,7 +46,7 @@ func (a *attempt) run(ctx context.Context) (ChunkResult, error) {
 		return ChunkResult{}, fmt.Errorf("make attempt id: %w", err)
 	}
 	a.prefix = objectPrefix(a.plan.part.Dir, time.Now(), job, a.in.Chunk, a.id)
-	a.session, err = a.f.hot.Session(ctx, fmt.Sprintf("spillway:%s:%d", a.in.JobID, a.in.Chunk), &hot.SessionOptions{LockTimeout: a.plan.doc.Options.LockTimeout})
+	a.session, err = a.f.hot.Session(ctx, a.sessionName(job), &hot.SessionOptions{LockTimeout: a.plan.doc.Options.LockTimeout})
 	if err != nil {
 		return ChunkResult{}, err
 	}
@@ -64,6 +64,12 @@ func (a *attempt) run(ctx context.Context) (ChunkResult, error) {
 		return ChunkResult{}, a.settle(ctx, err)
 	}
 	return a.commit(ctx, calm, res)
+}
+
+// sessionName is what a DBA sees in pg_stat_activity. PostgreSQL cuts it at 63 bytes, so the table, which may be long, comes
+// last.
+func (a *attempt) sessionName(job uuid.UUID) string {
+	return fmt.Sprintf("spillway:%s:%d %s", job, a.in.Chunk, a.plan.part.leafName())
 }
 
 // endBackendWhen ends the backend from outside as soon as ctx ends: a cancel request alone may come too early or too late,
