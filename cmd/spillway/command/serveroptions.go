@@ -68,9 +68,9 @@ func (o *serverOptions) workerFlags(cmd *cobra.Command) {
 	cmd.Flags().IntVar(&o.slots, "slots", 4, "chunks that this process moves at once")
 }
 
-func (o *serverOptions) runFlags(cmd *cobra.Command, metrics string) {
+func (o *serverOptions) runFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&o.metricsListen, "metrics-listen", metrics, "address of /metrics, /healthz and /readyz; empty: none")
+	f.StringVar(&o.metricsListen, "metrics-listen", "127.0.0.1:9464", "address of /metrics, /healthz and /readyz; empty: none")
 	f.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 5*time.Minute, "how long a graceful stop waits for running chunks")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")

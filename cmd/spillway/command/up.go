@@ -39,7 +39,7 @@ Ctrl-C stops it and waits for running chunks; a second Ctrl-C stops it at once. 
 	cmd.Flags().StringVar(&o.temporalListen, "temporal-listen", "127.0.0.1:7233", "address of the embedded Temporal")
 	cmd.Flags().StringVar(&o.uiListen, "ui-listen", "127.0.0.1:8233", "address of the Temporal Web UI")
 	o.workerFlags(cmd)
-	o.runFlags(cmd, "127.0.0.1:9464")
+	o.runFlags(cmd)
 	return cmd
 }
 
@@ -70,9 +70,8 @@ func (n *node) startUp(ctx context.Context) (*upFile, error) {
 		return nil, err
 	}
 	for _, step := range []func(context.Context) error{
-		n.openDatabase,
+		n.openDatabase, n.openStorage,
 		func(ctx context.Context) error { return n.openTemporal(ctx, true) },
-		n.openStorage, // after what may fail: the first start settles where segments go
 		func(context.Context) error { return n.startWorker() },
 		func(context.Context) error { return n.startFront(front) },
 	} {

@@ -22,7 +22,7 @@ the work; each must reach the database, the storage and Temporal. TEMPORAL_* var
 	o.storageFlag(cmd)
 	o.temporalFlags(cmd, " (default: TEMPORAL_ADDRESS, or 127.0.0.1:7233)")
 	o.workerFlags(cmd)
-	o.runFlags(cmd, "") // several may run on one machine
+	o.runFlags(cmd)
 	return cmd
 }
 
