@@ -416,6 +416,8 @@ func FuzzFrames(f *testing.F) {
 			nc.Write(greeting)
 			go io.Copy(io.Discard, nc)
 			nc.Write(input) // spoiled answers, too
+			// No event says that the proxy has read spoiled bytes: it may answer nothing. Nothing is asserted on this
+			// pause; it only lets some inputs be read before the hang-up and others during it.
 			time.Sleep(time.Millisecond)
 		})
 		srv, err := pgwire.New(&handler{started: make(chan struct{}, 100)}, pgwire.Target{Network: "tcp", Address: address}, nil)
