@@ -50,19 +50,54 @@ func unhappy(info jobmanager.JobInfo) error {
 	return e
 }
 
-// waitOne polls one job. A back end that cannot be reached for a while does not end the wait.
+// noticeEvery is how often a waiting statement looks at its job's progress.
+const noticeEvery = time.Second
+
+// waitOne waits for the end of one job, and tells of its progress meanwhile.
 func (r *request) waitOne(ctx context.Context, id jobmanager.JobID) (jobmanager.JobInfo, error) {
-	const patience = 2 * time.Minute
-	tick := time.NewTicker(r.opt.PollEvery)
+	type outcome struct {
+		info jobmanager.JobInfo
+		err  error
+	}
+	ended := make(chan outcome, 1)
+	go func() {
+		info, err := r.awaitEnd(ctx, id)
+		ended <- outcome{info, err}
+	}()
+	tick := time.NewTicker(noticeEvery)
 	defer tick.Stop()
-	var (
-		told    string
-		toldAt  time.Time
-		lastHit = time.Now()
-	)
+	told := ""
 	for {
-		info, err := r.jobs.JobStatus(ctx, id)
+		select {
+		case o := <-ended:
+			return o.info, o.err
+		case <-ctx.Done():
+			<-ended // nothing of this statement goes on after its answer
+			return jobmanager.JobInfo{}, context.Cause(ctx)
+		case <-tick.C:
+		}
+		if info, err := r.jobs.JobStatus(ctx, id); err == nil && !info.Status.Terminal() {
+			if text := progress(info); text != told {
+				r.notice(pgwire.Notice{Message: text})
+				told = text
+			}
+		}
+	}
+}
+
+// awaitEnd returns when a job has ended, by polling if the manager has no better way. A back end that cannot be reached for a
+// while does not end the wait.
+func (r *request) awaitEnd(ctx context.Context, id jobmanager.JobID) (jobmanager.JobInfo, error) {
+	const patience = 2 * time.Minute
+	look := r.jobs.JobStatus
+	if w, ok := r.jobs.(jobmanager.Waiter); ok {
+		look = w.WaitJob
+	}
+	for lastHit := time.Now(); ; {
+		info, err := look(ctx, id)
 		switch {
+		case err == nil && info.Status.Terminal():
+			return info, nil
 		case err == nil:
 			lastHit = time.Now()
 		case ctx.Err() != nil:
@@ -70,17 +105,10 @@ func (r *request) waitOne(ctx context.Context, id jobmanager.JobID) (jobmanager.
 		case !errors.Is(err, jobmanager.ErrUnavailable), time.Since(lastHit) > patience:
 			return info, err
 		}
-		if err == nil && info.Status.Terminal() {
-			return info, nil
-		}
-		if text := progress(info); err == nil && text != told && time.Since(toldAt) >= time.Second {
-			r.notice(pgwire.Notice{Message: text})
-			told, toldAt = text, time.Now()
-		}
 		select {
 		case <-ctx.Done():
 			return info, context.Cause(ctx)
-		case <-tick.C:
+		case <-time.After(r.opt.PollEvery):
 		}
 	}
 }
