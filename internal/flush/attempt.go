@@ -31,7 +31,7 @@ type attempt struct {
 
 	id      uuid.UUID
 	prefix  string
-	session *hot.Session
+	session *hot.Session // nil once it serves somebody else
 	object  objstore.Writer
 	copying bool // the COPY was sent: a lock timeout from then on is about rows
 }
@@ -50,7 +50,7 @@ func (a *attempt) run(ctx context.Context) (ChunkResult, error) {
 	if err != nil {
 		return ChunkResult{}, err
 	}
-	defer a.session.Close()
+	defer a.closeSession()
 	calm := a.endBackendWhen(ctx)
 	defer calm()
 
@@ -64,6 +64,18 @@ func (a *attempt) run(ctx context.Context) (ChunkResult, error) {
 		return ChunkResult{}, a.settle(ctx, err)
 	}
 	return a.commit(ctx, calm, res)
+}
+
+// releaseSession leaves the backend of a committed chunk to the next one.
+func (a *attempt) releaseSession() {
+	a.session.Release()
+	a.session = nil
+}
+
+func (a *attempt) closeSession() {
+	if a.session != nil {
+		a.session.Close()
+	}
 }
 
 // sessionName is what a DBA sees in pg_stat_activity. PostgreSQL cuts it at 63 bytes, so the table, which may be long, comes
@@ -222,6 +234,7 @@ func (a *attempt) commit(ctx context.Context, calm func() bool, res ChunkResult)
 	cancel()
 	switch outcome {
 	case hot.OutcomeCommitted:
+		a.releaseSession()
 		a.rep.report(StepDone, a.id)
 		return res, nil
 	case hot.OutcomeRolledBack:

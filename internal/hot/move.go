@@ -86,7 +86,11 @@ func (s *Session) ConstraintsNow(ctx context.Context) error {
 // CopyOut deletes the rows of the move and writes them to w as PostgreSQL streams them, in the binary COPY format. It
 // returns how many rows PostgreSQL says it deleted.
 func (s *Session) CopyOut(ctx context.Context, m *Move, w io.Writer) (int64, error) {
-	tag, err := s.conn.PgConn().CopyTo(ctx, w, m.sql())
+	s.tap.open(w)
+	tag, err := s.conn.PgConn().CopyTo(ctx, io.Discard, m.sql())
+	if sinkErr := s.tap.close(); sinkErr != nil {
+		return 0, sinkErr
+	}
 	if err != nil {
 		return 0, err
 	}

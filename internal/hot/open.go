@@ -43,6 +43,7 @@ type Options struct {
 type DB struct {
 	pool     *pgxpool.Pool
 	reserved []string
+	spare    spares
 
 	version  int // server_version_num
 	text     string
@@ -132,8 +133,11 @@ func (db *DB) ServerVersionNum() int { return db.version }
 // Encoding is the encoding of the database. Text arrives as UTF-8 in any case, but for SQL_ASCII, which is not checked.
 func (db *DB) Encoding() string { return db.encoding }
 
-// Close closes the pool. Sessions are closed by those who opened them.
-func (db *DB) Close() { db.pool.Close() }
+// Close closes the pool and released sessions. Others are closed by those who opened them.
+func (db *DB) Close() {
+	db.spare.close()
+	db.pool.Close()
+}
 
 // isReserved reports whether tables of the schema are never flushed.
 func (db *DB) isReserved(schema string) bool {

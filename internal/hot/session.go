@@ -1,7 +1,6 @@
 package hot
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -22,9 +21,6 @@ const (
 	maxIdleInTx      = 30 * time.Minute
 )
 
-// readBuffer is the size of the buffer in front of a session's socket. Each row comes as its own small message.
-const readBuffer = 256 << 10
-
 // SessionOptions tune a Session; nil means defaults.
 type SessionOptions struct {
 	// LockTimeout bounds each wait for a lock. It is lowered to half of deadlock_timeout, so that this session gives up
@@ -37,8 +33,10 @@ type SessionOptions struct {
 type Session struct {
 	db    *DB
 	conn  *pgx.Conn
+	tap   *copyTap
 	pid   uint32
 	start time.Time
+	used  int // how often it was released; guarded by the spares' lock
 
 	closeOnce sync.Once
 }
@@ -70,44 +68,56 @@ var pinned = map[string]string{
 	"tcp_keepalives_count":                "3",
 }
 
-// Session opens a backend. name becomes its application_name, so that a DBA sees in pg_stat_activity which job and chunk
-// it serves; it is cut to 63 bytes by PostgreSQL.
+// Session opens a backend, or takes one that was released a moment ago: its caches know the table already. name becomes its
+// application_name, so that a DBA sees in pg_stat_activity which job and chunk it serves; it is cut to 63 bytes by PostgreSQL.
 func (db *DB) Session(ctx context.Context, name string, opt *SessionOptions) (*Session, error) {
 	if opt == nil {
 		opt = &SessionOptions{}
 	}
+	for s := db.spare.take(); s != nil; s = db.spare.take() {
+		if err := s.prepare(ctx, name, opt); err == nil {
+			return s, nil
+		}
+		s.Close() // it died while nobody looked
+	}
+	return db.connect(ctx, name, opt)
+}
+
+func (db *DB) connect(ctx context.Context, name string, opt *SessionOptions) (*Session, error) {
 	cfg := db.pool.Config().ConnConfig.Copy()
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec // one round trip, nothing prepared
+	s := &Session{db: db}
 	cfg.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
-		return pgproto3.NewFrontend(bufio.NewReaderSize(r, readBuffer), w)
+		s.tap = newCopyTap(r) // a second attempt to connect, for example to the next host, has a reader of its own
+		return pgproto3.NewFrontend(s.tap, w)
 	}
 	for k, v := range pinned {
 		cfg.RuntimeParams[k] = v
 	}
-	cfg.RuntimeParams["application_name"] = name
+	cfg.RuntimeParams["application_name"] = name // from its first moment on
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return nil, connectError(err)
 	}
-	s := &Session{db: db, conn: conn, pid: conn.PgConn().PID()}
-	if err := s.prepare(ctx, opt); err != nil {
+	s.conn, s.pid = conn, conn.PgConn().PID()
+	if err := s.prepare(ctx, name, opt); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("open session: %w", err)
 	}
 	return s, nil
 }
 
-// prepare sets what needs the server's own values first, and reads when this backend started: pid and start together name
-// a backend for ever.
-func (s *Session) prepare(ctx context.Context, opt *SessionOptions) error {
+// prepare sets what needs the server's own values or differs from chunk to chunk, and reads when this backend started: pid and
+// start together name a backend for ever.
+func (s *Session) prepare(ctx context.Context, name string, opt *SessionOptions) error {
 	lock := opt.LockTimeout
 	if lock <= 0 {
 		lock = 200 * time.Millisecond
 	}
 	err := s.conn.QueryRow(ctx, `
-		SELECT backend_start,
+		SELECT backend_start, pg_catalog.set_config('application_name', $2, false),
 		       pg_catalog.set_config('lock_timeout', least($1::bigint, greatest(1, (SELECT setting::bigint / 2 FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout')))::text, false)
-		FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()`, lock.Milliseconds()).Scan(&s.start, nil)
+		FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()`, lock.Milliseconds(), name).Scan(&s.start, nil, nil)
 	return err
 }
 
@@ -162,6 +172,16 @@ func (db *DB) terminate(ctx context.Context, pid uint32, start time.Time) error 
 		case <-time.After(wait):
 		}
 	}
+}
+
+// Release ends the use of a session whose transaction has committed, and keeps its backend for a moment: chunks follow each
+// other at once, and a backend costs as much as a small chunk. A session in any other state is closed.
+func (s *Session) Release() {
+	if s.conn.IsClosed() || s.conn.PgConn().TxStatus() != 'I' {
+		s.Close()
+		return
+	}
+	s.db.spare.put(s)
 }
 
 // Close ends the session, whatever state it is in. PostgreSQL rolls an open transaction back.
