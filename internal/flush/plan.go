@@ -238,8 +238,8 @@ func (f *Flusher) drawPart(ctx context.Context, root, leaf *hot.Table, opts Opti
 	if err != nil {
 		return planPart{}, classified(ClassInvalid, err)
 	}
-	per := hot.BlocksPerChunk(opts.ChunkBytes, leaf.BlockSize)
-	return planPart{Table: *leaf, Dir: dir, SchemaVersion: version, BlocksPerChunk: per, Chunks: int((int64(leaf.Blocks) + int64(per) - 1) / int64(per))}, nil
+	per, chunks := hot.Cut(leaf.Blocks, leaf.BlockSize, opts.ChunkBytes, opts.Parallelism)
+	return planPart{Table: *leaf, Dir: dir, SchemaVersion: version, BlocksPerChunk: per, Chunks: chunks}, nil
 }
 
 // schemaOf is how a leaf's rows look as Parquet. Without a primary key the rows bring their ctid, so that an error can

@@ -8,14 +8,24 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// BlocksPerChunk is how many blocks make a chunk of about chunkBytes, at least one. Chunk n of a table covers the blocks
-// from n times that on; the last one is open-ended, for the table may grow.
-func BlocksPerChunk(chunkBytes int64, blockSize int) uint32 {
-	if blockSize <= 0 {
-		return 1
+// Cut says how many blocks make a chunk, and how many chunks a table of so many blocks has. Chunk n covers the blocks from n times
+// that on; the last one is open-ended, for the table may grow. All have one size, at most chunkBytes or one block, and their
+// number is a multiple of the lanes that move them where that takes no more than twice as many: no lane waits for the last.
+func Cut(blocks uint32, blockSize int, chunkBytes int64, lanes int) (per uint32, chunks int) {
+	most := int64(1)
+	if blockSize > 0 {
+		most = min(max(chunkBytes/int64(blockSize), 1), 1<<31)
 	}
-	return uint32(min(max(chunkBytes/int64(blockSize), 1), 1<<31))
+	n := divideUp(int64(blocks), most)
+	if n <= 1 {
+		return uint32(most), int(n)
+	}
+	n = min(divideUp(n, int64(max(lanes, 1)))*int64(max(lanes, 1)), 2*n)
+	size := divideUp(int64(blocks), n)
+	return uint32(size), int(divideUp(int64(blocks), size))
 }
+
+func divideUp(a, b int64) int64 { return (a + b - 1) / b }
 
 // Estimate is what PostgreSQL's planner expects of a scan.
 type Estimate struct {

@@ -7,15 +7,36 @@ import (
 	"github.com/spillwaydb/spillway/internal/hot"
 )
 
-func TestBlocksPerChunk(t *testing.T) {
+func TestCut(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		bytes int64
-		block int
-		want  uint32
-	}{{64 << 20, 8192, 8192}, {1, 8192, 1}, {0, 8192, 1}, {-5, 8192, 1}, {8192*3 - 1, 8192, 2}, {64 << 20, 32768, 2048}, {1 << 62, 8192, 1 << 31}, {100, 0, 1}} {
-		if got := hot.BlocksPerChunk(c.bytes, c.block); got != c.want {
-			t.Errorf("BlocksPerChunk(%d, %d) = %d, want %d", c.bytes, c.block, got, c.want)
+		blocks uint32
+		block  int
+		bytes  int64
+		lanes  int
+		per    uint32
+		chunks int
+	}{
+		{0, 8192, 64 << 20, 2, 8192, 0},
+		{1, 8192, 64 << 20, 2, 8192, 1},
+		{8192, 8192, 64 << 20, 2, 8192, 1},
+		{8193, 8192, 64 << 20, 2, 4097, 2},
+		{73000, 8192, 64 << 20, 2, 7300, 10}, // 9 would leave one lane idle at the end
+		{73000, 8192, 64 << 20, 1, 8112, 9},
+		{73000, 32768, 64 << 20, 2, 2028, 36},
+		{20000, 8192, 64 << 20, 64, 3334, 6}, // 64 small ones would cost more than they gain
+		{20000, 8192, 64 << 20, 0, 6667, 3},
+		{5, 8192, 1, 2, 1, 5}, // no chunk is smaller than a block
+		{10, 8192, 3 * 8192, 3, 2, 5},
+		{7, 0, 100, 2, 1, 7},
+		{1<<32 - 1, 8192, 1 << 62, 2, 1 << 31, 2},
+	} {
+		per, chunks := hot.Cut(c.blocks, c.block, c.bytes, c.lanes)
+		if per != c.per || chunks != c.chunks {
+			t.Errorf("Cut(%d, %d, %d, %d) = %d, %d, want %d, %d", c.blocks, c.block, c.bytes, c.lanes, per, chunks, c.per, c.chunks)
+		}
+		if covered := int64(per) * int64(chunks); covered < int64(c.blocks) || chunks > 0 && covered-int64(per) >= int64(c.blocks) {
+			t.Errorf("Cut(%d, %d, %d, %d): %d chunks of %d blocks", c.blocks, c.block, c.bytes, c.lanes, chunks, per)
 		}
 	}
 }

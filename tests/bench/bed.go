@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/spillwaydb/spillway/internal/embedpg"
+	"github.com/spillwaydb/spillway/internal/hot"
 )
 
 const (
@@ -217,14 +218,13 @@ func (b *bed) ranges(ctx context.Context, t table) ([][2]int64, error) {
 	if err := b.super.QueryRow(ctx, "SELECT pg_relation_size(to_regclass($1)) / $2", "app."+t.name, int64(blockSize)).Scan(&blocks); err != nil {
 		return nil, err
 	}
-	per := b.cfg.chunkBytes / blockSize
-	var out [][2]int64
-	for first := int64(0); first < blocks; first += per {
-		end := first + per
-		if end >= blocks {
-			end = 0
-		}
-		out = append(out, [2]int64{first, end})
+	per, chunks := hot.Cut(uint32(blocks), blockSize, b.cfg.chunkBytes, b.cfg.parallelism)
+	out := make([][2]int64, chunks)
+	for i := range out {
+		out[i] = [2]int64{int64(i) * int64(per), int64(i+1) * int64(per)}
+	}
+	if chunks > 0 {
+		out[chunks-1][1] = 0 // open-ended
 	}
 	return out, nil
 }
