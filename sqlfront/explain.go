@@ -83,10 +83,10 @@ func (x *explanation) outcome(ctx context.Context, jobs jobmanager.JobManager, t
 func (x *explanation) whole(params map[string]string) {
 	o := x.outlook
 	if where := params["where"]; where != "" {
-		x.add(x.table, "predicate", where, "as PostgreSQL understood it")
+		x.add(x.table, "predicate", unguarded(where), "as PostgreSQL understood it")
 	}
 	if o.Limit != "" {
-		x.add(x.table, "older_than", o.Limit, "the limit if the flush started now; it stands still once it has")
+		x.add(x.table, "older_than", o.Limit, "if the flush started now; then it stands still")
 	}
 	var rows, all, bytes, chunks, files int64
 	unknown := ""
@@ -102,15 +102,15 @@ func (x *explanation) whole(params map[string]string) {
 		rows += *l.Rows
 	}
 	x.number(x.table, "rows", rows, fmt.Sprintf("estimate by PostgreSQL's planner, of about %d in the table%s", all, unknown))
-	x.number(x.table, "bytes", bytes, prettySize(bytes)+" in PostgreSQL, with indexes and TOAST; VACUUM makes free what the rows took up")
+	x.number(x.table, "bytes", bytes, prettySize(bytes)+" in PostgreSQL now, with indexes and TOAST")
 	x.number(x.table, "chunks", chunks, "each moves in one transaction")
 	x.number(x.table, "files", files, "at most: a chunk without a row writes none")
 	x.number(x.table, "parallelism", int64(o.Parallelism), "chunks at once, as far as workers have slots")
 	x.add(x.table, "storage", o.Storage, localPath(o.Location))
-	x.add(x.table, "lock", "ROW EXCLUSIVE", "on a leaf while one of its chunks moves: SELECT, INSERT, UPDATE and DELETE go on; "+
-		"CREATE INDEX, ALTER TABLE, TRUNCATE, DROP TABLE and VACUUM FULL wait for the chunk, and it for them")
-	x.add(x.table, "row_lock", "DELETE", "on the rows of the chunks that move: an UPDATE or DELETE of one waits for its chunk, then finds the row gone; "+
-		"rows that others hold locked stay for a later pass")
+	x.add(x.table, "lock", "ROW EXCLUSIVE", "on a leaf, while a chunk of it moves: some seconds")
+	x.add(x.table, "goes_on", "SELECT, INSERT, UPDATE, DELETE, VACUUM", "beside the chunk")
+	x.add(x.table, "waits", "CREATE INDEX, ALTER TABLE, TRUNCATE, DROP TABLE, VACUUM FULL", "for the chunk, and the chunk for them")
+	x.add(x.table, "row_lock", "FOR UPDATE", "on rows that move: who changes one waits for its chunk, then finds it gone")
 }
 
 // leaves describes the tables that hold the rows.
@@ -125,11 +125,11 @@ func (x *explanation) leaves(conditional bool) {
 			x.number(l.Name, "files", l.Files, "")
 		}
 		x.add(l.Name, "directory", l.Directory, "")
-		x.add(l.Name, "cut", "block ranges", fmt.Sprintf("%d blocks in ranges of %d; each chunk reads its own blocks once, and no index", l.Blocks, l.ChunkBlocks))
+		x.add(l.Name, "cut", "block ranges", fmt.Sprintf("%d blocks, %d to a chunk; a chunk reads its own, and no index", l.Blocks, l.ChunkBlocks))
 		switch {
 		case !conditional || l.Scan == "":
 		case l.Index != "":
-			x.add(l.Name, "index", l.Index, "PostgreSQL would find the rows by it ("+l.Scan+"); the flush reads all blocks")
+			x.add(l.Name, "index", l.Index, "PostgreSQL would find the rows by it ("+l.Scan+"); a flush reads all blocks")
 		default:
 			x.add(l.Name, "index", "none", "no index helps to find the rows ("+l.Scan+")")
 		}
