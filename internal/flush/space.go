@@ -38,16 +38,25 @@ func (f *Flusher) measure(ctx context.Context, row *ledger.HistoryRow) error {
 		return err
 	}
 	before := *doc.Space
-	if before.LiveRows == 0 { // the statistics know nothing: the estimate by size does
-		for i := range doc.Parts {
-			before.LiveRows += doc.Parts[i].Table.RowsEstimate
-		}
-	}
 	vacuumed := after.VacuumEnd != nil && after.VacuumEnd.After(first.CreatedAt)
 	dead := deadRows(before, after, row.RowsFlushed, vacuumed)
-	bytes := deadBytes(after.Bytes, dead, max(before.LiveRows-row.RowsFlushed, 0))
+	bytes := deadBytes(after.Bytes, dead, max(doc.liveRows()-row.RowsFlushed, 0))
 	row.HotBytesBefore, row.HotBytesAfter, row.ColdBytes, row.DeadRows, row.DeadBytes = &before.Bytes, &after.Bytes, &cold.Bytes, &dead, &bytes
 	return nil
+}
+
+// liveRows is about how many rows there were. The planner's figure comes first; where nobody has run ANALYZE, the running
+// count of PostgreSQL's statistics is better than a guess by size.
+func (d *planDoc) liveRows() (n int64) {
+	guessed := false
+	for i := range d.Parts {
+		n += d.Parts[i].Table.RowsEstimate
+		guessed = guessed || d.Parts[i].Table.Guessed
+	}
+	if guessed && d.Space.LiveRows > 0 {
+		return d.Space.LiveRows
+	}
+	return n
 }
 
 // deadRows is how many dead rows the table has after a flush. The statistics lag, so what the job itself removed is added

@@ -2,8 +2,8 @@ package ledger_test
 
 import (
 	"errors"
-	"path/filepath"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"

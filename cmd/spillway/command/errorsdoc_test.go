@@ -282,14 +282,11 @@ func askErrors(t *testing.T) map[string]errorCase {
 
 // jobErrors are ends of jobs.
 func jobErrors() map[string]errorCase {
-	flushOf := func(table string, prepare func(t *testing.T, s *site), flags ...string) errorCase {
+	flushOf := func(table string, flags ...string) errorCase {
 		return func(t *testing.T) result {
 			s := newSite(t, []string{"app.ok"}, []string{
 				"CREATE TABLE app.ok AS SELECT i AS id, md5(i::text) AS t FROM generate_series(1, 50000) i",
 			}, append([]string{"--attempts", "2"}, flags...)...)
-			if prepare != nil {
-				prepare(t, s)
-			}
 			r := s.spillway(t, "flush", table, "--wait")
 			if i := strings.Index(r.errOut, "spillway: "); i > 0 { // behind the progress
 				r.errOut = r.errOut[i:]
@@ -304,7 +301,7 @@ func jobErrors() map[string]errorCase {
 			}
 			dir := t.TempDir()
 			mount(t, dir, 0, "size=256k")
-			return flushOf("app.ok", nil, "--storage", dir)(t)
+			return flushOf("app.ok", "--storage", dir)(t)
 		},
 	}
 }
