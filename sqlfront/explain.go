@@ -106,7 +106,9 @@ func (x *explanation) whole(params map[string]string) {
 	x.number(x.table, "chunks", chunks, "each moves in one transaction")
 	x.number(x.table, "files", files, "at most: a chunk without a row writes none")
 	x.number(x.table, "parallelism", int64(o.Parallelism), "chunks at once, as far as workers have slots")
-	x.add(x.table, "storage", o.Storage, localPath(o.Location))
+	if o.Storage != "" {
+		x.add(x.table, "storage", o.Storage, localPath(o.Location))
+	}
 	x.add(x.table, "lock", "ROW EXCLUSIVE", "on a leaf, while a chunk of it moves: some seconds")
 	x.add(x.table, "goes_on", "SELECT, INSERT, UPDATE, DELETE, VACUUM", "beside the chunk")
 	x.add(x.table, "waits", "CREATE INDEX, ALTER TABLE, TRUNCATE, DROP TABLE, VACUUM FULL", "for the chunk, and the chunk for them")

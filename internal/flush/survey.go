@@ -30,6 +30,11 @@ func (s *Surveyor) Check(ctx context.Context, schema, table string, params map[s
 	if err != nil {
 		return err
 	}
+	if opts.Storage != "" { // the default one is there, or nothing would run
+		if _, err := s.findStorage(ctx, schema, table, opts); err != nil {
+			return err
+		}
+	}
 	return s.hot.Briefly(ctx, func(q hot.Querier) error {
 		root, err := s.hot.Inspect(ctx, q, schema, table)
 		if err != nil {
@@ -59,6 +64,16 @@ func (s *Surveyor) Check(ctx context.Context, schema, table string, params map[s
 		}
 		return nil
 	})
+}
+
+// findStorage finds the storage that a flush names; "" is the default one.
+func (s *Surveyor) findStorage(ctx context.Context, schema, table string, opts Options) (ledger.StorageRow, error) {
+	row, err := s.ledger.Storage(ctx, opts.Storage)
+	if errors.Is(err, ledger.ErrNotFound) && opts.Storage != "" {
+		err = &RefusedError{Table: schema + "." + table, Refusal: hot.Refusal{
+			Code: "42704", Msg: fmt.Sprintf("storage %q does not exist", opts.Storage), Hint: "Leave the option out for the default storage."}}
+	}
+	return row, err
 }
 
 // unwritable says why no file can hold the rows of a leaf.
@@ -105,11 +120,16 @@ func (s *Surveyor) Survey(ctx context.Context, schema, table string, params map[
 	if err != nil {
 		return nil, err
 	}
-	storage, err := s.ledger.Storage(ctx, opts.Storage)
-	if err != nil {
+	v := &Survey{Options: opts}
+	storage, err := s.findStorage(ctx, schema, table, opts)
+	var no *RefusedError
+	switch {
+	case errors.As(err, &no):
+		v.Refusals = append(v.Refusals, *no)
+	case err != nil:
 		return nil, err
 	}
-	v := &Survey{Options: opts, Storage: storage.Name, Location: storage.Location}
+	v.Storage, v.Location = storage.Name, storage.Location
 	root, err := s.hot.Inspect(ctx, s.hot.Pool(), schema, table)
 	if err != nil {
 		return nil, err

@@ -109,6 +109,10 @@ func TestCheck(t *testing.T) { // A55
 	if err := check("none", nil); !errors.Is(err, hot.ErrNoTable) {
 		t.Errorf("no table: %v", err)
 	}
+	var no *flush.RefusedError
+	if err := check("t", map[string]string{"storage": "attic"}); !errors.As(err, &no) || no.Refusal.Code != "42704" {
+		t.Errorf("no such storage: %v", err)
+	}
 	var bad *flush.OptionError
 	if err := check("t", map[string]string{"speed": "9"}); !errors.As(err, &bad) {
 		t.Errorf("an unknown option: %v", err)
@@ -141,6 +145,9 @@ func TestSurvey(t *testing.T) {
 	}
 	if want := pgtest.Value[int64](t, r.db, "SELECT pg_total_relation_size('app.t')"); l.Bytes != want {
 		t.Errorf("%d bytes, want %d", l.Bytes, want)
+	}
+	if v, err = s.Survey(t.Context(), "app", "t", map[string]string{"storage": "attic"}); err != nil || len(v.Refusals) != 1 || len(v.Leaves) != 1 {
+		t.Errorf("no such storage: %+v, %v", v, err)
 	}
 	r.db.Exec(t, "CREATE RULE keep AS ON DELETE TO app.p1 DO INSTEAD NOTHING", "REVOKE ALL ON app.p2 FROM "+r.db.Worker)
 	v, err = s.Survey(t.Context(), "app", "p", map[string]string{"older_than": "1 days", "age_column": "at"})
