@@ -31,6 +31,9 @@ var (
 		text("workflow_id"), text("run_id"), text("ui_url"), count("rows_left"), count("rows_skipped_locked"),
 	}
 
+	// of EXPLAIN FLUSH TABLE: one row per fact; subject is the table or one of its partitions
+	explainColumns = []pgwire.Column{text("subject"), text("property"), text("value"), text("detail")}
+
 	// of SHOW COLD TABLE: one row per segment; read_parquet, which covers them all, stands in the first
 	segmentColumns = []pgwire.Column{
 		text("segment_id"), text("location"), count("row_count"), count("bytes"), moment("created_at"), text("job_id"), text("leaf"),

@@ -29,6 +29,9 @@ const (
 	codeInternal       = "XX000"
 )
 
+// ErrNoTable is returned by a Planner that sees no table of the name.
+var ErrNoTable = errors.New("table does not exist")
+
 // sqlError is the one place where errors get their SQLSTATE. pos is the place in the statement to blame, if the error
 // does not know better.
 func sqlError(err error, pos int) *pgwire.Error {

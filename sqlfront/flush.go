@@ -14,7 +14,7 @@ const jobFlush jobmanager.JobType = "flush"
 
 // flushTable runs FLUSH TABLE.
 func (r *request) flushTable(ctx context.Context, s *parse.FlushTable) ([][]any, error) {
-	params, err := readOptions(s.Options, "unregistered")
+	t, params, err := r.readFlush(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -23,29 +23,44 @@ func (r *request) flushTable(ctx context.Context, s *parse.FlushTable) ([][]any,
 	if wait && r.up.Block() != pgwire.Idle {
 		return nil, errWaitInTransaction
 	}
+	if err := r.up.Release(); err != nil { // no lock or snapshot is held while the job service answers
+		return nil, err
+	}
+	var started launch
+	if err = r.refuse(ctx, t, params, s.Table.Pos); err == nil {
+		started, err = r.start(ctx, t, params)
+	}
+	if err != nil {
+		r.auditError(ctx, t.actor, err, s.Table.Pos)
+		return nil, sqlError(err, s.Table.Pos)
+	}
+	if wait {
+		return r.waitAndTell(ctx, []launch{started})
+	}
+	return [][]any{started.row()}, nil
+}
+
+// readFlush checks all that a FLUSH TABLE asks for, and returns its table and parameters, "wait" among them.
+func (r *request) readFlush(ctx context.Context, s *parse.FlushTable) (target, map[string]string, error) {
+	params, err := readOptions(s.Options, "unregistered")
+	if err != nil {
+		return target{}, nil, err
+	}
 	t, err := r.resolve(ctx, s.Table)
 	if err == nil {
 		err = mayFireTriggers(t.actor, params)
+	}
+	if err == nil && s.Age != nil {
+		err = r.settleAge(ctx, t, s.Age, params)
 	}
 	if err == nil && s.Where != nil {
 		params["where"], err = r.checkPredicate(ctx, t, s.Where)
 	}
 	if err != nil {
 		r.auditError(ctx, t.actor, err, s.Table.Pos)
-		return nil, err
+		return target{}, nil, err
 	}
-	if err := r.up.Release(); err != nil { // no lock or snapshot is held while the job service answers
-		return nil, err
-	}
-	started, err := r.start(ctx, t, params)
-	if err != nil {
-		r.auditError(ctx, t.actor, err, s.Table.Pos)
-		return nil, sqlError(err, s.Table.Pos)
-	}
-	if wait {
-		return r.waitFor(ctx, []launch{started})
-	}
-	return [][]any{started.row()}, nil
+	return t, params, nil
 }
 
 var errWaitInTransaction = &pgwire.Error{Code: codeActiveTx, Message: "FLUSH … WITH (wait = true) cannot run inside a transaction block",
@@ -132,7 +147,7 @@ func (r *request) flushAll(ctx context.Context, s *parse.FlushAll) ([][]any, err
 		list = append(list, one)
 	}
 	if wait {
-		return r.waitFor(ctx, list)
+		return r.waitAndTell(ctx, list)
 	}
 	rows := make([][]any, len(list))
 	for i, one := range list {
@@ -156,7 +171,9 @@ func (r *request) flushOne(ctx context.Context, table jobmanager.Table, params m
 		if err := r.up.Release(); err != nil {
 			return one, err
 		}
-		one, err = r.start(ctx, t, params)
+		if err = r.refuse(ctx, t, params, 0); err == nil {
+			one, err = r.start(ctx, t, params)
+		}
 	}
 	if err == nil {
 		return one, nil

@@ -17,6 +17,8 @@ type Catalog interface {
 	RegisteredTables(ctx context.Context, namespace string) ([]jobmanager.Table, error)
 	// LiveSegments lists the segments that hold a table's cold rows now, oldest first.
 	LiveSegments(ctx context.Context, table jobmanager.Table) ([]Segment, error)
+	// Space says what an ended flush did to the size of its table, if that was measured.
+	Space(ctx context.Context, job jobmanager.JobID) (Space, bool, error)
 	// Audit records a statement that starts, stops or changes jobs.
 	Audit(ctx context.Context, entry AuditEntry) error
 }
@@ -53,6 +55,9 @@ type Options struct {
 	LiveLimit    int           // bytes of live jobs that one statement may read; default 1 MiB
 	PollEvery    time.Duration // of a statement that waits for a job; default 250 ms
 	Logger       *slog.Logger
+	// Planner looks at tables before they are flushed. Without one, what cannot be flushed is found out by its job, and
+	// there is no EXPLAIN FLUSH.
+	Planner Planner
 }
 
 // Front interprets statements. It is the handler of a pgwire.Server.
@@ -135,6 +140,8 @@ func (f *Front) statement(tree parse.Statement, text string) pgwire.Statement {
 		st.columns, st.run = startColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.flushTable(ctx, tree) }
 	case *parse.FlushAll:
 		st.columns, st.run = startColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.flushAll(ctx, tree) }
+	case *parse.ExplainFlush:
+		st.columns, st.run = explainColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.explain(ctx, tree) }
 	case *parse.KillJob:
 		st.columns, st.run = changeColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.kill(ctx, tree) }
 	case *parse.ShowJobs:

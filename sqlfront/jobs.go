@@ -108,8 +108,11 @@ func (r *request) showJobs(ctx context.Context) ([][]any, error) {
 	return rows, nil
 }
 
-// showJob shows one job to those who may see all, and to those who may flush its table.
+// showJob shows one job, at once or when it has ended, to those who may see all, and to those who may flush its table.
 func (r *request) showJob(ctx context.Context, s *parse.ShowJob) ([][]any, error) {
+	if s.WhenComplete && r.up.Block() != pgwire.Idle {
+		return nil, errWhenInTransaction
+	}
 	id, err := r.jobID(s.Job)
 	if err != nil {
 		return nil, err
@@ -136,5 +139,13 @@ func (r *request) showJob(ctx context.Context, s *parse.ShowJob) ([][]any, error
 	case !ok:
 		return nil, &pgwire.Error{Code: codePrivilege, Position: s.Job.Pos, Message: fmt.Sprintf("permission denied for job %q", id)}
 	}
+	if s.WhenComplete && !info.Status.Terminal() {
+		if info, err = r.waitOne(ctx, id); err != nil {
+			return nil, err
+		}
+	}
 	return [][]any{jobRow(info)}, nil
 }
+
+var errWhenInTransaction = &pgwire.Error{Code: codeActiveTx, Message: "SHOW JOB … WHEN COMPLETE cannot run inside a transaction block",
+	Hint: "locks of the transaction could keep the job from ever ending"}

@@ -221,6 +221,14 @@ func (c *checker) guard(ctx context.Context, text string) (string, error) {
 	return "(" + text + ") AND CASE WHEN true THEN true ELSE " + strings.Join(parts, " OR ") + " END", nil
 }
 
+// unguarded drops what guard added, for people.
+func unguarded(text string) string {
+	if i := strings.LastIndex(text, ") AND CASE WHEN true THEN true ELSE COALESCE("); i > 0 {
+		return strings.TrimPrefix(text[:i], "(")
+	}
+	return text
+}
+
 // settleTime replaces now() and its like by what they mean in this statement.
 func (c *checker) settleTime(ctx context.Context, text, zone string) (string, error) {
 	rows, err := c.up.Query(ctx, `SELECT now()::text, (now() AT TIME ZONE $1)::date::text, (now() AT TIME ZONE $1)::text, statement_timestamp()::text`, zone)

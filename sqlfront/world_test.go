@@ -142,6 +142,7 @@ type catalog struct {
 	tables   []jobmanager.Table
 	segments []sqlfront.Segment
 	entries  []sqlfront.AuditEntry
+	space    map[string]sqlfront.Space // by the table's name
 }
 
 func (c *catalog) RegisteredTables(_ context.Context, ns string) (out []jobmanager.Table, err error) {
@@ -155,6 +156,11 @@ func (c *catalog) RegisteredTables(_ context.Context, ns string) (out []jobmanag
 
 func (c *catalog) LiveSegments(context.Context, jobmanager.Table) ([]sqlfront.Segment, error) {
 	return c.segments, nil
+}
+
+func (c *catalog) Space(_ context.Context, job jobmanager.JobID) (sqlfront.Space, bool, error) {
+	s, ok := c.space[job.Table.Name]
+	return s, ok, nil
 }
 
 func (c *catalog) Audit(_ context.Context, e sqlfront.AuditEntry) error {

@@ -50,6 +50,7 @@ func (f *Flusher) Finish(ctx context.Context, in FinishInput) (FinishResult, err
 	if err != nil {
 		return FinishResult{}, err
 	}
+	f.tellSpace(ctx, &row)
 	stored, err := f.ledger.InsertHistory(ctx, row)
 	if err != nil {
 		return FinishResult{}, err

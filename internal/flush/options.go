@@ -22,6 +22,9 @@ const (
 // Options are what a flush was asked to do, beside which table.
 type Options struct {
 	Where           string        // predicate in PostgreSQL's deparsed form, or ""
+	OlderThan       string        // an interval as PostgreSQL reads it, or "": rows of any age
+	AgeColumn       string        // the column that OlderThan is about
+	TimeZone        string        // whose days and months OlderThan counts, and whose time columns without a zone hold; "": UTC
 	Parallelism     int           // chunks at once
 	ChunkBytes      int64         // bytes of heap per chunk
 	LockTimeout     time.Duration // one wait for a lock; 0: the session's default
@@ -45,6 +48,9 @@ func (e *OptionError) Error() string { return e.Msg }
 // options holds, for each known parameter, how its text is read.
 var options = map[string]func(o *Options, v string) error{
 	"where":       func(o *Options, v string) error { o.Where = v; return nil },
+	"older_than":  func(o *Options, v string) error { o.OlderThan = v; return nil },
+	"age_column":  func(o *Options, v string) error { o.AgeColumn = v; return nil },
+	"time_zone":   func(o *Options, v string) error { o.TimeZone = v; return nil },
 	"parallelism": func(o *Options, v string) (err error) { o.Parallelism, err = intBetween(v, 1, MaxParallelism); return },
 	"chunk_bytes": func(o *Options, v string) (err error) {
 		o.ChunkBytes, err = bytesBetween(v, MinChunkBytes, MaxChunkBytes)
@@ -76,14 +82,17 @@ func ParseOptions(params map[string]string) (Options, error) {
 			return Options{}, &OptionError{Option: name, Msg: fmt.Sprintf("option %s = %s: %v", name, strconv.Quote(params[name]), err)}
 		}
 	}
+	if (o.OlderThan == "") != (o.AgeColumn == "") {
+		return Options{}, &OptionError{Option: "older_than", Msg: "older_than and age_column go together"}
+	}
 	return o, nil
 }
 
-// knownOptions lists what a user may write; the predicate has its own clause.
+// knownOptions lists what a user may write; predicate and age have clauses of their own.
 func knownOptions() []string {
 	var known []string
 	for name := range options {
-		if name != "where" {
+		if !slices.Contains([]string{"where", "older_than", "age_column", "time_zone"}, name) {
 			known = append(known, name)
 		}
 	}

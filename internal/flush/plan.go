@@ -22,7 +22,9 @@ type planDoc struct {
 	Schema  string // of the root table
 	Name    string
 	Options Options
+	Limit   *hot.AgeLimit `json:",omitempty"` // what OLDER THAN means for this job
 	Storage string
+	Space   *hot.Space `json:",omitempty"` // of the leaves, when this generation was made
 	Parts   []planPart
 }
 
@@ -136,8 +138,7 @@ func (d *planDoc) chunks() (n int) {
 
 // draw looks at the table and cuts it.
 func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options) (*planDoc, int64, error) {
-	pool := f.hot.Pool()
-	root, err := f.hot.Inspect(ctx, pool, req.Schema, req.Table)
+	root, err := f.hot.Inspect(ctx, f.hot.Pool(), req.Schema, req.Table)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -149,37 +150,74 @@ func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options) (*
 	if err := refused(root, opts); err != nil {
 		return nil, 0, err
 	}
-	leaves, err := f.leaves(ctx, root, opts)
+	leaves, err := leavesOf(ctx, f.hot, root)
 	if err != nil {
+		return nil, 0, err
+	}
+	if err := doc.settleAge(ctx, f.hot, req.CreatedAt, leaves); err != nil {
 		return nil, 0, err
 	}
 	var rows int64
 	for _, leaf := range leaves {
+		if err := refused(leaf, opts); err != nil {
+			return nil, 0, err
+		}
 		part, err := f.drawPart(ctx, root, leaf, opts)
 		if err != nil {
 			return nil, 0, err
 		}
 		doc.Parts = append(doc.Parts, part)
-		rows += leaf.RowsEstimate
+		e, err := doc.estimate(ctx, f.hot, leaf)
+		if err != nil {
+			return nil, 0, err
+		}
+		rows += e.Rows
 	}
-	if n := doc.chunks(); n > maxChunks {
-		return nil, 0, classified(ClassInvalid, fmt.Errorf("%s.%s would be cut in %d chunks, at most %d are possible: set a larger chunk_bytes", root.Schema, root.Name, n, maxChunks))
+	if err := tooMany(doc.Schema, doc.Name, doc.chunks()); err != nil {
+		return nil, 0, err
 	}
+	space, err := f.hot.Space(ctx, doc.oids())
+	if err != nil {
+		return nil, 0, err
+	}
+	doc.Space = &space
 	return doc, rows, nil
 }
 
-// leaves are the tables that hold rows: root itself, or its partitions.
-func (f *Flusher) leaves(ctx context.Context, root *hot.Table, opts Options) ([]*hot.Table, error) {
+func tooMany(schema, name string, chunks int) error {
+	if chunks <= maxChunks {
+		return nil
+	}
+	return classified(ClassInvalid, fmt.Errorf("%s.%s would be cut in %d chunks, at most %d are possible: set a larger chunk_bytes", schema, name, chunks, maxChunks))
+}
+
+// estimate is how many rows of a leaf the flush will move. With a predicate, PostgreSQL's planner knows best.
+func (d *planDoc) estimate(ctx context.Context, db *hot.DB, leaf *hot.Table) (hot.Estimate, error) {
+	where := d.predicate(leaf)
+	if where == "" || leaf.Blocks == 0 {
+		return hot.Estimate{Rows: leaf.RowsEstimate}, nil
+	}
+	return db.EstimateMatching(ctx, db.Pool(), leaf.Schema, leaf.Name, where)
+}
+
+// oids are those of the leaves.
+func (d *planDoc) oids() []uint32 {
+	out := make([]uint32, len(d.Parts))
+	for i := range d.Parts {
+		out[i] = d.Parts[i].Table.OID
+	}
+	return out
+}
+
+// leavesOf returns the tables that hold rows: root itself, or its partitions.
+func leavesOf(ctx context.Context, db *hot.DB, root *hot.Table) ([]*hot.Table, error) {
 	if !root.Partitioned() {
 		return []*hot.Table{root}, nil
 	}
 	var out []*hot.Table
 	for _, l := range root.Leaves {
-		leaf, err := f.hot.Inspect(ctx, f.hot.Pool(), l.Schema, l.Name)
+		leaf, err := db.Inspect(ctx, db.Pool(), l.Schema, l.Name)
 		if err != nil {
-			return nil, err
-		}
-		if err := refused(leaf, opts); err != nil {
 			return nil, err
 		}
 		out = append(out, leaf)
@@ -201,8 +239,12 @@ func (e *RefusedError) Error() string {
 	return text
 }
 
+func (o Options) consequences() hot.RefusalOptions {
+	return hot.RefusalOptions{FireTriggers: o.FireTriggers, Replicate: o.Replicate, SkipReferenced: o.SkipReferenced}
+}
+
 func refused(t *hot.Table, opts Options) error {
-	refusals := t.Refusals(hot.RefusalOptions{FireTriggers: opts.FireTriggers, Replicate: opts.Replicate, SkipReferenced: opts.SkipReferenced})
+	refusals := t.Refusals(opts.consequences())
 	if len(refusals) == 0 {
 		return nil
 	}
@@ -227,6 +269,13 @@ func (f *Flusher) drawPart(ctx context.Context, root, leaf *hot.Table, opts Opti
 	if err != nil {
 		return planPart{}, err
 	}
+	part, err := cutLeaf(root, leaf, opts)
+	part.SchemaVersion = version
+	return part, err
+}
+
+// cutLeaf cuts one leaf in block ranges and settles where its segments go.
+func cutLeaf(root, leaf *hot.Table, opts Options) (planPart, error) {
 	partition := ""
 	if leaf.OID != root.OID {
 		partition = leaf.Name
@@ -239,7 +288,7 @@ func (f *Flusher) drawPart(ctx context.Context, root, leaf *hot.Table, opts Opti
 		return planPart{}, classified(ClassInvalid, err)
 	}
 	per, chunks := hot.Cut(leaf.Blocks, leaf.BlockSize, opts.ChunkBytes, opts.Parallelism)
-	return planPart{Table: *leaf, Dir: dir, SchemaVersion: version, BlocksPerChunk: per, Chunks: chunks}, nil
+	return planPart{Table: *leaf, Dir: dir, BlocksPerChunk: per, Chunks: chunks}, nil
 }
 
 // schemaOf is how a leaf's rows look as Parquet. Without a primary key the rows bring their ctid, so that an error can
@@ -316,18 +365,4 @@ func (p *loadedPlan) move(skipLocked bool) *hot.Move {
 		m.Columns = append(m.Columns, "ctid")
 	}
 	return m
-}
-
-// predicate is the user's, and the one that leaves referenced rows alone.
-func (d *planDoc) predicate(t *hot.Table) string {
-	where := d.Options.Where
-	if d.Options.SkipReferenced {
-		if free := t.NotReferenced(); free != "" {
-			if where != "" {
-				where = "(" + where + "\n) AND "
-			}
-			where += free
-		}
-	}
-	return where
 }

@@ -26,6 +26,7 @@ type Table struct {
 	BlockSize    int
 	Blocks       uint32
 	RowsEstimate int64 // by the statistics, scaled to the present size
+	Guessed      bool  // never analyzed: RowsEstimate is a guess by the size
 
 	Columns    []Column
 	PrimaryKey []string // names, in order; nil if there is none
@@ -123,6 +124,7 @@ func (db *DB) Inspect(ctx context.Context, q Querier, schema, table string) (*Ta
 		return nil, fmt.Errorf("inspect table: %w", err)
 	}
 	t.RowsEstimate = scaledRows(reltuples, relpages, t)
+	t.Guessed = t.Blocks > 0 && (reltuples < 0 || relpages <= 0)
 	if err := t.askExtensions(ctx, q, timescale, citus); err != nil {
 		return nil, fmt.Errorf("inspect table: %w", err)
 	}

@@ -36,17 +36,25 @@ type HistoryRow struct {
 	CancelledAt  *time.Time
 	WorkflowID   string
 	RunID        string
+
+	// What a flush did to the size of its table; nil where it could not be measured.
+	HotBytesBefore *int64 // of the table with indexes and TOAST, when the job was planned
+	HotBytesAfter  *int64 // the same, when it ended
+	ColdBytes      *int64 // of all live segments of the table, when it ended
+	DeadRows       *int64 // rows that VACUUM will clear away, those of earlier deletes and updates among them
+	DeadBytes      *int64 // about how much of HotBytesAfter they take up
 }
 
 const historyColumns = `job_id, job_type, table_schema, table_name, status, rows_total, rows_flushed, bytes_written, segments, chunks_done, chunks_total,
 	rows_left, rows_skipped_locked, attempt, error, error_class, location, requested_by, trigger, schedule, statement, created_at, started_at,
-	finished_at, cancelled_at, workflow_id, run_id`
+	finished_at, cancelled_at, workflow_id, run_id, hot_bytes_before, hot_bytes_after, cold_bytes, dead_rows, dead_bytes`
 
 func scanHistory(row pgx.CollectableRow) (HistoryRow, error) {
 	var h HistoryRow
 	err := row.Scan(&h.JobID, &h.JobType, &h.Schema, &h.Table, &h.Status, &h.RowsTotal, &h.RowsFlushed, &h.BytesWritten, &h.Segments, &h.ChunksDone,
 		&h.ChunksTotal, &h.RowsLeft, &h.RowsSkipped, &h.Attempt, &h.Error, &h.ErrorClass, &h.Location, &h.RequestedBy, &h.Trigger, &h.Schedule,
-		&h.Statement, &h.CreatedAt, &h.StartedAt, &h.FinishedAt, &h.CancelledAt, &h.WorkflowID, &h.RunID)
+		&h.Statement, &h.CreatedAt, &h.StartedAt, &h.FinishedAt, &h.CancelledAt, &h.WorkflowID, &h.RunID,
+		&h.HotBytesBefore, &h.HotBytesAfter, &h.ColdBytes, &h.DeadRows, &h.DeadBytes)
 	return h, err
 }
 
@@ -67,11 +75,12 @@ func (l *Ledger) InsertHistory(ctx context.Context, h HistoryRow) (HistoryRow, e
 	}
 	_, err := l.pool.Exec(ctx, l.expand(`
 		INSERT INTO @schema@.job_history (`+historyColumns+`)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, coalesce($24, pg_catalog.now()), $25, $26, $27)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, coalesce($24, pg_catalog.now()), $25, $26, $27, $28, $29, $30, $31, $32)
 		ON CONFLICT (job_id) DO NOTHING`),
 		h.JobID, h.JobType, h.Schema, h.Table, h.Status, h.RowsTotal, h.RowsFlushed, h.BytesWritten, h.Segments, h.ChunksDone,
 		h.ChunksTotal, h.RowsLeft, h.RowsSkipped, max(h.Attempt, 1), h.Error, h.ErrorClass, h.Location, h.RequestedBy, h.Trigger, h.Schedule,
-		h.Statement, h.CreatedAt, h.StartedAt, finished, h.CancelledAt, h.WorkflowID, h.RunID)
+		h.Statement, h.CreatedAt, h.StartedAt, finished, h.CancelledAt, h.WorkflowID, h.RunID,
+		h.HotBytesBefore, h.HotBytesAfter, h.ColdBytes, h.DeadRows, h.DeadBytes)
 	if err != nil {
 		return HistoryRow{}, wrap("record the end of the job", err)
 	}

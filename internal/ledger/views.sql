@@ -141,13 +141,25 @@ COMMENT ON COLUMN @system@.segments.restored_by IS 'The job that restored it.';
 COMMENT ON COLUMN @system@.segments.replaced_at IS 'When another segment took its place.';
 COMMENT ON COLUMN @system@.segments.replaced_by IS 'The segment that took its place.';
 
+-- Sizes and dead rows are PostgreSQL's own, of the table with its partitions and heirs. A table that somebody locks whole
+-- keeps its reader waiting, as in psql's \dt+.
 CREATE OR REPLACE VIEW @system@.tables AS
-SELECT t.table_schema, t.table_name, t.registered_at, t.policy, t.last_flush_at, t.last_job_id, s.segments, s.rows_cold, s.bytes_cold
+SELECT t.table_schema, t.table_name, t.registered_at, t.policy, t.last_flush_at, t.last_job_id, s.segments, s.rows_cold, s.bytes_cold,
+       h.bytes_hot, h.rows_dead, l.rows_flushed AS last_rows_flushed, l.hot_bytes_before AS last_bytes_hot_before,
+       l.hot_bytes_after AS last_bytes_hot_after, l.dead_rows AS last_rows_dead, l.dead_bytes AS last_bytes_dead
 FROM @schema@.tables AS t
 CROSS JOIN LATERAL (
     SELECT count(*) AS segments, coalesce(sum(g.row_count), 0)::bigint AS rows_cold, coalesce(sum(g.bytes), 0)::bigint AS bytes_cold
     FROM @schema@.segments AS g
-    WHERE g.table_schema = t.table_schema AND g.table_name = t.table_name AND g.restored_at IS NULL AND g.replaced_at IS NULL) AS s;
+    WHERE g.table_schema = t.table_schema AND g.table_name = t.table_name AND g.restored_at IS NULL AND g.replaced_at IS NULL) AS s
+CROSS JOIN LATERAL (
+    WITH RECURSIVE tree AS (
+        SELECT c.oid FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE n.nspname = t.table_schema::name AND c.relname = t.table_name::name AND c.relkind IN ('r', 'p')
+        UNION
+        SELECT i.inhrelid FROM tree JOIN pg_catalog.pg_inherits AS i ON i.inhparent = tree.oid)
+    SELECT sum(pg_catalog.pg_total_relation_size(oid))::bigint AS bytes_hot, sum(pg_catalog.pg_stat_get_dead_tuples(oid))::bigint AS rows_dead FROM tree) AS h
+LEFT JOIN @schema@.job_history AS l ON l.job_id = t.last_job_id;
 
 COMMENT ON VIEW @system@.tables IS 'Registered tables: those with a policy, and those flushed before.';
 COMMENT ON COLUMN @system@.tables.table_schema IS 'Schema of the table.';
@@ -159,3 +171,10 @@ COMMENT ON COLUMN @system@.tables.last_job_id IS 'The job of its last flush.';
 COMMENT ON COLUMN @system@.tables.segments IS 'Files that hold its cold rows.';
 COMMENT ON COLUMN @system@.tables.rows_cold IS 'Its cold rows.';
 COMMENT ON COLUMN @system@.tables.bytes_cold IS 'Compressed bytes of its cold rows.';
+COMMENT ON COLUMN @system@.tables.bytes_hot IS 'What the table takes up in PostgreSQL now, with indexes, TOAST and partitions. Null: the table is gone.';
+COMMENT ON COLUMN @system@.tables.rows_dead IS 'Dead rows that VACUUM will clear away, by PostgreSQL''s statistics, which lag behind a little.';
+COMMENT ON COLUMN @system@.tables.last_rows_flushed IS 'Rows that its last flush moved.';
+COMMENT ON COLUMN @system@.tables.last_bytes_hot_before IS 'What the table took up when its last flush was planned.';
+COMMENT ON COLUMN @system@.tables.last_bytes_hot_after IS 'What the table took up when its last flush ended.';
+COMMENT ON COLUMN @system@.tables.last_rows_dead IS 'Dead rows when its last flush ended: those that it moved, and older ones.';
+COMMENT ON COLUMN @system@.tables.last_bytes_dead IS 'About how much of last_bytes_hot_after was dead rows, for VACUUM to make free.';

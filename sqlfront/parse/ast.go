@@ -47,9 +47,10 @@ func (r JobRef) String() string {
 	return quoteString(r.ID)
 }
 
-// FlushTable is FLUSH TABLE name [WITH (…)] [WHERE …].
+// FlushTable is FLUSH TABLE name [OLDER THAN …] [WITH (…)] [WHERE …].
 type FlushTable struct {
 	Table   Name
+	Age     *Age // nil: of any age
 	Options []Option
 	Where   *Predicate // nil: every row
 }
@@ -67,8 +68,11 @@ type KillJob struct{ Job JobRef }
 // ShowJobs is SHOW JOBS: the active ones.
 type ShowJobs struct{}
 
-// ShowJob is SHOW JOB 'id'.
-type ShowJob struct{ Job JobRef }
+// ShowJob is SHOW JOB 'id' [WHEN COMPLETE].
+type ShowJob struct {
+	Job          JobRef
+	WhenComplete bool // answer when the job has ended
+}
 
 // ShowColdTable is SHOW COLD TABLE name.
 type ShowColdTable struct{ Table Name }
@@ -99,7 +103,7 @@ func (*ShowJob) Tag() string { return "SHOW" }
 func (*ShowColdTable) Tag() string { return "SHOW" }
 
 func (s *FlushTable) String() string {
-	text := "FLUSH TABLE " + s.Table.String() + printOptions(s.Options)
+	text := "FLUSH TABLE " + s.Table.String() + s.Age.String() + printOptions(s.Options)
 	if s.Where != nil {
 		text += " WHERE " + s.Where.Text
 	}
@@ -116,7 +120,6 @@ func (s *FlushAll) String() string {
 
 func (s *KillJob) String() string       { return "KILL JOB " + s.Job.String() }
 func (s *ShowJobs) String() string      { return "SHOW JOBS" }
-func (s *ShowJob) String() string       { return "SHOW JOB " + s.Job.String() }
 func (s *ShowColdTable) String() string { return "SHOW COLD TABLE " + s.Table.String() }
 
 func printOptions(opts []Option) string {

@@ -11,8 +11,6 @@ type future struct {
 var futures = []future{
 	{[]string{"PAUSE", "JOB"}, "KILL JOB 'id' stops a job; a later FLUSH takes the rows that are still hot"},
 	{[]string{"RESUME", "JOB"}, "a killed job is not resumed: start another FLUSH"},
-	{[]string{"EXPLAIN", "FLUSH"}, countFirst},
-	{[]string{"EXPLAIN", "STORAGE", "FLUSH"}, countFirst},
 	{[]string{"EXPLAIN", "KILL"}, "look first: SELECT job_id FROM system.jobs WHERE …"},
 	{[]string{"EXPLAIN", "SCHEDULE"}, runCron},
 	{[]string{"CREATE", "SCHEDULE"}, runCron},
@@ -30,7 +28,6 @@ var futures = []future{
 }
 
 const (
-	countFirst = "count what would move: SELECT count(*) FROM schema.table WHERE …"
 	runCron    = "until then, let cron run: spillway flush schema.table"
 	oneStorage = "until then, all segments go to the default storage"
 )

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -226,7 +227,9 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, src string, backslash bool) {
 		opt := &Options{BackslashQuotes: backslash}
-		checkRoundTrip(t, src, opt)
+		if utf8.ValidString(src) { // PostgreSQL takes no other text, and E'…' cannot spell it
+			checkRoundTrip(t, src, opt)
+		}
 		Classify(src)
 		NearMiss(src)
 		Words(src, 3)

@@ -123,11 +123,13 @@ func (p *parser) statement() (Statement, error) {
 		return p.kill()
 	case p.is("SHOW"):
 		return p.show()
+	case p.is("EXPLAIN"):
+		return p.explain()
 	}
 	if err := p.later(); err != nil {
 		return nil, err
 	}
-	return nil, p.fail("", "FLUSH", "KILL", "SHOW")
+	return nil, p.fail("", "FLUSH", "KILL", "SHOW", "EXPLAIN FLUSH")
 }
 
 func (p *parser) flush() (Statement, error) {
@@ -142,14 +144,14 @@ func (p *parser) flush() (Statement, error) {
 	return nil, p.fail(hint, "TABLE", "ALL")
 }
 
-func (p *parser) flushTable() (Statement, error) {
+func (p *parser) flushTable() (*FlushTable, error) {
 	name, err := p.name("FLUSH TABLE")
 	if err != nil {
 		return nil, err
 	}
 	s := &FlushTable{Table: name}
-	if p.is("OLDER") {
-		return nil, p.notYet("FLUSH TABLE … OLDER THAN", `write the age as a predicate: WHERE created_at < now() - interval '7 days'`)
+	if s.Age, err = p.age(); err != nil {
+		return nil, err
 	}
 	if s.Options, err = p.options(); err != nil {
 		return nil, err
@@ -162,13 +164,13 @@ func (p *parser) flushTable() (Statement, error) {
 	}
 	if !p.atEnd() {
 		hint := ""
-		if p.is("WITH") {
+		switch {
+		case p.is("WITH"):
 			hint = "there can be only one WITH list"
+		case p.is("OLDER"):
+			hint = "OLDER THAN comes right behind the table's name, and once"
 		}
-		if s.Options != nil {
-			return nil, p.fail(hint, "WHERE", "the end of the statement")
-		}
-		return nil, p.fail(hint, "WITH", "WHERE", "the end of the statement")
+		return nil, p.fail(hint, clausesAfter(s)...)
 	}
 	return s, nil
 }
@@ -221,10 +223,11 @@ func (p *parser) show() (Statement, error) {
 		if err != nil {
 			return nil, err
 		}
-		if p.is("WHEN") {
-			return nil, p.notYet("SHOW JOB … WHEN COMPLETE", "poll system.jobs until finished_at is set")
+		complete, err := p.whenComplete()
+		if err != nil {
+			return nil, err
 		}
-		return &ShowJob{Job: job}, nil
+		return &ShowJob{Job: job, WhenComplete: complete}, nil
 	case p.accept("COLD"):
 		if err := p.expect("TABLE"); err != nil {
 			return nil, err

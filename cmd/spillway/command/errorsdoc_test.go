@@ -232,9 +232,11 @@ func mount(t *testing.T, dir string, flags uintptr, data string) {
 
 // askErrors are what client commands can run into, all against one site.
 func askErrors(t *testing.T) map[string]errorCase {
-	s := newSite(t, []string{"app.events"}, []string{
+	s := newSite(t, []string{"app.events", "app.ruled"}, []string{
 		"CREATE TABLE app.events AS SELECT i AS id FROM generate_series(1, 100) i",
 		"CREATE VIEW app.view AS SELECT 1 AS one",
+		"CREATE TABLE app.denied AS SELECT 1 AS id",
+		"CREATE TABLE app.ruled (at timestamptz)", "CREATE RULE keep AS ON DELETE TO app.ruled DO INSTEAD NOTHING",
 	})
 	s.db.Super(t, "CREATE SCHEMA theirs", "CREATE TABLE theirs.secrets (id int)", "GRANT USAGE ON SCHEMA theirs TO "+s.db.Owner)
 	sql := func(statement string) errorCase {
@@ -251,18 +253,22 @@ func askErrors(t *testing.T) map[string]errorCase {
 			}
 			return invoke(t, []string{"jobs", "list", "--data-dir", dir})
 		},
-		"table does not exist":               sql("FLUSH TABLE app.nothing"),
-		"table without a schema":             sql("FLUSH TABLE events"),
-		"a view":                             sql("FLUSH TABLE app.view"),
-		"a word too much":                    sql("FLUSH TABLE app.events now"),
-		"unknown option":                     sql("FLUSH TABLE app.events WITH (speed = 9)"),
-		"a predicate with an unknown column": sql("FLUSH TABLE app.events WHERE nope > 1"),
-		"a predicate with a subquery":        sql("FLUSH TABLE app.events WHERE id IN (SELECT 1)"),
-		"somebody else's table":              sql("FLUSH TABLE theirs.secrets"),
-		"FLUSH ALL with no registered table": sql("FLUSH ALL TABLES IN theirs"),
-		"malformed job id":                   sql("KILL JOB 'nonsense'"),
-		"unknown job":                        sql("KILL JOB '" + unknown + "'"),
-		"not in this version":                sql("PAUSE JOB '" + unknown + "'"),
+		"table does not exist":                     sql("FLUSH TABLE app.nothing"),
+		"table without a schema":                   sql("FLUSH TABLE events"),
+		"a view":                                   sql("FLUSH TABLE app.view"),
+		"a word too much":                          sql("FLUSH TABLE app.events now"),
+		"unknown option":                           sql("FLUSH TABLE app.events WITH (speed = 9)"),
+		"a predicate with an unknown column":       sql("FLUSH TABLE app.events WHERE nope > 1"),
+		"a predicate with a subquery":              sql("FLUSH TABLE app.events WHERE id IN (SELECT 1)"),
+		"somebody else's table":                    sql("FLUSH TABLE theirs.secrets"),
+		"FLUSH ALL with no registered table":       sql("FLUSH ALL TABLES IN theirs"),
+		"the worker may not delete from the table": sql("FLUSH TABLE app.denied"),
+		"a rule on DELETE":                         sql("FLUSH TABLE app.ruled"),
+		"an age without a column that tells it":    sql("FLUSH TABLE app.events OLDER THAN '7 days'"),
+		"no interval":                              sql("FLUSH TABLE app.ruled OLDER THAN 'a week or so'"),
+		"malformed job id":                         sql("KILL JOB 'nonsense'"),
+		"unknown job":                              sql("KILL JOB '" + unknown + "'"),
+		"not in this version":                      sql("PAUSE JOB '" + unknown + "'"),
 		"finished job": func(t *testing.T) result {
 			r := s.spillway(t, "flush", "app.events", "--wait", "-o", "json")
 			i := strings.Index(r.out, "flush:app.events:")
@@ -276,15 +282,11 @@ func askErrors(t *testing.T) map[string]errorCase {
 
 // jobErrors are ends of jobs.
 func jobErrors() map[string]errorCase {
-	flushOf := func(table string, prepare func(t *testing.T, s *site), flags ...string) errorCase {
+	flushOf := func(table string, flags ...string) errorCase {
 		return func(t *testing.T) result {
 			s := newSite(t, []string{"app.ok"}, []string{
 				"CREATE TABLE app.ok AS SELECT i AS id, md5(i::text) AS t FROM generate_series(1, 50000) i",
-				"CREATE TABLE app.denied AS SELECT 1 AS id",
 			}, append([]string{"--attempts", "2"}, flags...)...)
-			if prepare != nil {
-				prepare(t, s)
-			}
 			r := s.spillway(t, "flush", table, "--wait")
 			if i := strings.Index(r.errOut, "spillway: "); i > 0 { // behind the progress
 				r.errOut = r.errOut[i:]
@@ -299,11 +301,7 @@ func jobErrors() map[string]errorCase {
 			}
 			dir := t.TempDir()
 			mount(t, dir, 0, "size=256k")
-			return flushOf("app.ok", nil, "--storage", dir)(t)
+			return flushOf("app.ok", "--storage", dir)(t)
 		},
-		"the worker may not delete from the table": flushOf("app.denied", nil),
-		"a rule on DELETE": flushOf("app.ok", func(t *testing.T, s *site) {
-			s.db.Exec(t, "CREATE RULE keep AS ON DELETE TO app.ok DO INSTEAD NOTHING")
-		}),
 	}
 }

@@ -17,7 +17,8 @@ import (
 type flushOptions struct {
 	clientOptions
 	all, wait, local     bool
-	in, olderThan, where string
+	in, where            string
+	olderThan, ageColumn string
 	with                 []string
 }
 
@@ -27,6 +28,7 @@ func newFlush(env *Env) *cobra.Command {
 		Use:   "flush TABLE | --all",
 		Short: "Move rows of a table to Parquet files",
 		Example: `  spillway flush app.events --wait
+  spillway flush app.events --older-than '7 days' --age-column created_at
   spillway flush app.events --where "created_at < '2025-01-01'"
   spillway flush --all --in app`,
 		Args: cobra.ArbitraryArgs,
@@ -37,7 +39,8 @@ func newFlush(env *Env) *cobra.Command {
 	f.BoolVar(&o.all, "all", false, "flush every registered table")
 	f.StringVar(&o.in, "in", "", "with --all: only tables of this schema")
 	f.StringVar(&o.where, "where", "", "only rows that match this SQL condition")
-	f.StringVar(&o.olderThan, "older-than", "", "only rows older than this interval (not in this version)")
+	f.StringVar(&o.olderThan, "older-than", "", "only rows older than this interval: '7 days'")
+	f.StringVar(&o.ageColumn, "age-column", "", "with --older-than: the column that tells a row's age (default: the only one with a time)")
 	f.StringArrayVar(&o.with, "with", nil, "an option of FLUSH, name=value (may be repeated)")
 	f.BoolVar(&o.wait, "wait", false, "wait for the end, showing progress")
 	f.BoolVar(&o.local, "local", false, "run the flush in this process, without Temporal (not in this version)")
@@ -74,7 +77,7 @@ func runFlush(cmd *cobra.Command, env *Env, o *flushOptions, given []string) err
 		}
 	}
 	if o.wait {
-		failed = append(failed, waitJobs(cmd, env, c, ids))
+		failed = append(failed, waitJobs(cmd, env, c, ids, follow))
 	}
 	return errors.Join(failed...)
 }
@@ -82,14 +85,16 @@ func runFlush(cmd *cobra.Command, env *Env, o *flushOptions, given []string) err
 // statement renders the FLUSH that the flags and arguments ask for.
 func (o *flushOptions) statement(given []string) (string, error) {
 	switch {
-	case o.olderThan != "":
-		return "", notYet("flush --older-than", "until then say the same with --where: \"created_at < now() - interval '7 days'\"")
 	case o.local:
 		return "", notYet("flush --local", "until then run `spillway up` and flush through it")
 	case o.all && len(given) > 0:
 		return "", usagef("flush: give either a table or --all, not both")
 	case o.all && o.where != "":
 		return "", usagef("flush: --where goes with one table, not with --all")
+	case o.all && o.olderThan != "":
+		return "", usagef("flush: --older-than goes with one table, not with --all")
+	case o.ageColumn != "" && o.olderThan == "":
+		return "", usagef("flush: --age-column goes with --older-than")
 	case !o.all && o.in != "":
 		return "", usagef("flush: --in goes with --all")
 	case !o.all && len(given) != 1:
@@ -103,6 +108,12 @@ func (o *flushOptions) statement(given []string) (string, error) {
 		}
 	} else {
 		b.WriteString("FLUSH TABLE " + given[0])
+	}
+	if o.olderThan != "" {
+		b.WriteString(" OLDER THAN " + literal(o.olderThan))
+	}
+	if o.ageColumn != "" {
+		b.WriteString(" ON " + o.ageColumn)
 	}
 	var with []string
 	for _, w := range o.with {
@@ -121,14 +132,14 @@ func (o *flushOptions) statement(given []string) (string, error) {
 	return b.String(), nil
 }
 
-// waitJobs follows the jobs, one after the other, and prints what became of each.
-func waitJobs(cmd *cobra.Command, env *Env, c *client, ids []string) error {
+// waitJobs waits for the jobs, one after the other, and prints what became of each.
+func waitJobs(cmd *cobra.Command, env *Env, c *client, ids []string, wait waiter) error {
 	if len(ids) == 0 {
 		return nil
 	}
 	var bad []error
 	for _, id := range ids {
-		row, err := follow(cmd.Context(), c, id, &progress{w: env.Stderr, bar: env.Bar})
+		row, err := wait(cmd.Context(), c, id, &progress{w: env.Stderr, bar: env.Bar})
 		if err != nil {
 			return err
 		}

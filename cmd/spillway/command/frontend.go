@@ -7,6 +7,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/sqlfront"
@@ -20,6 +21,7 @@ func (n *node) database() string { return n.db.Pool().Config().ConnConfig.Databa
 func (n *node) startFront(ln net.Listener) error {
 	opt := &sqlfront.Options{
 		Database: n.database(), SystemSchema: n.opt.systemSchema, LedgerSchema: n.opt.ledgerSchema, Operator: operatorRole, Logger: n.log,
+		Planner: &planner{flush.NewSurveyor(n.db, n.ledger)},
 	}
 	if n.uiURL != "" {
 		opt.UIPrefix = n.uiURL + "/namespaces/" + n.namespace + "/workflows/"
@@ -101,4 +103,15 @@ func (c *catalog) LiveSegments(ctx context.Context, table jobmanager.Table) ([]s
 
 func (c *catalog) Audit(ctx context.Context, e sqlfront.AuditEntry) error {
 	return c.ledger.Audit(ctx, ledger.AuditRow{User: e.User, Statement: e.Statement, JobID: e.JobID, Outcome: e.Outcome})
+}
+
+func (c *catalog) Space(ctx context.Context, job jobmanager.JobID) (sqlfront.Space, bool, error) {
+	h, found, err := c.ledger.History(ctx, job.String())
+	if err != nil || !found || h.HotBytesBefore == nil || h.HotBytesAfter == nil || h.DeadBytes == nil {
+		return sqlfront.Space{}, false, err
+	}
+	cold, err := c.ledger.ColdTotals(ctx, h.Schema, h.Table)
+	return sqlfront.Space{
+		Rows: h.RowsFlushed, HotBefore: *h.HotBytesBefore, HotAfter: *h.HotBytesAfter, DeadBytes: *h.DeadBytes, ColdBytes: cold.Bytes, Segments: cold.Segments,
+	}, err == nil, err
 }

@@ -111,7 +111,7 @@ func newJobsWait(env *Env) *cobra.Command {
 				return err
 			}
 			defer c.close()
-			return waitJobs(cmd, env, c, ids)
+			return waitJobs(cmd, env, c, ids, whenComplete)
 		},
 	}
 	o.flags(cmd)

@@ -2,11 +2,14 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/spillwaydb/spillway/jobmanager"
 )
@@ -39,6 +42,30 @@ func follow(ctx context.Context, c *client, id string, p *progress) (rowMap, err
 	}
 }
 
+// waiter waits for the end of a job, shows its progress, and returns its last row.
+type waiter func(ctx context.Context, c *client, id string, p *progress) (rowMap, error)
+
+// whenComplete lets the front-end wait, and shows what it tells meanwhile.
+func whenComplete(ctx context.Context, c *client, id string, p *progress) (rowMap, error) {
+	before := c.onNotice
+	c.onNotice = func(n *pgconn.Notice) { p.tell(n.Message) }
+	defer func() { c.onNotice = before }()
+	defer p.done()
+	rows, err := c.rows(ctx, "SHOW JOB "+literal(id)+" WHEN COMPLETE")
+	var refused *statementError
+	switch {
+	case ctx.Err() != nil:
+		return nil, hint(context.Cause(ctx), "the job goes on by itself; stop it with `spillway jobs kill '%s'`", id)
+	case errors.As(err, &refused):
+		return nil, err
+	case err != nil:
+		return nil, hint(err, "the job goes on by itself; look at it with `spillway jobs show '%s'`", id)
+	case len(rows) != 1:
+		return nil, fmt.Errorf("job %q: %d rows in the answer to SHOW JOB", id, len(rows))
+	}
+	return rows[0], nil
+}
+
 // progress shows how far a job is: a bar that redraws itself at a terminal, elsewhere a line when something changed.
 type progress struct {
 	w       io.Writer
@@ -60,6 +87,16 @@ func (p *progress) show(job rowMap) {
 		p.last = mark
 		fmt.Fprintln(p.w, line)
 	}
+}
+
+// tell shows a line of the server's own.
+func (p *progress) tell(line string) {
+	if p.bar {
+		fmt.Fprintf(p.w, "\r\x1b[K%s", line)
+		p.pending = true
+		return
+	}
+	fmt.Fprintln(p.w, line)
 }
 
 // done ends the bar's line.

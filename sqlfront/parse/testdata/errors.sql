@@ -50,7 +50,29 @@ FLUSH TABLE app.events WHERE id < $1
 --==
 FLUSH TABLE app.events WHERE "" = 1
 --==
-FLUSH TABLE app.events OLDER THAN '7 days'
+FLUSH TABLE app.events OLDER '7 days'
+--==
+FLUSH TABLE app.events OLDER THAN 7
+--==
+FLUSH TABLE app.events OLDER THAN interval '7 days'
+--==
+FLUSH TABLE app.events OLDER THAN '7 days
+--==
+FLUSH TABLE app.events OLDER THAN '7 days' created_at
+--==
+FLUSH TABLE app.events OLDER THAN '7 days' ON
+--==
+FLUSH TABLE app.events OLDER THAN '7 days' ON 'created_at'
+--==
+FLUSH TABLE app.events OLDER THAN '7 days' ON events.created_at
+--==
+FLUSH TABLE app.events OLDER THAN '7 days' ON created_at OLDER THAN '1 day'
+--==
+FLUSH TABLE app.events WITH (wait) OLDER THAN '7 days'
+--==
+FLUSH TABLE app.events OLDER THAN '7 days' ON ""
+--==
+FLUSH ALL OLDER THAN '7 days'
 --==
 FLUSH ALL WHERE true
 --==
@@ -80,7 +102,13 @@ RESUME JOB 'x'
 --==
 PAUSE x
 --==
-EXPLAIN FLUSH TABLE a.b
+EXPLAIN FLUSH
+--==
+EXPLAIN FLUSH ALL
+--==
+EXPLAIN STORAGE SHOW JOBS
+--==
+EXPLAIN FLUSH TABLE a.b WEHRE true
 --==
 EXPLAIN KILL JOBS WHERE true
 --==
@@ -96,7 +124,11 @@ SHOW SCHEDULES
 --==
 SHOW STORAGES
 --==
-SHOW JOB 'x' WHEN COMPLETE
+SHOW JOB 'x' WHEN
+--==
+SHOW JOB 'x' WHEN DONE
+--==
+SHOW JOB 'x' WHEN COMPLETE NOW
 --==
 SHOW JOBS 'x'
 --==

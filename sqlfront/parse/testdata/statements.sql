@@ -40,3 +40,21 @@ show job 'it''s'
 SHOW JOB $1
 --==
 SHOW COLD TABLE app.events
+--==
+FLUSH TABLE app.events OLDER THAN '7 days'
+--==
+flush table app.events older than $$it's 1 week$$ on Created_At;
+--==
+FLUSH TABLE app.events OLDER THAN E'\'\\' ON "Odd ""Name""" WITH (wait) WHERE kind = 'click'
+--==
+FLUSH TABLE app.events OLDER THAN '1 mon' WHERE true
+--==
+FLUSH TABLE app.older OLDER THAN '-7 days' ON "on"
+--==
+EXPLAIN FLUSH TABLE app.events
+--==
+explain storage flush table app.events older than '7 days' on at with (parallelism = 4) where id < 5;
+--==
+SHOW JOB 'flush:app.events:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f' WHEN COMPLETE;
+--==
+show job $1 when complete

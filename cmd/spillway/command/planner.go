@@ -1,0 +1,86 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/jobmanager"
+	"github.com/spillwaydb/spillway/sqlfront"
+	"github.com/spillwaydb/spillway/sqlfront/parse"
+)
+
+// planner lets the front-end look at tables as a flush would.
+type planner struct{ surveyor *flush.Surveyor }
+
+var _ sqlfront.Planner = (*planner)(nil)
+
+func (p *planner) Check(ctx context.Context, table jobmanager.Table, params map[string]string) (*sqlfront.Refusal, error) {
+	err := p.surveyor.Check(ctx, table.Namespace, table.Name, params)
+	var no *flush.RefusedError
+	if errors.As(err, &no) {
+		r := refusal(no)
+		return &r, nil
+	}
+	return nil, planError(err)
+}
+
+func refusal(no *flush.RefusedError) sqlfront.Refusal {
+	return sqlfront.Refusal{Table: no.Table, Code: no.Refusal.Code, Message: no.Refusal.Msg, Hint: no.Refusal.Hint}
+}
+
+// planError says in the front-end's words what kept a look from being had.
+func planError(err error) error {
+	var bad *flush.OptionError
+	switch {
+	case errors.Is(err, hot.ErrNoTable):
+		return fmt.Errorf("%w: %w", sqlfront.ErrNoTable, err)
+	case errors.As(err, &bad):
+		return &jobmanager.SpecError{Param: bad.Option, Msg: bad.Msg, Hint: bad.Hint}
+	}
+	return err
+}
+
+func (p *planner) Outlook(ctx context.Context, table jobmanager.Table, params map[string]string) (*sqlfront.Outlook, error) {
+	s, err := p.surveyor.Survey(ctx, table.Namespace, table.Name, params)
+	if err != nil {
+		return nil, planError(err)
+	}
+	o := &sqlfront.Outlook{Limit: ageCondition(s), Parallelism: s.Options.Parallelism, Storage: s.Storage, Location: s.Location}
+	for i := range s.Refusals {
+		o.Refusals = append(o.Refusals, refusal(&s.Refusals[i]))
+	}
+	for i := range s.Leaves {
+		o.Leaves = append(o.Leaves, leafOutlook(&s.Leaves[i]))
+	}
+	return o, nil
+}
+
+// ageCondition spells what OLDER THAN means, for people.
+func ageCondition(s *flush.Survey) string {
+	if s.Limit == nil || len(s.Leaves) == 0 {
+		return ""
+	}
+	value, err := s.Leaves[0].Table.AgeValue(s.Options.AgeColumn, *s.Limit)
+	if err != nil {
+		return ""
+	}
+	return parse.QuoteName(s.Options.AgeColumn) + " < " + value
+}
+
+func leafOutlook(l *flush.LeafSurvey) sqlfront.LeafOutlook {
+	t := &l.Table
+	out := sqlfront.LeafOutlook{
+		Name: t.Schema + "." + t.Name, Rows: l.Rows, AllRows: t.RowsEstimate, Bytes: l.Bytes, Chunks: l.Chunks, Blocks: int64(t.Blocks),
+		ChunkBlocks: int64(l.BlocksPerChunk), Files: l.Files(), Directory: l.Dir, Scan: l.Scan, Index: l.Index, Publications: t.Publications,
+	}
+	for _, g := range t.DeleteTriggers {
+		out.Triggers = append(out.Triggers, g.Name)
+	}
+	for _, fk := range t.InboundFKs {
+		out.ForeignKeys = append(out.ForeignKeys, fmt.Sprintf("%s of %s.%s", fk.Name, fk.Schema, fk.Table))
+	}
+	return out
+}

@@ -1,0 +1,47 @@
+package parse
+
+// ExplainFlush is EXPLAIN FLUSH TABLE …: what such a flush would do. It moves nothing.
+type ExplainFlush struct{ Flush *FlushTable }
+
+func (*ExplainFlush) statement() {}
+
+// Tag implements Statement.
+func (*ExplainFlush) Tag() string { return "EXPLAIN" }
+
+func (s *ExplainFlush) String() string { return "EXPLAIN " + s.Flush.String() }
+
+// explain reads EXPLAIN [STORAGE] FLUSH TABLE ….
+func (p *parser) explain() (Statement, error) {
+	if err := p.later(); err != nil {
+		return nil, err
+	}
+	p.advance()
+	p.accept("STORAGE")
+	if err := p.expect("FLUSH"); err != nil {
+		return nil, err
+	}
+	if !p.accept("TABLE") {
+		return nil, p.fail("each table is looked at by itself: EXPLAIN FLUSH TABLE schema.table", "TABLE")
+	}
+	flush, err := p.flushTable()
+	if err != nil {
+		return nil, err
+	}
+	return &ExplainFlush{Flush: flush}, nil
+}
+
+func (s *ShowJob) String() string {
+	text := "SHOW JOB " + s.Job.String()
+	if s.WhenComplete {
+		text += " WHEN COMPLETE"
+	}
+	return text
+}
+
+// whenComplete reads [WHEN COMPLETE].
+func (p *parser) whenComplete() (bool, error) {
+	if !p.accept("WHEN") {
+		return false, nil
+	}
+	return true, p.expect("COMPLETE")
+}

@@ -1,0 +1,82 @@
+package sqlfront
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spillwaydb/spillway/jobmanager"
+	"github.com/spillwaydb/spillway/sqlfront/pgwire"
+)
+
+// Planner looks at tables as a flush would, with the worker's rights. It moves nothing and starts nothing.
+type Planner interface {
+	// Check returns the first reason why a flush cannot be run, or nil. It is asked before every job and must be quick;
+	// planning looks again. An error means that it could not look.
+	Check(ctx context.Context, table jobmanager.Table, params map[string]string) (*Refusal, error)
+	// Outlook says what a flush would do. Reasons why it cannot are part of the answer.
+	Outlook(ctx context.Context, table jobmanager.Table, params map[string]string) (*Outlook, error)
+}
+
+// Refusal is a reason to leave a table alone.
+type Refusal struct {
+	Table   string // schema.name; of a partition, if that is to blame
+	Code    string // SQLSTATE
+	Message string
+	Hint    string
+}
+
+// Outlook is what a flush would do, if it started now.
+type Outlook struct {
+	Limit       string // what OLDER THAN would mean, as a condition; or ""
+	Parallelism int
+	Storage     string
+	Location    string // URL of the storage
+	Refusals    []Refusal
+	Leaves      []LeafOutlook
+}
+
+// LeafOutlook is the part of one leaf: the table itself, or a partition.
+type LeafOutlook struct {
+	Name         string // schema.name
+	Rows         *int64 // to be moved, by PostgreSQL's estimate; nil: unknown
+	AllRows      int64  // in the leaf, by the same
+	Bytes        int64  // with indexes and TOAST
+	Chunks       int
+	Blocks       int64
+	ChunkBlocks  int64
+	Files        int64
+	Directory    string // within the storage
+	Scan, Index  string // how PostgreSQL would look for the rows; "" without a condition
+	Triggers     []string
+	ForeignKeys  []string // of tables that refer to this one
+	Publications []string
+}
+
+// checkPatience bounds the check before a job. A flush that could not be checked in time starts, and is checked when it is
+// planned.
+const checkPatience = 2 * time.Second
+
+// refuse asks the planner whether a flush can run at all. Nothing may be held meanwhile.
+func (r *request) refuse(ctx context.Context, t target, params map[string]string, pos int) error {
+	if r.opt.Planner == nil {
+		return nil
+	}
+	looking, cancel := context.WithTimeout(ctx, checkPatience)
+	defer cancel()
+	no, err := r.opt.Planner.Check(looking, t.table, params)
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(err, ErrNoTable):
+		return &pgwire.Error{Code: codeUndefinedTable, Position: pos, Message: fmt.Sprintf("relation \"%s\" does not exist for the worker", t.table),
+			Hint: "if this transaction made it, COMMIT first"}
+	case err != nil:
+		r.opt.Logger.Warn("flush not checked before it starts", "table", t.table.String(), "error", err)
+		return nil
+	case no == nil:
+		return nil
+	}
+	return &pgwire.Error{Code: no.Code, Position: pos, Message: fmt.Sprintf("table %s cannot be flushed: %s", no.Table, no.Message), Hint: no.Hint}
+}
