@@ -41,11 +41,14 @@ func (f *Flusher) runChunk(ctx context.Context, in ChunkInput, progress func(Che
 	if res, ok, err := f.committed(ctx, in); err != nil || ok {
 		return res, err
 	}
-	if err := f.settleEarlier(ctx, in); err != nil {
+	settled, err := f.settleEarlier(ctx, in)
+	if err != nil {
 		return ChunkResult{}, err
 	}
-	if res, ok, err := f.committed(ctx, in); err != nil || ok {
-		return res, err
+	if settled { // one of them may turn out to have committed
+		if res, ok, err := f.committed(ctx, in); err != nil || ok {
+			return res, err
+		}
 	}
 	plan, err := f.loadPlan(ctx, in.JobID, in.Chunk)
 	if err != nil {
@@ -85,27 +88,28 @@ func (f *Flusher) committed(ctx context.Context, in ChunkInput) (ChunkResult, bo
 }
 
 // settleEarlier finds out what became of every earlier attempt at a chunk: none may commit behind the back of the next
-// one, and none may keep its locks.
-func (f *Flusher) settleEarlier(ctx context.Context, in ChunkInput) error {
+// one, and none may keep its locks. It reports whether there was one.
+func (f *Flusher) settleEarlier(ctx context.Context, in ChunkInput) (settled bool, err error) {
 	earlier, err := f.ledger.Attempts(ctx, in.JobID, in.Chunk)
 	if err != nil {
-		return err
+		return false, err
 	}
 	listed := false
 	for _, a := range earlier {
 		listed = listed || a.ID.String() == in.Previous
 		if _, err := f.settleAttempt(ctx, a); err != nil {
-			return err
+			return false, err
 		}
 	}
 	if id, err := uuid.Parse(in.Previous); err == nil && !listed {
 		// The last heartbeat names an attempt without a row: committed, or its first row was never seen to arrive. Either
 		// way there is nothing to delete; the fence decides if it appears yet.
 		if _, err := f.ledger.Condemn(ctx, id); err != nil {
-			return err
+			return false, err
 		}
+		return true, nil
 	}
-	return nil
+	return len(earlier) > 0, nil
 }
 
 // settleAttempt condemns an attempt and, if it can never commit, deletes what it wrote. It reports how many objects.

@@ -35,6 +35,7 @@ type Flusher struct {
 	ledger *ledger.Ledger
 	stores Stores
 	log    *slog.Logger
+	plans  planCache
 }
 
 // New makes a Flusher.

@@ -314,15 +314,11 @@ func schemaOf(t *hot.Table, opts Options) (*segment.Schema, error) {
 
 // loadPlan finds the generation that has a chunk, and the chunk's range in it.
 func (f *Flusher) loadPlan(ctx context.Context, jobID string, chunk int) (*loadedPlan, error) {
-	row, err := f.ledger.Plan(ctx, jobID, chunk)
+	doc, firstChunk, err := f.generation(ctx, jobID, chunk)
 	if err != nil {
 		return nil, err
 	}
-	doc, err := readPlan(row)
-	if err != nil {
-		return nil, err
-	}
-	n := chunk - row.FirstChunk
+	n := chunk - firstChunk
 	for i := range doc.Parts {
 		part := &doc.Parts[i]
 		if n >= part.Chunks {
