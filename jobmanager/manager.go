@@ -37,10 +37,19 @@ type Started struct {
 	Existing bool // a job with the same canonical spec was already alive
 }
 
-// Pauser is the optional ability to hold a job between chunks. A pause survives restarts.
+// Pauser is the optional ability to hold a job between chunks. A pause survives restarts of everything.
+//
+// Both methods return when the request is durable. Repeating one is harmless, and so is resuming a job that is not paused.
+// A job that is cancelling stays so: the cancel wins, and both return nil. Errors: ErrJobNotFound; *FinishedError when the
+// job has ended; one that wraps ErrUnavailable when nobody answers who could make the request durable. After that one, and
+// after the end of ctx, the request may still be carried out; asking again settles it.
 type Pauser interface {
-	// PauseJob and ResumeJob return ErrJobNotFound or *FinishedError; repeating them is harmless.
+	// PauseJob asks a job to hold. The chunks that have begun end and commit, chunks that only wait for a slot may count as
+	// begun, and nothing else begins. The job reports Pausing until then, then Paused. A pause that meets a job behind
+	// its last step comes too late: the job completes.
 	PauseJob(ctx context.Context, id JobID) error
+
+	// ResumeJob lets a job that is Pausing or Paused go on from where it stands; it reports Running.
 	ResumeJob(ctx context.Context, id JobID) error
 }
 

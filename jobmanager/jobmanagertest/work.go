@@ -145,6 +145,9 @@ func (s *Script) AwaitBegun(t testing.TB) int {
 	}
 }
 
+// Begun returns how many chunks have begun that AwaitBegun has not returned.
+func (s *Script) Begun() int { return len(s.begun) }
+
 // Moved returns how many chunks were moved. A chunk that was moved twice is an error.
 func (s *Script) Moved() (int, error) {
 	s.mu.Lock()

@@ -38,10 +38,11 @@ func TestMain(m *testing.M) {
 
 // flusher does the work of jobmanagertest on a memLedger.
 type flusher struct {
-	work   *jobmanagertest.Work
-	ledger *memLedger
-	alive  context.Context // ends when the process that runs it crashes
-	finish func(flush.FinishInput)
+	work    *jobmanagertest.Work
+	ledger  *memLedger
+	alive   context.Context // ends when the process that runs it crashes
+	finish  func(flush.FinishInput)
+	residue func(flush.ResidueInput) flush.ResidueResult
 }
 
 func (f *flusher) script(jobID string) *jobmanagertest.Script {
@@ -87,8 +88,11 @@ func (f *flusher) RunChunk(ctx context.Context, in flush.ChunkInput, progress fu
 	return flush.ChunkResult{Rows: jobmanagertest.RowsPerChunk, Bytes: 1000, Segments: 1}, nil
 }
 
-func (f *flusher) Residue(context.Context, flush.ResidueInput) (flush.ResidueResult, error) {
-	return flush.ResidueResult{}, nil
+func (f *flusher) Residue(_ context.Context, in flush.ResidueInput) (flush.ResidueResult, error) {
+	if f.residue == nil {
+		return flush.ResidueResult{}, nil
+	}
+	return f.residue(in), nil
 }
 func (f *flusher) Publish(context.Context, string) error { return nil }
 func (f *flusher) Sweep(context.Context, string) (flush.SweepResult, error) {
@@ -112,12 +116,13 @@ func (f *flusher) Finish(_ context.Context, in flush.FinishInput) (flush.FinishR
 
 // harness is an installation of its own on the server that the tests share.
 type harness struct {
-	name   string
-	client client.Client
-	work   *jobmanagertest.Work
-	ledger *memLedger
-	tuning workflows.Tuning
-	finish func(flush.FinishInput)
+	name    string
+	client  client.Client
+	work    *jobmanagertest.Work
+	ledger  *memLedger
+	tuning  workflows.Tuning
+	finish  func(flush.FinishInput)
+	residue func(flush.ResidueInput) flush.ResidueResult // of workers that start from now on
 
 	worker *worker.Worker
 	crash  func() // ends the worker's process, as far as anybody can see
@@ -205,7 +210,7 @@ func (h *harness) StartWorker(t testing.TB) {
 
 func (h *harness) newWorker(t testing.TB, c client.Client, alive context.Context) *worker.Worker {
 	t.Helper()
-	acts := activities.New(&flusher{work: h.work, ledger: h.ledger, alive: alive, finish: h.finish}, &activities.Options{HeartbeatInterval: 100 * time.Millisecond})
+	acts := activities.New(&flusher{work: h.work, ledger: h.ledger, alive: alive, finish: h.finish, residue: h.residue}, &activities.Options{HeartbeatInterval: 100 * time.Millisecond})
 	w, err := worker.New(c, workflows.TaskQueue(h.name), acts, &worker.Options{
 		Slots:           jobmanagertest.Slots,
 		ShutdownTimeout: time.Minute,
