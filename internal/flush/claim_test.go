@@ -73,8 +73,13 @@ func TestOneJobPerTable(t *testing.T) {
 func TestDeadLocalJob(t *testing.T) {
 	t.Parallel()
 	next := map[string]func(r *rig) error{
-		"start of up":   func(r *rig) error { _, err := r.f.CloseInterrupted(context.Background()); return err },
-		"local start":   func(r *rig) error { j, hold, err := r.take(false); j.finish("completed", nil); hold.Release(); return err },
+		"start of up": func(r *rig) error { _, err := r.f.CloseInterrupted(context.Background()); return err },
+		"local start": func(r *rig) error {
+			j, hold, err := r.take(false)
+			j.finish("completed", nil)
+			hold.Release()
+			return err
+		},
 		"temporal plan": func(r *rig) error { r.newJob().finish("completed", nil); return nil },
 	}
 	for name, come := range next {

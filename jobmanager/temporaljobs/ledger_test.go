@@ -142,3 +142,8 @@ func (l *memLedger) requestCount() int {
 	defer l.mu.Unlock()
 	return len(l.requests)
 }
+
+// LocalHolder is without local jobs: no process of this ledger has any.
+func (l *memLedger) LocalHolder(ctx context.Context, _, _ string) (string, error) {
+	return "", ctx.Err()
+}

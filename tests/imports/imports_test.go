@@ -22,8 +22,9 @@ var rooms = map[string][]string{
 
 	"jobmanager":                {},
 	"jobmanager/jobmanagertest": {"jobmanager"},
-	"jobmanager/temporaljobs":   {"jobmanager", "workflows", "internal/ledger"},
-	"jobmanager/localjobs":      {"jobmanager", "internal/flush", "internal/ledger"},
+	"jobmanager/history":        {"jobmanager", "internal/ledger"},
+	"jobmanager/temporaljobs":   {"jobmanager", "jobmanager/history", "workflows", "internal/ledger"},
+	"jobmanager/localjobs":      {"jobmanager", "jobmanager/history", "internal/flush", "internal/ledger"},
 
 	"sqlfront":        {"jobmanager", "sqlfront/parse", "sqlfront/pgwire"},
 	"sqlfront/parse":  {},
