@@ -47,7 +47,7 @@ func mustStart(t *testing.T, m jobmanager.JobManager, spec jobmanager.JobSpec) j
 	return s.ID
 }
 
-func mustWait(t *testing.T, m *temporaljobs.Manager, id jobmanager.JobID, want jobmanager.Status) jobmanager.JobInfo {
+func mustWait(t *testing.T, m jobmanager.Waiter, id jobmanager.JobID, want jobmanager.Status) jobmanager.JobInfo {
 	t.Helper()
 	info, err := m.WaitJob(t.Context(), id)
 	if err != nil || info.Status != want {
