@@ -187,7 +187,7 @@ func TestBothManagersAtOnce(t *testing.T) {
 	t.Parallel()
 	r, local, want, free := bothManagers(t)
 	free()
-	for n := range 8 {
+	for n := range 5 {
 		spec := smallChunks(fmt.Sprintf("id <= %d00", n+1))
 		type answer struct {
 			m   jobmanager.JobManager
@@ -216,7 +216,7 @@ func TestBothManagersAtOnce(t *testing.T) {
 			}
 		}
 	}
-	if n := pgtest.Value[int](t, r.db, `SELECT count(*) FROM app.events WHERE id <= 800`); n != 0 {
+	if n := pgtest.Value[int](t, r.db, `SELECT count(*) FROM app.events WHERE id <= 500`); n != 0 {
 		t.Errorf("%d rows are hot", n)
 	}
 	r.audit(t, want)
