@@ -12,10 +12,11 @@ BIN      := bin/spillway
 DEMOFLAGS  ?=
 BENCHFLAGS ?=
 TESTFLAGS  ?=
+RELEASE    ?= unreleased
 # Each package may take this long; a hang must end with stack traces and not with the CI job.
 TIMEOUT  ?= 15m
 
-.PHONY: help build demo test test-long test-race test-server check fmt vet lint workflowcheck imports bench postgres docs tidy clean
+.PHONY: help build demo test test-long test-race test-server check fmt vet lint workflowcheck imports replay bench postgres docs tidy clean
 
 help: ## print this help
 	@echo "Spillway moves old rows of a PostgreSQL table to Parquet files, each row exactly once."; echo
@@ -60,6 +61,11 @@ workflowcheck: ## fail if a workflow can be non-deterministic
 
 imports: ## fail if a room imports what it may not (docs/architecture.md)
 	$(GO) test -count=1 -v ./tests/imports/
+
+replay: ## record the histories that workflows replays, once per release: RELEASE=v1.2.0 (docs/decisions/0009)
+	@rm -f workflows/testdata/replay/unreleased-*.json
+	$(GO) test -count=1 -v ./jobmanager/temporaljobs -run TestRecordHistories -record '$(RELEASE)'
+	$(GO) test -count=1 ./workflows -run 'Replay|Histories'
 
 bench: postgres build ## measure: prints a table and writes a JSON file (docs/benchmarks.md)
 	$(GO) build -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/bench ./tests/bench

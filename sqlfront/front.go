@@ -38,7 +38,7 @@ type AuditEntry struct {
 	User      string
 	Statement string
 	JobID     string // "" if none
-	Outcome   string // "started", "existing", "cancelling", or the SQLSTATE of an error
+	Outcome   string // "started", "existing", the status that the job was brought to, or the SQLSTATE of an error
 }
 
 // Options tune a Front; nil means defaults.
@@ -141,6 +141,10 @@ func (f *Front) statement(tree parse.Statement, text string) pgwire.Statement {
 		st.columns, st.run = startColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.flushAll(ctx, tree) }
 	case *parse.KillJob:
 		st.columns, st.run = changeColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.kill(ctx, tree) }
+	case *parse.PauseJob:
+		st.columns, st.run = changeColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.pause(ctx, tree) }
+	case *parse.ResumeJob:
+		st.columns, st.run = changeColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.resume(ctx, tree) }
 	case *parse.ShowJobs:
 		st.columns, st.run = jobColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.showJobs(ctx) }
 	case *parse.ShowJob:

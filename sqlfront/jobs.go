@@ -30,9 +30,56 @@ func notFound(id jobmanager.JobID, pos int) error {
 	return &pgwire.Error{Code: codeUndefined, Message: fmt.Sprintf("job %q not found", id), Position: pos}
 }
 
-// kill runs KILL JOB. It acts at once, also inside a transaction: there is no taking it back.
+// kill runs KILL JOB.
 func (r *request) kill(ctx context.Context, s *parse.KillJob) ([][]any, error) {
-	id, err := r.jobID(s.Job)
+	return r.change(ctx, s.Job, func(ctx context.Context, id jobmanager.JobID) (jobmanager.Status, error) {
+		return jobmanager.Cancelling, r.jobs.CancelJob(ctx, id)
+	})
+}
+
+// pause runs PAUSE JOB.
+func (r *request) pause(ctx context.Context, s *parse.PauseJob) ([][]any, error) {
+	return r.change(ctx, s.Job, func(ctx context.Context, id jobmanager.JobID) (jobmanager.Status, error) {
+		p, ok := r.jobs.(jobmanager.Pauser)
+		if !ok {
+			return "", cannotPause("pause", s.Job.Pos)
+		}
+		return r.standing(ctx, id, jobmanager.Pausing, p.PauseJob(ctx, id))
+	})
+}
+
+// resume runs RESUME JOB.
+func (r *request) resume(ctx context.Context, s *parse.ResumeJob) ([][]any, error) {
+	return r.change(ctx, s.Job, func(ctx context.Context, id jobmanager.JobID) (jobmanager.Status, error) {
+		p, ok := r.jobs.(jobmanager.Pauser)
+		if !ok {
+			return "", cannotPause("resume", s.Job.Pos)
+		}
+		return r.standing(ctx, id, jobmanager.Running, p.ResumeJob(ctx, id))
+	})
+}
+
+func cannotPause(verb string, pos int) error {
+	return &pgwire.Error{Code: codeNotSupported, Position: pos, Message: "the job manager of this front-end cannot " + verb + " jobs",
+		Hint: "KILL JOB 'id' stops a job; a later FLUSH takes the rows that are still hot"}
+}
+
+// standing says where a job stands after a request that ended with err: mostly where it was asked to, but it may be
+// cancelling, or have been paused for a while. The request is carried out even if nobody can tell.
+func (r *request) standing(ctx context.Context, id jobmanager.JobID, asked jobmanager.Status, err error) (jobmanager.Status, error) {
+	if err != nil {
+		return "", err
+	}
+	info, err := r.jobs.JobStatus(ctx, id)
+	if err != nil {
+		return asked, nil
+	}
+	return info.Status, nil
+}
+
+// change runs a statement that changes a job. It acts at once, also inside a transaction: there is no taking it back.
+func (r *request) change(ctx context.Context, ref parse.JobRef, ask func(context.Context, jobmanager.JobID) (jobmanager.Status, error)) ([][]any, error) {
+	id, err := r.jobID(ref)
 	if err != nil {
 		return nil, err
 	}
@@ -40,34 +87,36 @@ func (r *request) kill(ctx context.Context, s *parse.KillJob) ([][]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.killOne(ctx, t, id, s.Job.Pos); err != nil {
+	status, err := r.changeOne(ctx, t, id, ref.Pos, ask)
+	if err != nil {
 		r.audit(ctx, t.actor, id.String(), sqlError(err, 0).Code)
 		return nil, err
 	}
-	r.audit(ctx, t.actor, id.String(), string(jobmanager.Cancelling))
-	return [][]any{{id.String(), string(jobmanager.Cancelling)}}, nil
+	r.audit(ctx, t.actor, id.String(), string(status))
+	return [][]any{{id.String(), string(status)}}, nil
 }
 
-func (r *request) killOne(ctx context.Context, t target, id jobmanager.JobID, pos int) error {
+func (r *request) changeOne(ctx context.Context, t target, id jobmanager.JobID, pos int,
+	ask func(context.Context, jobmanager.JobID) (jobmanager.Status, error)) (jobmanager.Status, error) {
 	if err := r.up.Release(); err != nil {
-		return err
+		return "", err
 	}
 	if !t.anywhere() && !(t.exists && t.owner) {
-		// Who may not kill it may still learn that there is no such job.
+		// Who may not change it may still learn that there is no such job.
 		if _, err := r.jobs.JobStatus(ctx, id); errors.Is(err, jobmanager.ErrJobNotFound) {
-			return notFound(id, pos)
+			return "", notFound(id, pos)
 		}
-		return &pgwire.Error{Code: codePrivilege, Position: pos, Message: fmt.Sprintf("permission denied for job %q", id),
+		return "", &pgwire.Error{Code: codePrivilege, Position: pos, Message: fmt.Sprintf("permission denied for job %q", id),
 			Hint: "it takes the owner of the table, a superuser, or a member of the role " + r.opt.Operator}
 	}
-	err := r.jobs.CancelJob(ctx, id)
+	status, err := ask(ctx, id)
 	if errors.Is(err, jobmanager.ErrJobNotFound) {
-		return notFound(id, pos)
+		return "", notFound(id, pos)
 	}
 	if err != nil {
-		return sqlError(err, pos)
+		return "", sqlError(err, pos)
 	}
-	return nil
+	return status, nil
 }
 
 // mayList reports whether the actor may see all jobs: who may read system.jobs may.

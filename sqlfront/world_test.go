@@ -183,12 +183,18 @@ type world struct {
 
 func newWorld(t testing.TB, opt *sqlfront.Options) *world {
 	t.Helper()
+	return newWorldOf(t, opt, func(j *jobs) jobmanager.JobManager { return j })
+}
+
+// newWorldOf is newWorld with a job manager around the world's jobs.
+func newWorldOf(t testing.TB, opt *sqlfront.Options, manager func(*jobs) jobmanager.JobManager) *world {
+	t.Helper()
 	w := &world{DB: pgtest.Database(t), jobs: &jobs{}, catalog: &catalog{}}
 	if opt == nil {
 		opt = &sqlfront.Options{PollEvery: 5 * time.Millisecond}
 	}
 	opt.Operator = "operator_" + w.Name
-	front, err := sqlfront.New(w.jobs, w.catalog, opt)
+	front, err := sqlfront.New(manager(w.jobs), w.catalog, opt)
 	if err != nil {
 		t.Fatal(err)
 	}

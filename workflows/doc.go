@@ -5,5 +5,6 @@
 // workflow ids, task queues, search attributes, queries.
 //
 // Warning: history is read by every version of this code that comes after. It holds names of tables, numbers and error
-// classes; never a predicate, a value or the text of an error. A change to the order of commands needs workflow.GetVersion.
+// classes; never a predicate, a value or the text of an error. A change to the order of commands needs workflow.GetVersion;
+// testdata/replay holds histories that show whether it does.
 package workflows

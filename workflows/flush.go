@@ -29,8 +29,9 @@ func FlushJob(ctx workflow.Context, in FlushInput) error {
 	}
 	err = j.run(ctx)
 	if errors.Is(err, errContinue) {
-		in.State = &j.state
-		return workflow.NewContinueAsNewError(ctx, FlushJobName, in)
+		if in.State, err = j.handOver(ctx); err == nil {
+			return workflow.NewContinueAsNewError(ctx, FlushJobName, in)
+		}
 	}
 	return j.end(ctx, err)
 }
@@ -49,6 +50,10 @@ type flushJob struct {
 	begun    int // chunks begun in this run
 	reported int // chunks done at the last upsert
 	cancel   cancelMark
+
+	requests workflow.ReceiveChannel // PauseRequests that came as signals
+	held     bool                    // waits to be resumed
+	holds    int                     // times held in this run
 }
 
 func newFlushJob(ctx workflow.Context, in FlushInput) (*flushJob, error) {
@@ -67,9 +72,9 @@ func newFlushJob(ctx workflow.Context, in FlushInput) (*flushJob, error) {
 	}
 	if in.State != nil {
 		j.state = *in.State
-		j.phase, j.reported = PhaseMoving, j.state.Done
-		if j.state.StartedAt != nil {
-			j.status = jobmanager.Running
+		j.phase, j.reported, j.status = PhaseMoving, j.state.Done, jobmanager.Running
+		if j.state.Paused {
+			j.status = jobmanager.Pausing
 		}
 	} else {
 		j.state.CreatedAt = in.CreatedAt
@@ -79,6 +84,9 @@ func newFlushJob(ctx workflow.Context, in FlushInput) (*flushJob, error) {
 		workflow.GetLogger(ctx).Info("job started", obs.KeyJob, j.id, obs.KeyTable, j.table.String())
 	}
 	j.describe(ctx)
+	if err := j.watchPause(ctx); err != nil {
+		return nil, err
+	}
 	return j, workflow.SetQueryHandler(ctx, ProgressQuery, func() (Progress, error) { return j.progress(), nil })
 }
 
@@ -86,6 +94,9 @@ func newFlushJob(ctx workflow.Context, in FlushInput) (*flushJob, error) {
 // run has to go on.
 func (j *flushJob) run(ctx workflow.Context) error {
 	j.watchCancel(ctx)
+	if err := j.hold(ctx); err != nil {
+		return err
+	}
 	if j.state.Generation == 0 {
 		if err := j.plan(ctx, 1); err != nil {
 			return err
@@ -180,6 +191,9 @@ func (j *flushJob) residue(ctx workflow.Context) (more bool, err error) {
 func (j *flushJob) publish(ctx workflow.Context) error {
 	if j.state.Segments == 0 {
 		return nil
+	}
+	if err := j.hold(ctx); err != nil {
+		return err
 	}
 	j.enter(ctx, PhasePublishing)
 	return j.step(j.stepOptions(ctx, "publish the manifest"), steps.PublishManifest, j.id, nil)

@@ -69,6 +69,7 @@ type FlushState struct {
 	Skipped     int64 // rows left because of locks, since the last residue pass
 	RowsLeft    *int64
 
+	Paused    bool // asked to pause, and not to go on
 	Dirty     bool // an attempt failed or was given up, so its objects may lie about
 	LastClass string
 }

@@ -22,6 +22,22 @@ const FlushType jobmanager.JobType = "flush"
 // ProgressQuery is the query that answers with a job's Progress.
 const ProgressQuery = "progress"
 
+// PauseRequestName is the name of the update, and of the signal, that holds a job or lets it go on; a PauseRequest is the
+// argument of both. The update says at once what became of it, but takes a worker; the signal waits for one.
+const PauseRequestName = "set-paused"
+
+// PauseRequest asks a job to pause or to go on. A run ignores requests for other jobs: its workflow id was theirs before.
+type PauseRequest struct {
+	JobID  string
+	Paused bool
+}
+
+// The types of the errors by which a job refuses a PauseRequest that came as an update.
+const (
+	RefusedOtherJob = "other_job"
+	RefusedNoChange = "no_change" // it is so already, or the job is cancelling or in its last step
+)
+
 // Search attributes. Their values may be looked at by anyone who may use the Temporal Web UI.
 var (
 	AttrInstallation = temporal.NewSearchAttributeKeyKeyword("SpillwayInstallation") // as in workflow ids: escaped

@@ -102,6 +102,9 @@ func (j *flushJob) details(now time.Time) string {
 			row("rate", "%d rows/s", int64(float64(s.Rows)/d.Seconds()))
 		}
 	}
+	if j.status == jobmanager.Pausing || j.status == jobmanager.Paused {
+		row("on hold", "until `RESUME JOB '%s'`", j.id)
+	}
 	if s.Generation > 1 {
 		row("plan", "generation %d", s.Generation)
 	}

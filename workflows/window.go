@@ -21,7 +21,7 @@ type window struct {
 }
 
 // move runs the chunks of the current plan, and of those that replace it, until all are committed, one fails, the job is
-// cancelled or the run is long enough. It returns only when no chunk is in flight.
+// cancelled or the run is long enough. A pause holds it where no chunk is in flight. It returns only when no chunk is in flight.
 func (j *flushJob) move(ctx workflow.Context) error {
 	for {
 		replan, err := j.moveGeneration(ctx)
@@ -50,10 +50,13 @@ func (j *flushJob) moveGeneration(ctx workflow.Context) (replan bool, err error)
 			w.begin(chunkCtx)
 		}
 		if j.inFlight == 0 {
-			break
+			if w.failure != nil || j.hold(ctx) != nil || !w.mayBegin(ctx) {
+				break
+			}
+			continue
 		}
 		landed := j.inFlight
-		if err := workflow.Await(waitCtx, func() bool { return j.inFlight < landed }); err != nil {
+		if err := workflow.Await(waitCtx, func() bool { return j.inFlight < landed || w.mayBegin(ctx) }); err != nil {
 			return false, err
 		}
 	}
@@ -73,13 +76,13 @@ func (j *flushJob) moveGeneration(ctx workflow.Context) (replan bool, err error)
 // mayBegin reports whether the next chunk may start now.
 func (w *window) mayBegin(ctx workflow.Context) bool {
 	j := w.job
-	return ctx.Err() == nil && w.failure == nil && !w.replan &&
+	return ctx.Err() == nil && w.failure == nil && !w.replan && !j.state.Paused &&
 		j.state.Next < j.state.End && j.inFlight < j.state.Parallelism && !j.runIsLong(ctx)
 }
 
 // runIsLong reports whether this run should leave the rest to a new one.
 func (j *flushJob) runIsLong(ctx workflow.Context) bool {
-	return j.begun >= j.tune.ChunksPerRun || workflow.GetInfo(ctx).GetContinueAsNewSuggested() && j.begun > 0
+	return j.begun >= j.tune.ChunksPerRun || workflow.GetInfo(ctx).GetContinueAsNewSuggested() && j.begun+j.holds > 0
 }
 
 // begin starts the next chunk.
@@ -137,10 +140,12 @@ func (j *flushJob) count(res activities.ChunkResult) {
 	if res.Attempt > 1 {
 		s.Dirty = true
 	}
+	if s.StartedAt == nil {
+		j.reported = -1 // tell now
+	}
 	j.started(res.StartedAt)
 	if j.status == jobmanager.Pending {
 		j.status = jobmanager.Running
-		j.reported = -1 // tell now
 	}
 }
 

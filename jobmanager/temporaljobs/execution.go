@@ -22,6 +22,7 @@ type execution struct {
 	info    *workflowpb.WorkflowExecutionInfo
 	more    *workflowpb.WorkflowExecutionExtendedInfo
 	pending []*workflowpb.PendingActivityInfo
+	unseen  *workflows.PauseRequest // the newest one that waits for a worker, or nil
 }
 
 // describe asks Temporal for a run; runID "" means the current one. Errors are Temporal's own.
@@ -30,7 +31,11 @@ func (m *Manager) describe(ctx context.Context, workflowID, runID string) (*exec
 	if err != nil {
 		return nil, err
 	}
-	return newExecution(d), nil
+	ex := newExecution(d)
+	if err := m.lookForUnseen(ctx, ex, d.GetPendingWorkflowTask()); err != nil {
+		return nil, err
+	}
+	return ex, nil
 }
 
 func newExecution(d *workflowservice.DescribeWorkflowExecutionResponse) *execution {
@@ -81,6 +86,11 @@ func (ex *execution) status(started bool) jobmanager.Status {
 	if ex.more.GetCancelRequested() {
 		return jobmanager.Cancelling
 	}
+	return ex.withUnseen(ex.working(started))
+}
+
+// working says where a job stands that nobody has asked to stop.
+func (ex *execution) working(started bool) jobmanager.Status {
 	if s, err := jobmanager.ParseStatus(ex.attribute(workflows.AttrStatus.GetName())); err == nil && s != jobmanager.Pending && !s.Terminal() {
 		return s
 	}

@@ -38,12 +38,13 @@ func TestMain(m *testing.M) {
 
 // harness is an installation of its own on the server that the tests share.
 type harness struct {
-	name   string
-	client client.Client
-	work   *jobmanagertest.Work
-	ledger *steptest.Ledger
-	tuning workflows.Tuning
-	finish func(flush.FinishInput)
+	name    string
+	client  client.Client
+	work    *jobmanagertest.Work
+	ledger  *steptest.Ledger
+	tuning  workflows.Tuning
+	finish  func(flush.FinishInput)
+	residue func(flush.ResidueInput) flush.ResidueResult // of workers that start from now on
 
 	worker *worker.Worker
 	crash  func() // ends the worker's process, as far as anybody can see
@@ -131,7 +132,7 @@ func (h *harness) StartWorker(t testing.TB) {
 
 func (h *harness) newWorker(t testing.TB, c client.Client, alive context.Context) *worker.Worker {
 	t.Helper()
-	acts := activities.New(&steptest.Steps{Work: h.work, Ledger: h.ledger, Alive: alive, Finishing: h.finish}, &activities.Options{HeartbeatInterval: 100 * time.Millisecond})
+	acts := activities.New(&steptest.Steps{Work: h.work, Ledger: h.ledger, Alive: alive, Finishing: h.finish, Looking: h.residue}, &activities.Options{HeartbeatInterval: 100 * time.Millisecond})
 	w, err := worker.New(c, workflows.TaskQueue(h.name), acts, &worker.Options{
 		Slots:           jobmanagertest.Slots,
 		ShutdownTimeout: time.Minute,

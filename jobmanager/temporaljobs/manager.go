@@ -16,6 +16,7 @@ import (
 
 var (
 	_ jobmanager.JobManager = (*Manager)(nil)
+	_ jobmanager.Pauser     = (*Manager)(nil)
 	_ jobmanager.Waiter     = (*Manager)(nil)
 )
 

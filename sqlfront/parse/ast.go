@@ -64,6 +64,12 @@ type FlushAll struct {
 // KillJob is KILL JOB 'id'; CANCEL JOB is the same.
 type KillJob struct{ Job JobRef }
 
+// PauseJob is PAUSE JOB 'id'.
+type PauseJob struct{ Job JobRef }
+
+// ResumeJob is RESUME JOB 'id'.
+type ResumeJob struct{ Job JobRef }
+
 // ShowJobs is SHOW JOBS: the active ones.
 type ShowJobs struct{}
 
@@ -76,6 +82,8 @@ type ShowColdTable struct{ Table Name }
 func (*FlushTable) statement()    {}
 func (*FlushAll) statement()      {}
 func (*KillJob) statement()       {}
+func (*PauseJob) statement()      {}
+func (*ResumeJob) statement()     {}
 func (*ShowJobs) statement()      {}
 func (*ShowJob) statement()       {}
 func (*ShowColdTable) statement() {}
@@ -88,6 +96,12 @@ func (*FlushAll) Tag() string { return "FLUSH" }
 
 // Tag implements Statement.
 func (*KillJob) Tag() string { return "KILL JOB" }
+
+// Tag implements Statement.
+func (*PauseJob) Tag() string { return "PAUSE JOB" }
+
+// Tag implements Statement.
+func (*ResumeJob) Tag() string { return "RESUME JOB" }
 
 // Tag implements Statement.
 func (*ShowJobs) Tag() string { return "SHOW" }
@@ -115,6 +129,8 @@ func (s *FlushAll) String() string {
 }
 
 func (s *KillJob) String() string       { return "KILL JOB " + s.Job.String() }
+func (s *PauseJob) String() string      { return "PAUSE JOB " + s.Job.String() }
+func (s *ResumeJob) String() string     { return "RESUME JOB " + s.Job.String() }
 func (s *ShowJobs) String() string      { return "SHOW JOBS" }
 func (s *ShowJob) String() string       { return "SHOW JOB " + s.Job.String() }
 func (s *ShowColdTable) String() string { return "SHOW COLD TABLE " + s.Table.String() }
@@ -148,6 +164,10 @@ func isNumber(s string) bool {
 func Params(s Statement) int {
 	switch s := s.(type) {
 	case *KillJob:
+		return s.Job.Param
+	case *PauseJob:
+		return s.Job.Param
+	case *ResumeJob:
 		return s.Job.Param
 	case *ShowJob:
 		return s.Job.Param

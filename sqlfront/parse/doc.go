@@ -1,4 +1,4 @@
-// Package parse reads Spillway's own statements: FLUSH, KILL, SHOW JOBS and their kin.
+// Package parse reads Spillway's own statements: FLUSH, KILL, PAUSE, SHOW JOBS and their kin.
 //
 // [Classify] tells cheaply whether a text is one of ours; [Parse] returns its tree, a [Statement] whose String parses back
 // to the same tree; [Split] cuts a text at its semicolons; [NearMiss] guesses what a mistyped verb was meant to be. The

@@ -9,8 +9,6 @@ type future struct {
 }
 
 var futures = []future{
-	{[]string{"PAUSE", "JOB"}, "KILL JOB 'id' stops a job; a later FLUSH takes the rows that are still hot"},
-	{[]string{"RESUME", "JOB"}, "a killed job is not resumed: start another FLUSH"},
 	{[]string{"EXPLAIN", "FLUSH"}, countFirst},
 	{[]string{"EXPLAIN", "STORAGE", "FLUSH"}, countFirst},
 	{[]string{"EXPLAIN", "KILL"}, "look first: SELECT job_id FROM system.jobs WHERE …"},

@@ -120,14 +120,20 @@ func (p *parser) statement() (Statement, error) {
 	case p.is("FLUSH"):
 		return p.flush()
 	case p.is("KILL"), p.is("CANCEL"):
-		return p.kill()
+		return p.change("kill", func(job JobRef) Statement { return &KillJob{Job: job} })
 	case p.is("SHOW"):
 		return p.show()
 	}
 	if err := p.later(); err != nil {
 		return nil, err
 	}
-	return nil, p.fail("", "FLUSH", "KILL", "SHOW")
+	switch {
+	case p.is("PAUSE"):
+		return p.change("pause", func(job JobRef) Statement { return &PauseJob{Job: job} })
+	case p.is("RESUME"):
+		return p.change("resume", func(job JobRef) Statement { return &ResumeJob{Job: job} })
+	}
+	return nil, p.fail("", "FLUSH", "KILL", "PAUSE", "RESUME", "SHOW")
 }
 
 func (p *parser) flush() (Statement, error) {
@@ -195,11 +201,12 @@ func (p *parser) flushAll() (Statement, error) {
 
 func (p *parser) atEnd() bool { return p.tok.kind == tokEOF || p.isOther(";") }
 
-func (p *parser) kill() (Statement, error) {
+// change reads a statement that changes one job. do is the plain word for what it does.
+func (p *parser) change(do string, build func(JobRef) Statement) (Statement, error) {
 	verb := strings.ToUpper(p.text(p.tok))
 	p.advance()
 	if p.is("JOBS") {
-		return nil, p.notYet(verb+" JOBS WHERE", "kill jobs one by one: KILL JOB 'id'")
+		return nil, p.notYet(verb+" JOBS WHERE", do+" jobs one by one: "+strings.ToUpper(do)+" JOB 'id'")
 	}
 	if !p.accept("JOB") {
 		return nil, p.fail("did you mean "+verb+" JOB 'id'?", "JOB")
@@ -208,7 +215,7 @@ func (p *parser) kill() (Statement, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &KillJob{Job: job}, nil
+	return build(job), nil
 }
 
 func (p *parser) show() (Statement, error) {

@@ -262,16 +262,21 @@ func askErrors(t *testing.T) map[string]errorCase {
 		"FLUSH ALL with no registered table": sql("FLUSH ALL TABLES IN theirs"),
 		"malformed job id":                   sql("KILL JOB 'nonsense'"),
 		"unknown job":                        sql("KILL JOB '" + unknown + "'"),
-		"not in this version":                sql("PAUSE JOB '" + unknown + "'"),
-		"finished job": func(t *testing.T) result {
-			r := s.spillway(t, "flush", "app.events", "--wait", "-o", "json")
-			i := strings.Index(r.out, "flush:app.events:")
-			if r.code != 0 || i < 0 {
-				t.Fatal(r.out, r.errOut)
-			}
-			return s.spillway(t, "jobs", "kill", r.out[i:i+len(unknown)])
-		},
+		"not in this version":                sql("CREATE SCHEDULE nightly FOR FLUSH ALL CRON '0 3 * * *'"),
+		"finished job":                       func(t *testing.T) result { return s.spillway(t, "jobs", "kill", s.finished(t)) },
+		"pausing a finished job":             func(t *testing.T) result { return s.spillway(t, "jobs", "pause", s.finished(t)) },
 	}
+}
+
+// finished flushes app.events and returns the id of the job, which has ended.
+func (s *site) finished(t *testing.T) string {
+	t.Helper()
+	r := s.spillway(t, "flush", "app.events", "--wait", "-o", "json")
+	_, rest, ok := strings.Cut(r.out, "flush:app.events:")
+	if r.code != 0 || !ok || len(rest) < 36 {
+		t.Fatal(r.out, r.errOut)
+	}
+	return "flush:app.events:" + rest[:36]
 }
 
 // jobErrors are ends of jobs.

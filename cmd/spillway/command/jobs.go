@@ -14,13 +14,14 @@ func newJobs(env *Env) *cobra.Command {
 		Use:   "jobs",
 		Short: "List, show, kill, pause, resume and wait for jobs",
 		Example: `  spillway jobs list --all
+  spillway jobs pause flush:app.events:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f
   spillway jobs kill flush:app.events:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f`,
 	})
 	cmd.AddCommand(
 		newJobsList(env),
 		jobCommand(env, "show", "Show everything about jobs", "SHOW JOB "),
 		jobCommand(env, "kill", "Stop jobs; rows not yet moved stay in their tables", "KILL JOB "),
-		jobCommand(env, "pause", "Hold jobs between chunks", "PAUSE JOB "),
+		jobCommand(env, "pause", "Hold jobs between chunks, also across restarts", "PAUSE JOB "),
 		jobCommand(env, "resume", "Let paused jobs go on", "RESUME JOB "),
 		newJobsWait(env),
 	)

@@ -16,8 +16,9 @@ import (
 type Steps struct {
 	Work      *jobmanagertest.Work
 	Ledger    *Ledger
-	Alive     context.Context         // ends when the process that runs it crashes
-	Finishing func(flush.FinishInput) // called before an end is recorded; may be nil
+	Alive     context.Context                              // ends when the process that runs it crashes
+	Finishing func(flush.FinishInput)                      // called before an end is recorded; may be nil
+	Looking   func(flush.ResidueInput) flush.ResidueResult // what is left; nil: nothing
 }
 
 func (f *Steps) script(jobID string) *jobmanagertest.Script {
@@ -66,8 +67,11 @@ func (f *Steps) RunChunk(ctx context.Context, in flush.ChunkInput, progress func
 }
 
 // Residue is *flush.Flusher's.
-func (f *Steps) Residue(context.Context, flush.ResidueInput) (flush.ResidueResult, error) {
-	return flush.ResidueResult{}, nil
+func (f *Steps) Residue(_ context.Context, in flush.ResidueInput) (flush.ResidueResult, error) {
+	if f.Looking == nil {
+		return flush.ResidueResult{}, nil
+	}
+	return f.Looking(in), nil
 }
 
 // Publish is *flush.Flusher's.

@@ -74,11 +74,25 @@ KILL JOBS WHERE status = 'running'
 --==
 STORAGE KILL JOB 'x'
 --==
-  PAUSE JOB 'x'
+  PAUSE JOB x
 --==
-RESUME JOB 'x'
+RESUME JOB
 --==
 PAUSE x
+--==
+RESUME
+--==
+PAUSE JOB $2
+--==
+PAUSE JOB 'a', 'b'
+--==
+RESUME JOB 'a' WHERE true
+--==
+PAUSE JOBS WHERE status = 'running'
+--==
+RESUME JOBS WHERE status = 'paused'
+--==
+RESUME SCHEDULE nightly
 --==
 EXPLAIN FLUSH TABLE a.b
 --==

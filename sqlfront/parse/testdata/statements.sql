@@ -33,6 +33,14 @@ KILL JOB $1
 --==
 KILL JOB $$dollar$$
 --==
+PAUSE JOB 'flush:app.events:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f'
+--==
+  pause /* now */ Job $1;
+--==
+RESUME JOB 'flush:app.events:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f'
+--==
+RESUME JOB $1
+--==
 SHOW JOBS
 --==
 show job 'it''s'

@@ -1,0 +1,136 @@
+package workflows
+
+import (
+	"encoding/base64"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"go.temporal.io/sdk/log"
+	"go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
+
+	"github.com/spillwaydb/spillway/activities"
+)
+
+const replayFolder = "testdata/replay"
+
+// outcomes are the ways of a job of which each release leaves a history.
+var outcomes = []string{
+	"empty", "completed", "failed", "retried", "replanned", "residue", "stopped", "cancelled", "cancelled-before-start",
+	"paused", "paused-without-worker", "paused-and-restarted", "paused-and-cancelled", "continued", "continued-and-paused",
+}
+
+var quiet = log.NewStructuredLogger(slog.New(slog.DiscardHandler))
+
+func histories(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(replayFolder, "*.json"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no histories in %s: %v", replayFolder, err)
+	}
+	return files
+}
+
+// Every history that a release has left is replayed by the workflow of today. If this fails, a job that was started by an older
+// spillway would be stuck: see docs/decisions/0009-workflow-versions.md. Never change a history to make it pass.
+func TestReplay(t *testing.T) {
+	t.Parallel()
+	for _, file := range histories(t) {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			t.Parallel()
+			r := worker.NewWorkflowReplayer()
+			r.RegisterWorkflowWithOptions(FlushJob, workflow.RegisterOptions{Name: FlushJobName})
+			if err := r.ReplayWorkflowHistoryFromJSONFile(quiet, file); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// A release that left a history of one outcome left one of each.
+func TestReplayKnowsEveryOutcome(t *testing.T) {
+	t.Parallel()
+	name := regexp.MustCompile(`^(.+?)-(` + strings.Join(outcomes, "|") + `)-run\d+\.json$`)
+	seen := map[string]map[string]bool{}
+	for _, file := range histories(t) {
+		m := name.FindStringSubmatch(filepath.Base(file))
+		if m == nil {
+			t.Errorf("%s: expected <release>-<outcome>-run<n>.json", file)
+			continue
+		}
+		if seen[m[1]] == nil {
+			seen[m[1]] = map[string]bool{}
+		}
+		seen[m[1]][m[2]] = true
+	}
+	for release, has := range seen {
+		for _, o := range outcomes {
+			if !has[o] {
+				t.Errorf("%s has no history of the outcome %s", release, o)
+			}
+		}
+	}
+}
+
+// Histories tell of jobs, not of the machine that recorded them, and hold no predicates and no values of rows.
+func TestHistoriesTellNothingElse(t *testing.T) {
+	t.Parallel()
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	machine := regexp.MustCompile(`/(root|home|tmp|var|Users)/|\d@` + regexp.QuoteMeta(host) + `|` + regexp.QuoteMeta(host) + `:[0-9a-f]{8}-`)
+	content := regexp.MustCompile(`secret|4711|value of a row`)
+	payload := regexp.MustCompile(`"data":"([^"]*)"`)
+	identity := regexp.MustCompile(`"(?:identity|buildId|binaryChecksum)":"([^"]*)"`)
+	for _, file := range histories(t) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range identity.FindAllSubmatch(text, -1) {
+			if string(m[1]) != "spillway" {
+				t.Errorf("%s tells who recorded it: %s", file, m[0])
+			}
+		}
+		for _, m := range payload.FindAllSubmatch(text, -1) {
+			data, err := base64.StdEncoding.DecodeString(string(m[1]))
+			if err != nil {
+				t.Fatalf("%s: %v", file, err)
+			}
+			text = append(append(text, '\n'), data...)
+		}
+		for _, bad := range []*regexp.Regexp{machine, content} {
+			if found := bad.Find(text); found != nil {
+				t.Errorf("%s holds %q", file, found)
+			}
+		}
+	}
+}
+
+// The replay bites: a workflow that takes its steps in another order is found out by every history but those that end at once.
+func TestReplayFindsAChange(t *testing.T) {
+	t.Parallel()
+	changed := func(ctx workflow.Context, in FlushInput) error {
+		j, err := newFlushJob(ctx, in)
+		if err != nil {
+			return err
+		}
+		j.watchCancel(ctx)
+		if err := j.publish(ctx); err != nil {
+			return err
+		}
+		return j.step(j.stepOptions(ctx, "look for rows left"), steps.FindResidue, activities.ResidueInput{JobID: j.id}, nil)
+	}
+	for _, file := range histories(t) {
+		r := worker.NewWorkflowReplayer()
+		r.RegisterWorkflowWithOptions(changed, workflow.RegisterOptions{Name: FlushJobName})
+		if err := r.ReplayWorkflowHistoryFromJSONFile(quiet, file); err == nil {
+			t.Errorf("%s replays with a workflow that does something else", file)
+		}
+	}
+}
