@@ -37,6 +37,10 @@ func (j *flushJob) end(ctx workflow.Context, cause error) error {
 	defer release()
 
 	status := statusOf(cause)
+	if status == jobmanager.Cancelled && j.cancel.at == nil { // a cancel that was there before the first step
+		now := workflow.Now(ctx)
+		j.cancel.at = &now
+	}
 	class := ""
 	if status == jobmanager.Failed {
 		class = classOf(cause)

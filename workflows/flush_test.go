@@ -276,6 +276,9 @@ func TestCancelBeforeTheFirstStep(t *testing.T) {
 	if got := f.said(); !strings.HasSuffix(got, "finish cancelled") || len(f.chunks()) != 0 {
 		t.Errorf("steps: %s, chunks: %v", got, f.chunks())
 	}
+	if f.finished[0].CancelledAt == nil {
+		t.Error("a cancelled job has no cancelled_at")
+	}
 }
 
 // A33

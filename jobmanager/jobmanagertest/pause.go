@@ -188,9 +188,11 @@ func testPauseBeforeStart(t *testing.T, k *kit) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if st := k.status(t, id).Status; st != jobmanager.Pausing && st != jobmanager.Paused {
+	st := k.status(t, id).Status
+	if st != jobmanager.Pausing && st != jobmanager.Paused {
 		t.Errorf("the job is %s, want pausing or paused", st)
 	}
+	k.wantListed(t, id, st)
 	k.h.StartWorker(t)
 	k.await(t, id, jobmanager.Paused)
 	k.wantStill(t, id)

@@ -19,6 +19,10 @@ import (
 // updatePatience is how long an update may take before it is taken for granted that no worker will answer it soon.
 const updatePatience = 2 * time.Second
 
+// signalPatience is how long a signal may be out of sight: a worker that died with a task of the workflow in its hands keeps
+// it for ten seconds, and the server puts the signal into the history only then.
+const signalPatience = 15 * time.Second
+
 // PauseJob implements jobmanager.Pauser. It needs no worker: one that comes later finds the request.
 func (m *Manager) PauseJob(ctx context.Context, id jobmanager.JobID) error {
 	return m.setPaused(ctx, "pause job", id, true)
@@ -30,10 +34,8 @@ func (m *Manager) ResumeJob(ctx context.Context, id jobmanager.JobID) error {
 }
 
 // setPaused asks the job's workflow by an update, for that one says what became of it. Where no worker answers, a signal
-// leaves the request in the workflow's history; but a signal cannot tell whose workflow it reached, so the job is looked
-// at once more.
+// leaves the request with the workflow.
 func (m *Manager) setPaused(ctx context.Context, step string, id jobmanager.JobID, paused bool) error {
-	signalled := false
 	for range findTries {
 		f, err := m.find(ctx, id)
 		if err != nil {
@@ -42,7 +44,7 @@ func (m *Manager) setPaused(ctx context.Context, step string, id jobmanager.JobI
 		if status, ended := f.ended(); ended {
 			return &jobmanager.FinishedError{ID: id, Status: status}
 		}
-		if signalled || f.run.more.GetCancelRequested() {
+		if f.run.more.GetCancelRequested() {
 			return nil
 		}
 		req := workflows.PauseRequest{JobID: id.String(), Paused: paused}
@@ -56,12 +58,43 @@ func (m *Manager) setPaused(ctx context.Context, step string, id jobmanager.JobI
 			continue // it ended in between; the next look says how
 		}
 		err = m.client.SignalWorkflow(ctx, f.run.workflowID(), "", workflows.PauseRequestName, req)
-		if err != nil && !notFound(err) {
+		if err == nil {
+			return m.awaitPaused(ctx, id, paused)
+		}
+		if !notFound(err) {
 			return failed(ctx, step, err)
 		}
-		signalled = err == nil
 	}
 	return fmt.Errorf("%s %q: %w: it kept changing", step, id, jobmanager.ErrUnavailable)
+}
+
+// awaitPaused returns when the job shows what it was asked for by a signal, which is durable by now. A signal cannot tell
+// whose workflow it reached, so whether the job has ended is found out here too.
+func (m *Manager) awaitPaused(ctx context.Context, id jobmanager.JobID, paused bool) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	patience := time.NewTimer(signalPatience)
+	defer patience.Stop()
+	for {
+		f, err := m.find(ctx, id)
+		if err != nil {
+			return err
+		}
+		status, ended := f.ended()
+		switch {
+		case ended:
+			return &jobmanager.FinishedError{ID: id, Status: status}
+		case status == jobmanager.Cancelling, paused == (status == jobmanager.Pausing || status == jobmanager.Paused):
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-patience.C:
+			return nil
+		case <-ctx.Done():
+			return failed(ctx, "look for the request", ctx.Err())
+		}
+	}
 }
 
 // update sends req to the current run of the chain that ex belongs to, and waits for the answer.
