@@ -23,6 +23,14 @@ const (
 	ClassInternal = flush.ClassInternal
 )
 
+// The policy that workflows retry by: every manager's.
+const (
+	DefaultAttempts = flush.DefaultAttempts
+	DefaultReplans  = flush.DefaultReplans
+	FirstBackoff    = flush.FirstBackoff
+	MaxBackoff      = flush.MaxBackoff
+)
+
 const noChunk = -1
 
 // ErrorDetails is all that an activity's error says besides its class.

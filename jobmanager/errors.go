@@ -21,13 +21,18 @@ func (e *FinishedError) Error() string {
 	return fmt.Sprintf("job %q has already finished with status %s", e.ID, e.Status)
 }
 
-// BusyError is returned by StartJob when another job with a different spec changes the same table.
+// BusyError is returned by StartJob when another job with a different spec changes the same table, or a job of another
+// manager, whatever its spec.
 type BusyError struct {
 	Table   Table
 	Running JobID
+	Manager string // the other manager: "local", "temporal"; "" if it is the one that was asked
 }
 
 func (e *BusyError) Error() string {
+	if e.Manager != "" {
+		return fmt.Sprintf("table %s is busy with job %q of the %s job manager", e.Table, e.Running, e.Manager)
+	}
 	return fmt.Sprintf("table %s is busy with job %q, which was asked for something else", e.Table, e.Running)
 }
 

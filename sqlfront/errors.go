@@ -53,6 +53,8 @@ func sqlError(err error, pos int) *pgwire.Error {
 			Hint: "a job id looks like flush:app.events:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f; SHOW JOBS lists those of running jobs"}
 	case errors.As(err, &finished):
 		return &pgwire.Error{Code: codeNotReady, Message: finished.Error(), Position: pos}
+	case errors.As(err, &busy) && busy.Manager != "":
+		return &pgwire.Error{Code: codeInUse, Message: busy.Error(), Position: pos, Hint: "wait for it, or stop the process that runs it"}
 	case errors.As(err, &busy):
 		return &pgwire.Error{Code: codeInUse, Message: busy.Error(), Position: pos,
 			Hint: "wait for it, or KILL JOB '" + busy.Running.String() + "'"}
@@ -86,6 +88,8 @@ var classes = map[string]string{
 	"shutdown":        "57P01",
 	"replan":          codeNotReady,
 	"conflict":        "40001",
+	"busy":            codeInUse,
+	"interrupted":     codeCancelled,
 	"cancelled":       codeCancelled,
 	"terminated":      codeCancelled,
 }

@@ -50,17 +50,27 @@ func (r *request) readFlush(ctx context.Context, s *parse.FlushTable) (target, m
 	if err == nil {
 		err = mayFireTriggers(t.actor, params)
 	}
-	if err == nil && s.Age != nil {
-		err = r.settleAge(ctx, t, s.Age, params)
-	}
-	if err == nil && s.Where != nil {
-		params["where"], err = r.checkPredicate(ctx, t, s.Where)
+	if err == nil {
+		err = r.readRows(ctx, t, s, params)
 	}
 	if err != nil {
 		r.auditError(ctx, t.actor, err, s.Table.Pos)
 		return target{}, nil, err
 	}
 	return t, params, nil
+}
+
+// readRows puts into the parameters which rows a FLUSH TABLE asks for.
+func (r *request) readRows(ctx context.Context, t target, s *parse.FlushTable, params map[string]string) (err error) {
+	if s.Age != nil {
+		if err := r.settleAge(ctx, t, s.Age, params); err != nil {
+			return err
+		}
+	}
+	if s.Where != nil {
+		params["where"], err = r.checkPredicate(ctx, t, s.Where)
+	}
+	return err
 }
 
 var errWaitInTransaction = &pgwire.Error{Code: codeActiveTx, Message: "FLUSH … WITH (wait = true) cannot run inside a transaction block",

@@ -74,23 +74,27 @@ func New(jobs jobmanager.JobManager, catalog Catalog, opt *Options) (*Front, err
 	if jobs == nil || catalog == nil {
 		return nil, errors.New("a job manager and a catalog are required")
 	}
-	f := &Front{jobs: jobs, catalog: catalog}
-	if opt != nil {
-		f.opt = *opt
+	return &Front{jobs: jobs, catalog: catalog, opt: opt.withDefaults()}, nil
+}
+
+func (o *Options) withDefaults() Options {
+	var out Options
+	if o != nil {
+		out = *o
 	}
-	setDefault(&f.opt.SystemSchema, "system")
-	setDefault(&f.opt.LedgerSchema, "spillway")
-	setDefault(&f.opt.Operator, "spillway_operator")
-	if f.opt.LiveLimit <= 0 {
-		f.opt.LiveLimit = 1 << 20
+	setDefault(&out.SystemSchema, "system")
+	setDefault(&out.LedgerSchema, "spillway")
+	setDefault(&out.Operator, "spillway_operator")
+	if out.LiveLimit <= 0 {
+		out.LiveLimit = 1 << 20
 	}
-	if f.opt.PollEvery <= 0 {
-		f.opt.PollEvery = 250 * time.Millisecond
+	if out.PollEvery <= 0 {
+		out.PollEvery = 250 * time.Millisecond
 	}
-	if f.opt.Logger == nil {
-		f.opt.Logger = slog.New(slog.DiscardHandler)
+	if out.Logger == nil {
+		out.Logger = slog.New(slog.DiscardHandler)
 	}
-	return f, nil
+	return out
 }
 
 func setDefault(s *string, value string) {

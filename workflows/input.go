@@ -3,6 +3,7 @@ package workflows
 import (
 	"time"
 
+	"github.com/spillwaydb/spillway/activities"
 	"github.com/spillwaydb/spillway/jobmanager"
 )
 
@@ -40,10 +41,10 @@ func (t Tuning) withDefaults() Tuning {
 	}
 	def(&t.Parallelism, 2)
 	def(&t.ChunksPerRun, 500)
-	def(&t.Attempts, 10)
-	def(&t.Replans, 5)
-	defTime(&t.Backoff, time.Second)
-	defTime(&t.MaxBackoff, time.Minute)
+	def(&t.Attempts, activities.DefaultAttempts)
+	def(&t.Replans, activities.DefaultReplans)
+	defTime(&t.Backoff, activities.FirstBackoff)
+	defTime(&t.MaxBackoff, activities.MaxBackoff)
 	defTime(&t.Heartbeat, 10*time.Second)
 	defTime(&t.StepTimeout, 24*time.Hour)
 	return t

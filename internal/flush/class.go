@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/segment"
 )
@@ -35,6 +36,8 @@ const (
 	ClassShutdown        = "shutdown"        // a planned stop of PostgreSQL or of this process
 	ClassReplan          = "replan"          // the table changed its shape or file since it was planned
 	ClassConflict        = "conflict"        // it kept changing
+	ClassBusy            = "busy"            // a living job of another manager has the table
+	ClassInterrupted     = "interrupted"     // the job's process ended before it did, or its table was given to another job
 	ClassCancelled       = "cancelled"       // the caller asked to stop
 	ClassInternal        = "internal"        // a fault of ours
 )
@@ -43,6 +46,7 @@ const (
 var retryable = map[string]bool{
 	ClassConnection: true, ClassLock: true, ClassDeadlock: true, ClassResources: true,
 	ClassStorage: true, ClassStorageFull: true, ClassShutdown: true,
+	ClassBusy: true,
 }
 
 // ClassifiedError carries its class. Error texts may name rows and values: they go to the ledger, never to workflow history.
@@ -76,7 +80,12 @@ func className(err error) string {
 	var ue *segment.UnrepresentableError
 	var oe *objstore.Error
 	var foreign *objstore.ForeignOwnerError
+	var held *ledger.HeldError
 	switch {
+	case errors.Is(err, ledger.ErrClaimLost):
+		return ClassInterrupted
+	case errors.As(err, &held):
+		return ClassBusy
 	case errors.As(err, &foreign):
 		return ClassRefused
 	case errors.As(err, &ue):

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/ledger"
-	"github.com/spillwaydb/spillway/internal/obs"
 	"github.com/spillwaydb/spillway/internal/segment"
 )
 
@@ -69,7 +68,7 @@ func (f *Flusher) plan(ctx context.Context, in PlanInput) (PlanResult, error) {
 	if err != nil {
 		return PlanResult{}, classified(ClassInvalid, err)
 	}
-	if err := f.claim(ctx, req, in.JobID); err != nil {
+	if err := f.claim(ctx, req, in); err != nil {
 		return PlanResult{}, err
 	}
 	first, err := f.firstChunk(ctx, in)
@@ -96,24 +95,6 @@ func (f *Flusher) plan(ctx context.Context, in PlanInput) (PlanResult, error) {
 	return PlanResult{
 		Generation: stored.Generation, FirstChunk: stored.FirstChunk, Chunks: stored.Chunks, RowsEstimate: stored.RowsEstimate, Parallelism: opts.Parallelism,
 	}, nil
-}
-
-// claim makes the job the one that changes its table, and settles what earlier jobs on the table left behind: one whose
-// manager has lost it never does so itself.
-func (f *Flusher) claim(ctx context.Context, req ledger.Request, jobID string) error {
-	previous, err := f.ledger.ClaimTable(ctx, req.Schema, req.Table, jobID)
-	if err != nil {
-		return err
-	}
-	if previous != "" {
-		f.log.Warn("taking the table over from a job that never ended", obs.KeyJob, jobID, obs.KeyPrevious, previous, obs.KeyTable, req.Schema+"."+req.Table)
-	}
-	left, err := f.ledger.OtherAttempts(ctx, jobID)
-	if err != nil {
-		return err
-	}
-	_, err = f.settleAll(ctx, left)
-	return err
 }
 
 // firstChunk is the number after the last of all earlier generations. If this generation is stored already, its own number

@@ -8,6 +8,7 @@ type PlanInput struct {
 	JobID      string
 	RequestID  string
 	Generation int
+	Claimed    bool // the job's manager has claimed the table itself: see TakeTable
 }
 
 // PlanResult says how a generation cuts the table. The plan itself, block ranges and predicate, stays in the ledger.

@@ -53,12 +53,16 @@ func (l *Ledger) TakeAttempt(ctx context.Context, q Querier, id uuid.UUID) (bool
 }
 
 // InsertChunk raises the fence: the primary key lets one attempt only commit a chunk. A unique violation (23505) means
-// that another attempt has.
+// that another attempt has. ErrClaimLost means that the table is no longer the job's: see claims.go.
 func (l *Ledger) InsertChunk(ctx context.Context, q Querier, jobID string, chunk int, attemptID uuid.UUID, attempt int) error {
-	_, err := q.Exec(ctx, l.expand(`INSERT INTO @schema@.chunks (job_id, chunk, attempt_id, attempt) VALUES ($1, $2, $3::uuid, $4)`),
-		jobID, chunk, attemptID.String(), attempt)
+	tag, err := q.Exec(ctx, l.expand(`
+		INSERT INTO @schema@.chunks (job_id, chunk, attempt_id, attempt)
+		SELECT $1::text, $2::int, $3::uuid, $4::int FROM @schema@.claims WHERE job_id = $1`), jobID, chunk, attemptID.String(), attempt)
 	if err != nil {
 		return fmt.Errorf("raise fence: %w", err)
+	}
+	if tag.RowsAffected() == 0 {
+		return fmt.Errorf("raise fence: %w", ErrClaimLost)
 	}
 	return nil
 }

@@ -14,6 +14,18 @@ var ErrForeignSchema = errors.New("schema belongs to somebody else")
 // ErrNoLedger is returned by reads before the first Migrate.
 var ErrNoLedger = errors.New("no ledger in this database")
 
+// ErrClaimLost is returned to a job whose table was given to another one, or whose end is recorded.
+var ErrClaimLost = errors.New("the table is no longer held by this job")
+
+// HeldError is returned to a job whose table a living job of another manager holds.
+type HeldError struct {
+	Claim Claim // the other job's; its JobID is "" for a moment while that job starts or ends
+}
+
+func (e *HeldError) Error() string {
+	return fmt.Sprintf("table %s.%s is held by job %q of the %s manager", e.Claim.Schema, e.Claim.Table, e.Claim.JobID, e.Claim.Manager)
+}
+
 // ForeignSchemaError is returned by Migrate and Uninstall for a schema that this installation must not touch.
 type ForeignSchemaError struct {
 	Schema string

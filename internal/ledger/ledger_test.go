@@ -164,6 +164,8 @@ func segment(t *testing.T, l *ledger.Ledger, q ledger.Querier, jobID string, chu
 	t.Helper()
 	s := ledger.Segment{ID: uuid.New(), JobID: jobID, Chunk: chunk, AttemptID: uuid.New(), Schema: "app", Table: "events", Leaf: "app.events", Storage: "default",
 		Location: location, Rows: 10, Bytes: 100, SHA256: "ab", SchemaVersion: 1, ColumnStats: json.RawMessage(`[{"n": "ü"}]`)}
+	_, err := l.ClaimTable(t.Context(), "app", "events", jobID)
+	must(t, err)
 	must(t, l.InsertChunk(t.Context(), q, jobID, chunk, s.AttemptID, chunk+1))
 	must(t, l.RegisterSegment(t.Context(), q, s))
 	must(t, l.UpdateChunk(t.Context(), q, jobID, chunk, 10, 100, 1))

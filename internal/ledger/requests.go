@@ -81,35 +81,3 @@ func (l *Ledger) DeleteRequest(ctx context.Context, id uuid.UUID) error {
 	_, err := l.pool.Exec(ctx, l.expand(`DELETE FROM @schema@.requests WHERE request_id = $1::text::uuid`), id.String())
 	return wrap("delete request", err)
 }
-
-// ClaimTable makes jobID the one job that changes the table, and returns the job that held the claim before, or "" if none
-// or jobID itself did. It always takes over: that the earlier job is dead is for the caller to know, who lets one job live
-// at a time, and the fences of the protocol hold even if both still ran.
-func (l *Ledger) ClaimTable(ctx context.Context, schema, table, jobID string) (previous string, err error) {
-	err = l.inTx(ctx, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, l.expand(`INSERT INTO @schema@.claims (table_schema, table_name, job_id) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`), schema, table, jobID)
-		if err != nil || tag.RowsAffected() == 1 {
-			return err
-		}
-		err = tx.QueryRow(ctx, l.expand(`SELECT job_id FROM @schema@.claims WHERE table_schema = $1 AND table_name = $2 FOR UPDATE`), schema, table).Scan(&previous)
-		if err != nil {
-			return err
-		}
-		if previous == jobID {
-			previous = ""
-			return nil
-		}
-		_, err = tx.Exec(ctx, l.expand(`UPDATE @schema@.claims SET job_id = $3, claimed_at = pg_catalog.now() WHERE table_schema = $1 AND table_name = $2`), schema, table, jobID)
-		return err
-	})
-	if err != nil {
-		return "", wrap("claim table", err)
-	}
-	return previous, nil
-}
-
-// ReleaseTable gives up the claim if jobID still holds it.
-func (l *Ledger) ReleaseTable(ctx context.Context, schema, table, jobID string) error {
-	_, err := l.pool.Exec(ctx, l.expand(`DELETE FROM @schema@.claims WHERE table_schema = $1 AND table_name = $2 AND job_id = $3`), schema, table, jobID)
-	return wrap("release table", err)
-}

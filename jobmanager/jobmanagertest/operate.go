@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/spillwaydb/spillway/jobmanager"
 )
@@ -152,11 +153,32 @@ func testSmallBehindGiant(t *testing.T, k *kit) {
 	giant.AwaitBegun(t)
 	small.SetChunks(1)
 	smallID := k.start(t, spec("small"))
-	giant.Pass(Parallelism * 4) // a few chunks of the giant are all that may come before
+	k.awaitPlanned(t, smallID)
+	k.AwaitBegun(t)
+	for range Parallelism * 4 { // a few chunks of the giant are all that may come before
+		giant.Pass(1)
+		k.AwaitBegun(t)
+	}
 	k.wait(t, smallID, jobmanager.Completed)
 	k.wantStatus(t, giantID, jobmanager.Running)
 	k.cancel(t, giantID)
 	k.wait(t, giantID, jobmanager.Cancelled)
+}
+
+// awaitPlanned waits until a job may begin its chunks: before that nobody can be fair to it.
+func (k *kit) awaitPlanned(t *testing.T, id jobmanager.JobID) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); ; <-tick.C {
+		info := k.status(t, id)
+		if info.Phase == "moving" || info.Status != jobmanager.Pending {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("job %s is still %s, %q", id, info.Status, info.Phase)
+		}
+	}
 }
 
 // A51

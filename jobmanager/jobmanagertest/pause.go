@@ -348,7 +348,7 @@ func testPauseAtSeams(t *testing.T, k *kit) {
 	for n := ChunksPerRun - 1; n <= ChunksPerRun+2; n++ {
 		name := fmt.Sprint("t", n)
 		s := k.Table(table(name))
-		s.SetChunks(100 * ChunksPerRun)
+		s.SetChunks(1 << 20) // more than the fastest manager moves meanwhile
 		id := k.start(t, spec(name))
 		for range 2 { // once more in a later run
 			for range n {

@@ -15,8 +15,9 @@ import (
 
 // Abilities says what a harness can do.
 type Abilities struct {
-	Restart bool // workers stop and start again while jobs live
-	Slots   bool // workers have slots, and jobs wait for them
+	Restart    bool // workers stop and start again while jobs live
+	Interrupts bool // jobs end with the process that runs them, and are closed by whoever comes next
+	Slots      bool // workers have slots, and jobs wait for them
 }
 
 // Harness is one installation, with a worker of Slots slots that runs. Every chunk of its jobs goes through the Work that
@@ -27,7 +28,8 @@ type Harness interface {
 	// Manager returns a manager of the installation; each call may return another one.
 	Manager(t testing.TB) jobmanager.JobManager
 	// StopWorker stops the worker as a crash would, if crash is set, and otherwise as a planned stop that gives up what
-	// runs. StartWorker starts one again.
+	// runs. StartWorker starts one again. Where jobs end with their process (Interrupts), that process is what they stop
+	// and start, and Manager returns one of the new process from then on.
 	StopWorker(t testing.TB, crash bool)
 	StartWorker(t testing.TB)
 }
@@ -75,6 +77,13 @@ func Run(t *testing.T, build func(t *testing.T, w *Work) Harness) {
 		{"SeveralManagers", testSeveralManagers},
 		{"WorkerStops", testWorkerStops},
 		{"WorkerCrashes", testWorkerCrashes},
+		{"CancelWithoutSlot", testCancelWithoutSlot},
+		{"StartsAfterTheEndAtOnce", testStartsAfterTheEnd},
+		{"EndsAreRecorded", testEndsAreRecorded},
+		{"ContextEnded", testContextEnded},
+		{"InterruptedByCrash", testInterruptedByCrash},
+		{"InterruptedByStop", testInterruptedByStop},
+		{"StartAfterInterruption", testStartAfterInterruption},
 		{"PauseInMidChunk", testPauseInMidChunk},
 		{"PauseRepeated", testPauseRepeated},
 		{"ResumeWhilePausing", testResumeWhilePausing},

@@ -15,6 +15,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/embedtemporal"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/jobmanager/jobmanagertest"
+	"github.com/spillwaydb/spillway/jobmanager/jobmanagertest/steptest"
 	"github.com/spillwaydb/spillway/worker"
 	"github.com/spillwaydb/spillway/workflows"
 )
@@ -82,7 +83,7 @@ func BenchmarkEmptyFlush(b *testing.B) {
 	for _, chunks := range []int{0, 1} {
 		b.Run(fmt.Sprintf("flush/chunks=%d", chunks), func(b *testing.B) {
 			work := jobmanagertest.NewWork()
-			h := &harness{name: fmt.Sprint("bench", chunks), client: c, work: work, ledger: newMemLedger()}
+			h := &harness{name: fmt.Sprint("bench", chunks), client: c, work: work, ledger: steptest.NewLedger()}
 			w := h.newWorker(b, c, context.Background())
 			defer func() { _ = w.Stop(context.Background()) }()
 			m := h.manager(b, c)

@@ -19,9 +19,9 @@ import (
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/embedtemporal/temporaltest"
 	"github.com/spillwaydb/spillway/internal/flush"
-	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/jobmanager/jobmanagertest"
+	"github.com/spillwaydb/spillway/jobmanager/jobmanagertest/steptest"
 	"github.com/spillwaydb/spillway/jobmanager/temporaljobs"
 	"github.com/spillwaydb/spillway/worker"
 	"github.com/spillwaydb/spillway/workflows"
@@ -36,90 +36,12 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// flusher does the work of jobmanagertest on a memLedger.
-type flusher struct {
-	work    *jobmanagertest.Work
-	ledger  *memLedger
-	alive   context.Context // ends when the process that runs it crashes
-	finish  func(flush.FinishInput)
-	residue func(flush.ResidueInput) flush.ResidueResult
-}
-
-func (f *flusher) script(jobID string) *jobmanagertest.Script {
-	id, err := jobmanager.ParseJobID(jobID)
-	if err != nil {
-		panic(err)
-	}
-	return f.work.Table(id.Table)
-}
-
-func (f *flusher) Plan(_ context.Context, in flush.PlanInput) (flush.PlanResult, error) {
-	n := 0
-	f.ledger.update(in.JobID, func(t *ledger.Totals) {
-		if !t.Planned {
-			t.ChunksTotal = int64(f.script(in.JobID).Plan())
-			t.Planned, t.Generation, t.RowsEstimate = true, 1, t.ChunksTotal*jobmanagertest.RowsPerChunk
-		}
-		n = int(t.ChunksTotal)
-	})
-	return flush.PlanResult{Generation: in.Generation, Chunks: n, RowsEstimate: int64(n * jobmanagertest.RowsPerChunk), Parallelism: jobmanagertest.Parallelism}, nil
-}
-
-func (f *flusher) RunChunk(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(f.alive, func() { cancel(errors.New("crash")) })()
-	progress(flush.Checkpoint{Step: flush.StepCopying, AttemptID: uuid.NewString()})
-	f.ledger.update(in.JobID, func(t *ledger.Totals) { t.Started, t.Attempt = true, max(t.Attempt, in.Attempt) })
-	err := f.script(in.JobID).RunChunk(ctx, in.Chunk, in.Attempt)
-	var bad *jobmanagertest.Failure
-	if errors.As(err, &bad) {
-		return flush.ChunkResult{}, &flush.ClassifiedError{Class: bad.Class, Err: errors.New("the value of a row")}
-	}
-	if err != nil {
-		return flush.ChunkResult{}, err
-	}
-	f.ledger.update(in.JobID, func(t *ledger.Totals) {
-		t.Rows += jobmanagertest.RowsPerChunk
-		t.Bytes += 1000
-		t.Segments++
-		t.ChunksDone++
-	})
-	return flush.ChunkResult{Rows: jobmanagertest.RowsPerChunk, Bytes: 1000, Segments: 1}, nil
-}
-
-func (f *flusher) Residue(_ context.Context, in flush.ResidueInput) (flush.ResidueResult, error) {
-	if f.residue == nil {
-		return flush.ResidueResult{}, nil
-	}
-	return f.residue(in), nil
-}
-func (f *flusher) Publish(context.Context, string) error { return nil }
-func (f *flusher) Sweep(context.Context, string) (flush.SweepResult, error) {
-	return flush.SweepResult{}, nil
-}
-
-func (f *flusher) Finish(_ context.Context, in flush.FinishInput) (flush.FinishResult, error) {
-	if f.finish != nil {
-		f.finish(in)
-	}
-	class := &in.Class
-	if in.Class == "" {
-		class = nil
-	}
-	row := f.ledger.finish(ledger.HistoryRow{
-		JobID: in.JobID, Status: in.Status, ErrorClass: class, RowsLeft: in.RowsLeft, WorkflowID: in.WorkflowID, RunID: in.RunID,
-		CreatedAt: in.CreatedAt, StartedAt: in.StartedAt, CancelledAt: in.CancelledAt,
-	}, in.RequestID)
-	return flush.FinishResult{Status: row.Status, Rows: row.RowsFlushed, Bytes: row.BytesWritten, Segments: row.Segments}, nil
-}
-
 // harness is an installation of its own on the server that the tests share.
 type harness struct {
 	name    string
 	client  client.Client
 	work    *jobmanagertest.Work
-	ledger  *memLedger
+	ledger  *steptest.Ledger
 	tuning  workflows.Tuning
 	finish  func(flush.FinishInput)
 	residue func(flush.ResidueInput) flush.ResidueResult // of workers that start from now on
@@ -137,7 +59,7 @@ func newHarness(t *testing.T, w *jobmanagertest.Work, finish func(flush.FinishIn
 		name:   "test " + uuid.NewString(),
 		client: temporaltest.Client(t),
 		work:   w,
-		ledger: newMemLedger(),
+		ledger: steptest.NewLedger(),
 		finish: finish,
 		tuning: workflows.Tuning{
 			ChunksPerRun: jobmanagertest.ChunksPerRun,
@@ -210,7 +132,7 @@ func (h *harness) StartWorker(t testing.TB) {
 
 func (h *harness) newWorker(t testing.TB, c client.Client, alive context.Context) *worker.Worker {
 	t.Helper()
-	acts := activities.New(&flusher{work: h.work, ledger: h.ledger, alive: alive, finish: h.finish, residue: h.residue}, &activities.Options{HeartbeatInterval: 100 * time.Millisecond})
+	acts := activities.New(&steptest.Steps{Work: h.work, Ledger: h.ledger, Alive: alive, Finishing: h.finish, Looking: h.residue}, &activities.Options{HeartbeatInterval: 100 * time.Millisecond})
 	w, err := worker.New(c, workflows.TaskQueue(h.name), acts, &worker.Options{
 		Slots:           jobmanagertest.Slots,
 		ShutdownTimeout: time.Minute,

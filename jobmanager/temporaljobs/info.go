@@ -10,6 +10,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/jobmanager"
+	"github.com/spillwaydb/spillway/jobmanager/history"
 	"github.com/spillwaydb/spillway/workflows"
 )
 
@@ -27,38 +28,9 @@ func (m *Manager) info(ctx context.Context, f found) (jobmanager.JobInfo, error)
 
 // infoOfRow describes a job that has ended.
 func (m *Manager) infoOfRow(h ledger.HistoryRow) (jobmanager.JobInfo, error) {
-	id, err := jobmanager.ParseJobID(h.JobID)
-	if err != nil {
-		return jobmanager.JobInfo{}, err
-	}
-	finished := h.FinishedAt
-	return jobmanager.JobInfo{
-		ID:           id,
-		Status:       jobmanager.Status(h.Status),
-		RowsTotal:    h.RowsTotal,
-		RowsFlushed:  h.RowsFlushed,
-		BytesWritten: h.BytesWritten,
-		Segments:     h.Segments,
-		ChunksDone:   h.ChunksDone,
-		ChunksTotal:  h.ChunksTotal,
-		RowsLeft:     h.RowsLeft,
-		RowsSkipped:  h.RowsSkipped,
-		Attempt:      h.Attempt,
-		Error:        text(h.Error),
-		ErrorClass:   text(h.ErrorClass),
-		Location:     text(h.Location),
-		RequestedBy:  h.RequestedBy,
-		Trigger:      jobmanager.Trigger(h.Trigger),
-		Schedule:     h.Schedule,
-		Statement:    h.Statement,
-		CreatedAt:    h.CreatedAt,
-		StartedAt:    h.StartedAt,
-		FinishedAt:   &finished,
-		CancelledAt:  h.CancelledAt,
-		WorkflowID:   h.WorkflowID,
-		RunID:        h.RunID,
-		UIURL:        m.uiURL(h.WorkflowID, h.RunID),
-	}, nil
+	info, err := history.Info(h)
+	info.UIURL = m.uiURL(h.WorkflowID, h.RunID)
+	return info, err
 }
 
 // infosOfRuns describes jobs by their newest runs, with one question to the ledger for all their progress and one for all
@@ -153,11 +125,4 @@ func (m *Manager) uiURL(workflowID, runID string) string {
 	}
 	return strings.TrimSuffix(m.opt.UIBaseURL, "/") + "/namespaces/" + url.PathEscape(m.opt.Namespace) +
 		"/workflows/" + url.PathEscape(workflowID) + "/" + url.PathEscape(runID) + "/history"
-}
-
-func text(s *string) string {
-	if s == nil {
-		return ""
-	}
-	return *s
 }

@@ -1,7 +1,6 @@
 package temporaljobs
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -11,13 +10,13 @@ import (
 	workflowpb "go.temporal.io/api/workflow/v1"
 	"go.temporal.io/api/workflowservice/v1"
 
-	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/jobmanager"
+	"github.com/spillwaydb/spillway/jobmanager/history"
 	"github.com/spillwaydb/spillway/workflows"
 )
 
 const (
-	// pageSize is how much is asked for at once, of Temporal and of the ledger.
+	// pageSize is how much Temporal is asked for at once.
 	pageSize = 1000
 	// describers is how many runs are described at once.
 	describers = 8
@@ -29,130 +28,16 @@ const (
 // A job that ends between the two questions is listed once.
 func (m *Manager) ListJobs(ctx context.Context, f jobmanager.JobFilter) iter.Seq2[jobmanager.JobInfo, error] {
 	return func(yield func(jobmanager.JobInfo, error) bool) {
-		left := f.Limit
-		give := func(info jobmanager.JobInfo, err error) bool {
-			if !yield(info, err) || err != nil {
-				return false
-			}
-			left--
-			return left != 0 // never, if there is no limit
-		}
 		runs, err := m.runs(ctx, f)
 		if err != nil {
 			yield(jobmanager.JobInfo{}, err)
 			return
 		}
-		seen := make(map[jobmanager.JobID]bool, len(runs))
-		for _, info := range runs {
-			seen[info.ID] = true
-		}
-		runs = slices.DeleteFunc(runs, func(i jobmanager.JobInfo) bool { return !matches(f, i) })
-		m.merge(ctx, f, runs, seen, give)
+		history.Merge(ctx, m.ledger, f, runs, func(info jobmanager.JobInfo, err error) bool {
+			info.UIURL = m.uiURL(info.WorkflowID, info.RunID)
+			return yield(info, err)
+		})
 	}
-}
-
-// merge yields runs and the ended jobs of the ledger, newest first, and each job once.
-func (m *Manager) merge(ctx context.Context, f jobmanager.JobFilter, runs []jobmanager.JobInfo, seen map[jobmanager.JobID]bool, yield func(jobmanager.JobInfo, error) bool) {
-	for info, err := range m.history(ctx, f, len(seen)) {
-		if err != nil {
-			yield(jobmanager.JobInfo{}, err)
-			return
-		}
-		if seen[info.ID] {
-			continue
-		}
-		for len(runs) > 0 && newer(runs[0], info) <= 0 {
-			if !yield(runs[0], nil) {
-				return
-			}
-			runs = runs[1:]
-		}
-		if !yield(info, nil) {
-			return
-		}
-	}
-	for _, info := range runs {
-		if !yield(info, nil) {
-			return
-		}
-	}
-}
-
-// history yields the ended jobs of the ledger that f selects, newest first. spare is how many of them the caller may
-// leave out.
-func (m *Manager) history(ctx context.Context, f jobmanager.JobFilter, spare int) iter.Seq2[jobmanager.JobInfo, error] {
-	return func(yield func(jobmanager.JobInfo, error) bool) {
-		statuses, any := endedStatuses(f)
-		if !any {
-			return
-		}
-		size := pageSize
-		if f.Limit > 0 {
-			size = f.Limit + spare
-		}
-		// Each page begins at the top: jobs that end meanwhile shift the rest, and nothing may fall between two pages.
-		// Pages grow, so this costs a third more than one long list.
-		done := make(map[string]bool)
-		for ; ; size *= 4 {
-			rows, err := m.ledger.ListHistory(ctx, ledger.HistoryFilter{
-				Statuses: statuses,
-				JobType:  string(f.Type),
-				Schema:   f.Table.Namespace,
-				Table:    f.Table.Name,
-				Limit:    size,
-			})
-			if err != nil {
-				yield(jobmanager.JobInfo{}, err)
-				return
-			}
-			for _, row := range rows {
-				if done[row.JobID] {
-					continue
-				}
-				done[row.JobID] = true
-				if !yield(m.infoOfRow(row)) {
-					return
-				}
-			}
-			if len(rows) < size {
-				return
-			}
-		}
-	}
-}
-
-// endedStatuses returns the ended statuses that f selects; any is false if there are none.
-func endedStatuses(f jobmanager.JobFilter) (statuses []string, any bool) {
-	if len(f.Statuses) == 0 {
-		return nil, f.All
-	}
-	for _, s := range f.Statuses {
-		if s.Terminal() {
-			statuses = append(statuses, string(s))
-		}
-	}
-	return statuses, len(statuses) > 0
-}
-
-// matches reports whether f selects a job.
-func matches(f jobmanager.JobFilter, i jobmanager.JobInfo) bool {
-	switch {
-	case len(f.Statuses) > 0 && !slices.Contains(f.Statuses, i.Status):
-		return false
-	case len(f.Statuses) == 0 && !f.All && i.Status.Terminal():
-		return false
-	}
-	return (f.Type == "" || f.Type == i.ID.Type) &&
-		(f.Table.Namespace == "" || f.Table.Namespace == i.ID.Table.Namespace) &&
-		(f.Table.Name == "" || f.Table.Name == i.ID.Table.Name)
-}
-
-// newer orders jobs newest first, as the ledger does.
-func newer(a, b jobmanager.JobInfo) int {
-	if c := b.CreatedAt.Compare(a.CreatedAt); c != 0 {
-		return c
-	}
-	return cmp.Compare(a.ID.String(), b.ID.String())
 }
 
 // runs describes the jobs without a history row: the live ones and, if f may select them, those whose end is not recorded.
@@ -162,7 +47,7 @@ func (m *Manager) runs(ctx context.Context, f jobmanager.JobFilter) ([]jobmanage
 	if err != nil {
 		return nil, err
 	}
-	if _, any := endedStatuses(f); !any {
+	if !f.Ended() {
 		return current, nil
 	}
 	ended, err := m.unrecorded(ctx)
@@ -174,7 +59,7 @@ func (m *Manager) runs(ctx context.Context, f jobmanager.JobFilter) ([]jobmanage
 
 // tidy sorts infos and drops repetitions of a job.
 func tidy(infos []jobmanager.JobInfo) []jobmanager.JobInfo {
-	slices.SortFunc(infos, newer)
+	slices.SortFunc(infos, jobmanager.Newer)
 	return slices.CompactFunc(infos, func(a, b jobmanager.JobInfo) bool { return a.ID == b.ID })
 }
 

@@ -28,6 +28,7 @@ type Ledger interface {
 	HistoryOf(ctx context.Context, jobIDs []string) (map[string]ledger.HistoryRow, error)
 	ListHistory(ctx context.Context, f ledger.HistoryFilter) ([]ledger.HistoryRow, error)
 	Progress(ctx context.Context, jobIDs []string) (map[string]ledger.Totals, error)
+	LocalHolder(ctx context.Context, schema, table string) (jobID string, err error)
 }
 
 // Type says how jobs of one type are run.

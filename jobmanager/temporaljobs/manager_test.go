@@ -22,6 +22,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/jobmanager/jobmanagertest"
+	"github.com/spillwaydb/spillway/jobmanager/jobmanagertest/steptest"
 	"github.com/spillwaydb/spillway/jobmanager/temporaljobs"
 	"github.com/spillwaydb/spillway/worker"
 	"github.com/spillwaydb/spillway/workflows"
@@ -46,7 +47,7 @@ func mustStart(t *testing.T, m jobmanager.JobManager, spec jobmanager.JobSpec) j
 	return s.ID
 }
 
-func mustWait(t *testing.T, m *temporaljobs.Manager, id jobmanager.JobID, want jobmanager.Status) jobmanager.JobInfo {
+func mustWait(t *testing.T, m jobmanager.Waiter, id jobmanager.JobID, want jobmanager.Status) jobmanager.JobInfo {
 	t.Helper()
 	info, err := m.WaitJob(t.Context(), id)
 	if err != nil || info.Status != want {
@@ -216,7 +217,7 @@ func TestLaterRunIsNoJob(t *testing.T) {
 	if err := m.CancelJob(t.Context(), later); !errors.Is(err, jobmanager.ErrJobNotFound) {
 		t.Errorf("cancel: %v", err)
 	}
-	h.ledger.forget(id.String())
+	h.ledger.Forget(id.String())
 	if info, err := m.JobStatus(t.Context(), id); err != nil || info.Status != jobmanager.Completed {
 		t.Errorf("status without a history row: %s, %v", info.Status, err)
 	}
@@ -258,7 +259,7 @@ func TestStartWhileTheEndIsBeingTold(t *testing.T) {
 	s.Hold()
 	id := mustStart(t, m, flushOf(events))
 	s.AwaitBegun(t)
-	h.ledger.finish(ledger.HistoryRow{JobID: id.String(), Status: "completed"}, "")
+	h.ledger.Record(ledger.HistoryRow{JobID: id.String(), Status: "completed"}, "")
 	next := make(chan jobmanager.Started, 1)
 	go func() {
 		st, err := m.StartJob(t.Context(), flushOf(events))
@@ -291,7 +292,7 @@ func TestForeignWorkflowInTheWay(t *testing.T) {
 	if err == nil || errors.As(err, &busy) || !strings.Contains(err.Error(), "Foreign") {
 		t.Errorf("start: %v", err)
 	}
-	if n := h.ledger.requestCount(); n != 0 {
+	if n := h.ledger.RequestCount(); n != 0 {
 		t.Errorf("%d requests are left behind", n)
 	}
 	if err := h.client.TerminateWorkflow(t.Context(), workflows.WorkflowID(h.name, true, "flush", events), "", ""); err != nil {
@@ -310,7 +311,7 @@ func TestUnreachable(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	h := &harness{name: "unreachable", ledger: newMemLedger()}
+	h := &harness{name: "unreachable", ledger: steptest.NewLedger()}
 	m := h.manager(t, c)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -327,7 +328,7 @@ func TestUnreachable(t *testing.T) {
 		}
 	}
 	// What the ledger knows needs no Temporal.
-	h.ledger.finish(ledger.HistoryRow{JobID: id.String(), Status: "completed"}, "")
+	h.ledger.Record(ledger.HistoryRow{JobID: id.String(), Status: "completed"}, "")
 	if info, err := m.JobStatus(ctx, id); err != nil || info.Status != jobmanager.Completed {
 		t.Errorf("status of an ended job: %s, %v", info.Status, err)
 	}
@@ -339,24 +340,24 @@ func TestNewRefuses(t *testing.T) {
 	types := map[jobmanager.JobType]temporaljobs.Type{"flush": temporaljobs.Flush(nil, workflows.Tuning{})}
 	for name, f := range map[string]func() error{
 		"no client": func() error {
-			_, err := temporaljobs.New(nil, newMemLedger(), &temporaljobs.Options{Installation: "x", Types: types})
+			_, err := temporaljobs.New(nil, steptest.NewLedger(), &temporaljobs.Options{Installation: "x", Types: types})
 			return err
 		},
 		"no ledger": func() error {
 			_, err := temporaljobs.New(c, nil, &temporaljobs.Options{Installation: "x", Types: types})
 			return err
 		},
-		"no options": func() error { _, err := temporaljobs.New(c, newMemLedger(), nil); return err },
+		"no options": func() error { _, err := temporaljobs.New(c, steptest.NewLedger(), nil); return err },
 		"no installation": func() error {
-			_, err := temporaljobs.New(c, newMemLedger(), &temporaljobs.Options{Types: types})
+			_, err := temporaljobs.New(c, steptest.NewLedger(), &temporaljobs.Options{Types: types})
 			return err
 		},
 		"no types": func() error {
-			_, err := temporaljobs.New(c, newMemLedger(), &temporaljobs.Options{Installation: "x"})
+			_, err := temporaljobs.New(c, steptest.NewLedger(), &temporaljobs.Options{Installation: "x"})
 			return err
 		},
 		"no workflow": func() error {
-			_, err := temporaljobs.New(c, newMemLedger(), &temporaljobs.Options{Installation: "x", Types: map[jobmanager.JobType]temporaljobs.Type{"flush": {}}})
+			_, err := temporaljobs.New(c, steptest.NewLedger(), &temporaljobs.Options{Installation: "x", Types: map[jobmanager.JobType]temporaljobs.Type{"flush": {}}})
 			return err
 		},
 	} {

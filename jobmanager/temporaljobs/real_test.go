@@ -25,6 +25,8 @@ import (
 // real is an installation with nothing faked: PostgreSQL, ledger, flush steps, Temporal.
 type real struct {
 	db      *pgtest.DB
+	ledger  *ledger.Ledger
+	flusher *flush.Flusher
 	manager *temporaljobs.Manager
 }
 
@@ -53,6 +55,7 @@ func newReal(t testing.TB, c client.Client) *real {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.ledger, r.flusher = l, f
 	name := "real " + uuid.NewString()
 	w, err := worker.New(c, workflows.TaskQueue(name), activities.New(f, nil), &worker.Options{Logger: quiet})
 	if err != nil {

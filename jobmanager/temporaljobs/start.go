@@ -29,6 +29,11 @@ func (m *Manager) StartJob(ctx context.Context, spec jobmanager.JobSpec) (jobman
 	if err != nil {
 		return jobmanager.Started{}, err
 	}
+	if typ.Mutating {
+		if err := m.notHeld(ctx, spec.Table); err != nil {
+			return jobmanager.Started{}, err
+		}
+	}
 	req, err := m.putRequest(ctx, spec)
 	if err != nil {
 		return jobmanager.Started{}, err
@@ -54,6 +59,20 @@ func (m *Manager) validate(spec jobmanager.JobSpec) (Type, error) {
 		}
 	}
 	return typ, nil
+}
+
+// notHeld refuses a table that a living local job holds. One that comes in just after this look is met by the job's plan,
+// which waits for it.
+func (m *Manager) notHeld(ctx context.Context, t jobmanager.Table) error {
+	holder, err := m.ledger.LocalHolder(ctx, t.Namespace, t.Name)
+	if err != nil || holder == "" {
+		return err
+	}
+	id, err := jobmanager.ParseJobID(holder)
+	if err != nil {
+		return err
+	}
+	return &jobmanager.BusyError{Table: t, Running: id, Manager: "local"}
 }
 
 // putRequest stores what is asked for before the workflow that will read it exists.

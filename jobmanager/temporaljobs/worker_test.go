@@ -13,6 +13,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/embedtemporal/temporaltest"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/jobmanager/jobmanagertest"
+	"github.com/spillwaydb/spillway/jobmanager/jobmanagertest/steptest"
 	"github.com/spillwaydb/spillway/worker"
 	"github.com/spillwaydb/spillway/workflows"
 )
@@ -60,7 +61,7 @@ func TestStopGivesUpAtItsTimeout(t *testing.T) {
 	w := jobmanagertest.NewWork()
 	h := newHarness(t, w, nil)
 	h.StopWorker(t, false)
-	acts := activities.New(&flusher{work: w, ledger: h.ledger, alive: context.Background()}, nil)
+	acts := activities.New(&steptest.Steps{Work: w, Ledger: h.ledger, Alive: context.Background()}, nil)
 	wk, err := worker.New(temporaltest.Client(t), workflows.TaskQueue(h.name), acts, &worker.Options{
 		ShutdownTimeout: 50 * time.Millisecond,
 		Logger:          slog.New(slog.DiscardHandler),
@@ -93,7 +94,7 @@ func TestStopNamesWhatDoesNotEnd(t *testing.T) {
 	w := jobmanagertest.NewWork()
 	h := newHarness(t, w, nil)
 	h.StopWorker(t, false)
-	acts := activities.New(&flusher{work: w, ledger: h.ledger, alive: context.Background()}, nil)
+	acts := activities.New(&steptest.Steps{Work: w, Ledger: h.ledger, Alive: context.Background()}, nil)
 	wk, err := worker.New(temporaltest.Client(t), workflows.TaskQueue(h.name), acts, &worker.Options{
 		Grace:  10 * time.Millisecond,
 		Logger: slog.New(slog.DiscardHandler),
@@ -142,7 +143,7 @@ func TestShortStepsDoNotWaitForSlots(t *testing.T) {
 func TestWorkerNeedsItsParts(t *testing.T) {
 	t.Parallel()
 	c := temporaltest.Client(t)
-	acts := activities.New(&flusher{}, nil)
+	acts := activities.New(&steptest.Steps{}, nil)
 	if _, err := worker.New(nil, "q", acts, nil); err == nil {
 		t.Error("no client: no error")
 	}

@@ -20,10 +20,12 @@ var rooms = map[string][]string{
 	"cmd/spillway":         {"cmd/spillway/command"},
 	"cmd/spillway/command": {"*"},
 
-	"jobmanager":                {},
-	"jobmanager/jobmanagertest": {"jobmanager"},
-	"jobmanager/temporaljobs":   {"jobmanager", "workflows", "internal/ledger"},
-	"jobmanager/localjobs":      {"jobmanager", "internal/flush", "internal/ledger"},
+	"jobmanager":                         {},
+	"jobmanager/jobmanagertest":          {"jobmanager"},
+	"jobmanager/jobmanagertest/steptest": {"jobmanager", "jobmanager/jobmanagertest", "internal/flush", "internal/ledger"},
+	"jobmanager/history":                 {"jobmanager", "internal/ledger"},
+	"jobmanager/temporaljobs":            {"jobmanager", "jobmanager/history", "workflows", "internal/ledger"},
+	"jobmanager/localjobs":               {"jobmanager", "jobmanager/history", "internal/flush", "internal/ledger"},
 
 	"sqlfront":        {"jobmanager", "sqlfront/parse", "sqlfront/pgwire"},
 	"sqlfront/parse":  {},

@@ -148,7 +148,6 @@ func TestNotYet(t *testing.T) {
 		{"storage", "create", "x", "--location", "s3://x"}, {"storage", "list"}, {"storage", "drop", "x"},
 		{"restore", "a.b", "--from-job", "x", "--where", "x", "--on-conflict", "skip", "--wait"},
 		{"verify", "a.b", "--wait"}, {"cleanup", "--dry-run"}, {"uninstall", "--database-url", "x", "--yes"},
-		{"flush", "a.b", "--local"},
 	} {
 		r := invoke(t, args)
 		if r.code != 1 {

@@ -20,6 +20,7 @@ type flushOptions struct {
 	in, where            string
 	olderThan, ageColumn string
 	with                 []string
+	localOptions         localOptions
 }
 
 func newFlush(env *Env) *cobra.Command {
@@ -27,10 +28,16 @@ func newFlush(env *Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "flush TABLE | --all",
 		Short: "Move rows of a table to Parquet files",
+		Long: `Move rows of a table to Parquet files, through a running ` + "`spillway up`" + ` or front-end.
+
+With --local the flush runs in this process: no Temporal and no server is needed, and the command ends when the flush does. It
+connects as the worker's role (--database-url) and writes to --storage. Ctrl-C cancels it, a second Ctrl-C ends it at once. A flush
+that was cut off, by kill -9 for example, loses no row: the next one closes it and goes on.`,
 		Example: `  spillway flush app.events --wait
   spillway flush app.events --older-than '7 days' --age-column created_at
   spillway flush app.events --where "created_at < '2025-01-01'"
-  spillway flush --all --in app`,
+  spillway flush --all --in app
+  spillway flush app.events --local --database-url postgres://spillway@db/app --storage /srv/cold`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, given []string) error { return runFlush(cmd, env, &o, given) },
 	}
@@ -43,7 +50,8 @@ func newFlush(env *Env) *cobra.Command {
 	f.StringVar(&o.ageColumn, "age-column", "", "with --older-than: the column that tells a row's age (default: the only one with a time)")
 	f.StringArrayVar(&o.with, "with", nil, "an option of FLUSH, name=value (may be repeated)")
 	f.BoolVar(&o.wait, "wait", false, "wait for the end, showing progress")
-	f.BoolVar(&o.local, "local", false, "run the flush in this process, without Temporal (not in this version)")
+	f.BoolVar(&o.local, "local", false, "run the flush in this process, without Temporal, and wait for it")
+	o.localOptions.flags(cmd)
 	return cmd
 }
 
@@ -51,6 +59,9 @@ func runFlush(cmd *cobra.Command, env *Env, o *flushOptions, given []string) err
 	statement, err := o.statement(given)
 	if err != nil {
 		return err
+	}
+	if o.local {
+		return runLocal(cmd, env, &o.localOptions, statement)
 	}
 	c, err := o.connect(cmd.Context())
 	if err != nil {
@@ -85,8 +96,10 @@ func runFlush(cmd *cobra.Command, env *Env, o *flushOptions, given []string) err
 // statement renders the FLUSH that the flags and arguments ask for.
 func (o *flushOptions) statement(given []string) (string, error) {
 	switch {
-	case o.local:
-		return "", notYet("flush --local", "until then run `spillway up` and flush through it")
+	case o.local && o.all:
+		return "", usagef("flush: --local takes one table, not --all")
+	case !o.local && o.localOptions.takeOver:
+		return "", usagef("flush: --take-over goes with --local")
 	case o.all && len(given) > 0:
 		return "", usagef("flush: give either a table or --all, not both")
 	case o.all && o.where != "":

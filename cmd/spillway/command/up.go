@@ -70,7 +70,7 @@ func (n *node) startUp(ctx context.Context) (*upFile, error) {
 		return nil, err
 	}
 	for _, step := range []func(context.Context) error{
-		n.openDatabase, n.openStorage,
+		n.openDatabase, n.openStorage, n.closeInterrupted,
 		func(ctx context.Context) error { return n.openTemporal(ctx, true) },
 		func(context.Context) error { return n.startWorker() },
 		func(context.Context) error { return n.startFront(front) },

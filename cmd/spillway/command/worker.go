@@ -31,7 +31,7 @@ func runWorker(ctx context.Context, env *Env, o *serverOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := n.startRemote(ctx, n.openStorage, func(context.Context) error { return n.startWorker() }); err != nil {
+	if err := n.startRemote(ctx, n.openStorage, n.closeInterrupted, func(context.Context) error { return n.startWorker() }); err != nil {
 		n.abandon(ctx)
 		return err
 	}
