@@ -9,6 +9,8 @@ import (
 	"net"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
@@ -21,6 +23,8 @@ const (
 	maxUnproven = 64 << 10 // longest message of a client that PostgreSQL has not yet let in, as PostgreSQL has it
 	maxFrame    = 1<<30 - 1
 	keepScratch = 32 << 10
+
+	lastWordTimeout = 500 * time.Millisecond
 )
 
 // conn is one client's session. Its reader goroutine (run) reads the client; its writer goroutine (relay) reads PostgreSQL.
@@ -29,9 +33,11 @@ type conn struct {
 	info   Info
 	raw    bool // replication: pass everything on
 
-	client net.Conn
-	cr     *bufio.Reader
-	out    writer // to the client
+	arrived net.Conn // as accepted
+	client  net.Conn // that, or TLS over it
+	input   *input
+	cr      *bufio.Reader // of input
+	out     writer        // to the client
 
 	up net.Conn
 	ur *bufio.Reader
@@ -42,6 +48,10 @@ type conn struct {
 	// Guarded by server.mu.
 	key         string
 	upstreamKey []byte
+	loggedIn    bool
+
+	binding  channelBinding
+	stripped atomic.Bool // PostgreSQL's offer of channel binding was kept from the client
 
 	// Guarded by mu.
 	mu       sync.Mutex
@@ -52,7 +62,8 @@ type conn struct {
 
 	// Used by the reader goroutine only.
 	session  Session
-	dirty    bool // messages of the extended protocol went to PostgreSQL since the last Sync
+	dirty    bool // messages that begin a transaction went to PostgreSQL since the last Sync
+	behind   bool // PostgreSQL keeps answers back until a Sync or Flush
 	ignoring bool // after an error of ours: until Sync
 	called   bool // questions of our own since the last Sync
 	stmts    map[string]*prepared
@@ -70,16 +81,19 @@ type running struct {
 
 // writer is the client's side, shared by both goroutines.
 type writer struct {
-	mu sync.Mutex
-	w  *bufio.Writer
+	mu   sync.Mutex
+	w    *bufio.Writer
+	held []byte // see hold
 }
 
 func newConn(s *Server, nc net.Conn, params map[string]string) *conn {
+	in := &input{conn: nc}
 	return &conn{
 		server: s, client: nc, queue: newQueue(),
 		info:     Info{User: params["user"], Database: params["database"]},
 		raw:      isReplication(params),
-		cr:       bufio.NewReaderSize(nc, bufSize),
+		input:    in,
+		cr:       bufio.NewReaderSize(in, bufSize),
 		out:      writer{w: bufio.NewWriterSize(nc, bufSize)},
 		settings: map[string]string{},
 	}
@@ -104,6 +118,9 @@ func (c *conn) run() {
 		c.up.Close()
 	}()
 	err := c.guard(c.read)
+	if isTimeout(err) {
+		err = fatal(codeBadAuth, "the login took too long")
+	}
 	if err != nil && !isGone(err) {
 		c.sendFatal(err)
 	}
@@ -143,10 +160,18 @@ func (c *conn) sendFatal(err error) {
 	}
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
-	if buf, err := e.message(0).Encode(nil); err == nil {
-		c.out.w.Write(buf)
-		c.out.w.Flush()
+	c.lastWord(e)
+}
+
+// lastWord writes the error that ends the session. A client that does not read must not hold up who says it.
+func (c *conn) lastWord(e *Error) {
+	buf, err := e.message(0).Encode(nil)
+	if err != nil {
+		return
 	}
+	c.client.SetWriteDeadline(time.Now().Add(lastWordTimeout))
+	c.out.w.Write(buf)
+	c.out.w.Flush()
 }
 
 // terminate says farewell to PostgreSQL, so that its log stays quiet.
@@ -171,10 +196,7 @@ func (c *conn) drain(force bool) {
 	}
 	if first || force {
 		if c.out.mu.TryLock() {
-			if buf, err := fatal(errShutdown.Code, errShutdown.Message).message(0).Encode(nil); err == nil {
-				c.out.w.Write(buf)
-				c.out.w.Flush()
-			}
+			c.lastWord(fatal(errShutdown.Code, errShutdown.Message))
 			c.out.mu.Unlock()
 		}
 	}

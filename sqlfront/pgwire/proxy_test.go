@@ -289,10 +289,12 @@ a
 answer
 b
 (1 row)
-ERROR:  statements of Spillway and of PostgreSQL cannot be sent in one message
-LINE 1: SELECT 1 ; KILL JOB 'b';
-                   ^
-HINT:  send them one by one
+?column?
+1
+(1 row)
+answer
+b
+(1 row)
 current_setting
 yes?
 (1 row)

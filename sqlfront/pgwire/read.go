@@ -1,6 +1,7 @@
 package pgwire
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"unicode/utf8"
@@ -62,6 +63,9 @@ func (c *conn) prove(t byte, n int) error {
 			}
 		}
 	}
+	if c.stripped.Load() && !c.queue.isReady() {
+		return c.proveUnbound(n)
+	}
 	return copyFrame(c.uw, c.cr, n+1)
 }
 
@@ -101,28 +105,31 @@ func (c *conn) message(t byte, n int) error {
 	return copyFrame(c.uw, c.cr, n+1)
 }
 
-func (c *conn) skip(n int) error {
-	for left := n + 1; left > 0; {
-		k, err := c.cr.Discard(min(left, c.cr.Size()))
-		if err != nil {
-			return err
-		}
-		left -= k
-	}
-	return nil
+func (c *conn) skip(n int) error { return discard(c.cr, n+1) }
+
+func discard(r *bufio.Reader, n int) error {
+	_, err := r.Discard(n)
+	return err
 }
 
 // forward passes a message of the extended protocol on.
 func (c *conn) forward(t byte, n int) error {
 	c.queue.push(reply{kind: t})
-	c.dirty = true
+	c.behind, c.dirty = true, c.dirty || t != 'C'
 	return copyFrame(c.uw, c.cr, n+1)
 }
 
 // forwardBody passes a message on whose body was already read.
 func (c *conn) forwardBody(r reply, body []byte) error {
 	c.queue.push(r)
-	c.dirty = r.kind != 'Q' // which ends an implicit transaction
+	switch r.kind {
+	case 'Q': // which ends an implicit transaction
+		c.behind, c.dirty = false, false
+	case 'C': // which begins none
+		c.behind = true
+	default:
+		c.behind, c.dirty = true, true
+	}
 	return writeFrame(c.uw, r.kind, body)
 }
 
@@ -131,7 +138,11 @@ func (c *conn) sync(n int) error {
 	if err := c.skip(n); err != nil {
 		return err
 	}
-	c.ignoring, c.dirty, c.called = false, false, false
+	return c.sendSync()
+}
+
+func (c *conn) sendSync() error {
+	c.ignoring, c.behind, c.dirty, c.called = false, false, false, false
 	c.queue.push(reply{kind: 'S'})
 	return writeFrame(c.uw, 'S', nil)
 }
@@ -149,16 +160,13 @@ func (c *conn) query(n int) error {
 	if !ok {
 		return c.forwardBody(reply{kind: 'Q'}, body)
 	}
-	stmts, err := c.statements(text)
-	switch {
-	case err != nil:
-		stmts = []ours{{err: err}}
-		fallthrough
-	case stmts != nil:
+	delete(c.stmts, "") // as PostgreSQL does
+	delete(c.portals, "")
+	if pieces := c.pieces(text); pieces != nil {
 		if ok, err := c.settle(); err != nil || !ok {
 			return err
 		}
-		return c.runQuery(stmts)
+		return c.runQuery(pieces)
 	}
 	c.forgetPrepared(text)
 	if c.session.Mentions(text) || c.remembers(text) {
