@@ -2,6 +2,7 @@ package pgwire
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -263,16 +264,17 @@ func (c *conn) body(n int) ([]byte, error) {
 		_, err = c.cr.Discard(total)
 		return c.scratch[5:], err
 	}
-	buf := c.scratch
-	if cap(buf) < total {
-		buf = make([]byte, total)
+	if total > keepScratch { // memory is taken as bytes come, whatever length the message claims
+		var buf bytes.Buffer
+		if _, err := io.CopyN(&buf, c.cr, int64(total)); err != nil {
+			return nil, err
+		}
+		return buf.Bytes()[5:], nil
 	}
-	buf = buf[:total]
-	if _, err := io.ReadFull(c.cr, buf); err != nil {
-		return nil, err
+	if cap(c.scratch) < total {
+		c.scratch = make([]byte, 0, total)
 	}
-	if cap(buf) <= keepScratch {
-		c.scratch = buf
-	}
-	return buf[5:], nil
+	buf := c.scratch[:total]
+	_, err := io.ReadFull(c.cr, buf)
+	return buf[5:], err
 }

@@ -115,7 +115,20 @@ func proxy(t testing.TB, db *pgtest.DB, opt *pgwire.Options) (*handler, func(str
 		t.Fatal(err)
 	}
 	h := &handler{started: make(chan struct{}, 10)}
-	srv, err := pgwire.New(h, pgwire.Target{Network: "tcp", Address: u.Host}, opt)
+	srv, through := start(t, h, pgwire.Target{Network: "tcp", Address: u.Host}, opt)
+	return h, through, srv
+}
+
+// serve starts a proxy and returns what turns a direct URL into one through it.
+func serve(t testing.TB, h pgwire.Handler, target pgwire.Target, opt *pgwire.Options) func(string) string {
+	t.Helper()
+	_, through := start(t, h, target, opt)
+	return through
+}
+
+func start(t testing.TB, h pgwire.Handler, target pgwire.Target, opt *pgwire.Options) (*pgwire.Server, func(string) string) {
+	t.Helper()
+	srv, err := pgwire.New(h, target, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,14 +146,14 @@ func proxy(t testing.TB, db *pgtest.DB, opt *pgwire.Options) (*handler, func(str
 			t.Errorf("Serve: %v", err)
 		}
 	})
-	return h, func(direct string) string {
+	return srv, func(direct string) string {
 		u, err := url.Parse(direct)
 		if err != nil {
 			t.Fatal(err)
 		}
 		u.Host = ln.Addr().String()
 		return u.String()
-	}, srv
+	}
 }
 
 func psql(t *testing.T, url, stdin string, args ...string) string {
