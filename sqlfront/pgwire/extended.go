@@ -18,9 +18,9 @@ type prepared struct {
 	text string    // then its text
 }
 
-// portal is a bound statement that concerns us.
+// portal is a bound statement of ours.
 type portal struct {
-	own     Statement // nil: PostgreSQL's
+	own     Statement
 	args    []*string
 	formats []int16
 	epoch   int     // it is gone with its transaction
@@ -162,8 +162,8 @@ func (c *conn) bind(body []byte) error {
 	stmt := c.stmts[stmtName]
 	if !ok || !ok2 || stmt == nil || stmt.own == nil {
 		delete(c.portals, name)
-		if stmt != nil {
-			c.open(name, &portal{})
+		if stmt != nil && c.fillable(stmt.text) {
+			return c.bindFilled(body)
 		}
 		return c.forwardBody(reply{kind: 'B'}, body)
 	}
@@ -213,7 +213,7 @@ func (c *conn) open(name string, p *portal) bool {
 // sweepPortals forgets those of ours whose transaction has ended. Nothing may be owed.
 func (c *conn) sweepPortals() {
 	for name, p := range c.portals {
-		if p.own != nil && p.epoch != c.queue.epoch() {
+		if p.epoch != c.queue.epoch() {
 			delete(c.portals, name)
 		}
 	}
@@ -226,7 +226,7 @@ func (c *conn) describe(body []byte) error {
 		switch s, p := c.stmts[name], c.portals[name]; {
 		case body[0] == 'S' && s != nil && s.own != nil:
 			msgs = append(msgs, &pgproto3.ParameterDescription{ParameterOIDs: textOIDs(s.own.Params())}, rowDescription(s.own.Columns(), nil))
-		case body[0] == 'P' && p != nil && p.own != nil:
+		case body[0] == 'P' && p != nil:
 			msgs = append(msgs, rowDescription(p.own.Columns(), p.formats))
 		}
 	}
@@ -247,9 +247,6 @@ func (c *conn) execute(body []byte) error {
 	p := c.portals[name]
 	if p == nil {
 		return c.forwardBody(reply{kind: 'E'}, body)
-	}
-	if p.own == nil {
-		return c.executeFilled(body)
 	}
 	most := 0
 	if len(rest) == 4 {
@@ -312,7 +309,7 @@ func (c *conn) close(body []byte) error {
 			shadowed = own && name != ""
 			delete(c.stmts, name)
 		} else {
-			own = c.portals[name] != nil && c.portals[name].own != nil
+			own = c.portals[name] != nil
 			delete(c.portals, name)
 		}
 	}

@@ -1,7 +1,6 @@
 package pgwire
 
 import (
-	"context"
 	"errors"
 	"strings"
 
@@ -82,21 +81,21 @@ func (c *conn) fillQuery(text string) (done bool, err error) {
 	return false, err
 }
 
-// executeFilled fills data in for an Execute.
-func (c *conn) executeFilled(body []byte) error {
+// bindFilled fills data in for a Bind, and not for the Execute behind it: a Bind takes the snapshot that the statement
+// reads with. Data that is younger than the snapshot could lack what the snapshot lacks too.
+func (c *conn) bindFilled(body []byte) error {
 	ok, err := c.settle()
 	if err != nil {
 		return err
 	}
-	body = append([]byte(nil), body...)
 	if ok && c.block() != Failed {
 		err := c.fill()
 		if errors.Is(err, errGone) {
 			return err
 		}
 		if err != nil {
-			return c.refuse(asError(context.Background(), err))
+			return c.refuse(err)
 		}
 	}
-	return c.forwardBody(reply{kind: 'E'}, body)
+	return c.forwardBody(reply{kind: 'B'}, body)
 }

@@ -114,3 +114,20 @@ func TestCopyWithoutData(t *testing.T) {
 	}
 	waitFor(t, db, "SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = '"+db.Owner+"'")
 }
+
+// TestFilledBeforeItsSnapshot looks when data is filled in: before the Bind, which takes the snapshot of tables, and not
+// between it and the Execute. What happened in between would be in neither.
+func TestFilledBeforeItsSnapshot(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t)
+	h, through, _ := proxy(t, db, nil)
+	f, _ := hijack(t, through(db.OwnerURL))
+	got := talk(t, f, "BindComplete", &pgproto3.Parse{Query: "SELECT current_setting('test.filled') /* system.jobs */"}, &pgproto3.Bind{}, &pgproto3.Flush{})
+	if n := h.fills.Load(); n != 1 || got != "ParseComplete, BindComplete" {
+		t.Errorf("filled %d times before the Bind: %s", n, got)
+	}
+	got = talk(t, f, "ready", &pgproto3.Execute{}, &pgproto3.Sync{})
+	if n := h.fills.Load(); n != 1 || got != "row [\"yes?\"], SELECT 1, ready I" {
+		t.Errorf("filled %d times: %s", n, got)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,7 +23,10 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 
 // handler is a small front-end: FLUSH TABLE asks PostgreSQL, FLUSH ALL blocks, SHOW JOBS answers one row of each type,
 // KILL JOB $1 echoes, and texts that mention system.jobs find a setting.
-type handler struct{ started chan struct{} }
+type handler struct {
+	started chan struct{}
+	fills   atomic.Int32
+}
 
 type session struct{ h *handler }
 
@@ -51,6 +55,7 @@ func (s *session) Prepare(text string, r pgwire.Reading) (pgwire.Statement, erro
 func (s *session) Mentions(text string) bool { return strings.Contains(text, "system.jobs") }
 
 func (s *session) Fill(ctx context.Context, up pgwire.Upstream) error {
+	s.h.fills.Add(1)
 	_, err := up.Query(ctx, "SELECT set_config('test.filled', 'yes' || $1, true), 1/(position('!' in $1)-1)", "?")
 	return err
 }

@@ -1,0 +1,102 @@
+package clients
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
+)
+
+// psql runs psql over a script. Errors do not end it.
+func psql(t *testing.T, env []string, address, script string, args ...string) string {
+	t.Helper()
+	// Standard output and errors in one stream, line by line, in the order in which psql writes them.
+	shell := []string{"-c", `"$@" 2>&1; true`, "sh", "stdbuf", "-oL", find(t, "psql", "postgresql-client"), "-X", "-d", address}
+	return commandIn(t, append(env, "LC_ALL=C.UTF-8"), script, "sh", append(shell, args...)...)
+}
+
+func psqlScene(t *testing.T, r *rig, name string) string {
+	text, err := os.ReadFile(script("scene.psql"))
+	must(t, err)
+	dir := t.TempDir()
+	out := psql(t, []string{"SCENE_DIR=" + dir}, r.through(r.db.OwnerURL), string(text), "-A", "-t", "-q", "-F", " ", "-v", "name="+name, "-v", "dir="+dir, "-v", "VERBOSITY=terse")
+	// The script has said what it thinks of the errors, and only one notice belongs to the scene.
+	out = strings.ReplaceAll(out, "NOTICE:  hello", "notice hello")
+	return regexp.MustCompile(`(?m)^((ERROR|NOTICE): .*)?\n`).ReplaceAllString(out, "")
+}
+
+// psqlBind plays psql's extended protocol, which version 16 has.
+func psqlBind(t *testing.T, r *rig) {
+	version := command(t, find(t, "psql", "postgresql-client-16"), "--version")
+	major, err := strconv.Atoi(regexp.MustCompile(`\d+`).FindString(version))
+	must(t, err)
+	if major < 16 {
+		t.Skipf("psql %d has no \\bind: install a psql of version 16 or newer to run this test", major)
+	}
+	got := psql(t, nil, r.through(r.db.OwnerURL), `
+SELECT $1::int + 1 \bind 41 \g
+SELECT count(*) FROM system.jobs WHERE target = $1 \bind app.none \g
+\set VERBOSITY sqlstate
+KILL JOB $1 \bind 'flush:app.x:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f' \g
+`, "-A", "-t")
+	if got != "42\n0\nERROR:  42704\n" {
+		t.Errorf("got %s", got)
+	}
+}
+
+// sameOutput lets psql run a script directly and through the front-end. Only process ids may differ.
+func sameOutput(t *testing.T, r *rig) {
+	text, err := os.ReadFile(script("same.psql"))
+	must(t, err)
+	run := func(through bool) string {
+		db := pgtest.DatabaseOn(t, r.db.Server)
+		address := db.OwnerURL
+		if through {
+			address = r.through(address)
+		}
+		dir := t.TempDir()
+		out := psql(t, []string{"SCENE_DIR=" + dir}, address, string(text), "-v", "dir="+dir)
+		for name, stands := range map[string]string{db.Name: "DATABASE", db.Owner: "OWNER", dir: "DIR"} {
+			out = strings.ReplaceAll(out, name, stands)
+		}
+		out = regexp.MustCompile(`(PID|lo_import) \d+`).ReplaceAllString(out, "$1")
+		return out
+	}
+	direct, proxied := run(false), run(true)
+	if direct == proxied && strings.Count(direct, "\n") > 1000 {
+		return
+	}
+	a, b := strings.Split(direct, "\n"), strings.Split(proxied, "\n")
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			t.Fatalf("line %d: direct\n%s\nthrough the front-end\n%s", i+1,
+				strings.Join(a[max(0, i-5):min(len(a), i+5)], "\n"), strings.Join(b[max(0, i-5):min(len(b), i+5)], "\n"))
+		}
+	}
+	t.Fatalf("%d lines directly, %d through the front-end", len(a), len(b))
+}
+
+// pgbench runs in all its modes, on its own tables and on our views.
+func pgbench(t *testing.T, r *rig) {
+	bench := find(t, "pgbench", "postgresql-contrib")
+	db := pgtest.DatabaseOn(t, r.db.Server)
+	address := r.through(db.OwnerURL)
+	db.Super(t, "ALTER ROLE "+db.Owner+" SET search_path = app")
+	command(t, bench, "-i", "-q", "-s", "1", address)
+	jobs := filepath.Join(t.TempDir(), "jobs.sql")
+	must(t, os.WriteFile(jobs, []byte("\\set n random(1, 5)\nSELECT count(*) FROM system.jobs WHERE attempt = :n;\nSHOW JOBS;\nBEGIN;\nSELECT 1;\nSHOW JOBS;\nEND;\n"), 0o600))
+	for _, mode := range []string{"simple", "extended", "prepared"} {
+		for what, args := range map[string][]string{
+			"its own": {"-n", address}, "select only": {"-n", "-S", address}, "ours": {"-n", "-f", jobs, r.through(r.db.OwnerURL)},
+		} {
+			out := command(t, bench, append([]string{"-M", mode, "-c", "4", "-j", "2", "-t", "10"}, args...)...)
+			if !strings.Contains(out, "40/40") {
+				t.Errorf("%s, %s: %s", mode, what, out)
+			}
+		}
+	}
+}
