@@ -22,7 +22,7 @@ func (c *conn) remembers(text string) bool {
 	return false
 }
 
-// fillable reports whether data is filled in before a text. Before others it would be useless or would disturb them.
+// fillable reports whether data is filled in before a statement. Before others it would be useless or would disturb them.
 func (c *conn) fillable(text string) bool {
 	switch word := parse.FirstWord(text); word {
 	case "DECLARE":
@@ -34,10 +34,6 @@ func (c *conn) fillable(text string) bool {
 	case "SELECT", "WITH", "COPY", "EXPLAIN", "INSERT", "UPDATE", "DELETE", "MERGE", "CREATE", "TABLE", "VALUES", "REFRESH",
 		"FETCH", "MOVE", "EXECUTE", "DO":
 		return true
-	case "BEGIN", "START", "SET":
-		// BEGIN; SELECT … in one message. A statement before SET TRANSACTION would be one too many.
-		head, _, several := strings.Cut(text, ";")
-		return several && !strings.Contains(strings.ToUpper(head), "ISOLATION") && word != "SET"
 	case "":
 		return strings.HasPrefix(strings.TrimSpace(text), "(")
 	}
@@ -55,30 +51,6 @@ func (c *conn) fill() error {
 		return asError(ctx, err)
 	}
 	return nil
-}
-
-// fillQuery fills data in for a message of the simple protocol. done: it was answered, with an error.
-func (c *conn) fillQuery(text string) (done bool, err error) {
-	if !c.fillable(text) {
-		return false, nil
-	}
-	if ok, err := c.settle(); err != nil || !ok {
-		return true, err
-	}
-	if c.block() == Failed {
-		return false, nil
-	}
-	err = c.fill()
-	var e *Error
-	switch {
-	case errors.Is(err, errGone):
-		return true, err
-	case errors.As(err, &e):
-		return true, c.refuseQuery(e)
-	}
-	// The questions of Fill and this Query are one implicit transaction: no Sync comes between them.
-	c.called, c.dirty = false, false
-	return false, err
 }
 
 // bindFilled fills data in for a Bind, and not for the Execute behind it: a Bind takes the snapshot that the statement

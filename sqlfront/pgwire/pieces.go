@@ -8,16 +8,19 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// runForeign runs a statement of PostgreSQL's that came in one Query with statements of ours. It goes by the extended
-// protocol, without Sync, so that all of them are one transaction, as they would be in PostgreSQL; the client is shown the
-// answers of the simple protocol. False: it failed, and the client has been told.
+// runForeign runs a statement of PostgreSQL's that came in one Query with statements of ours, or that reads what we fill in.
+// It goes by the extended protocol, without Sync, so that all of them and the filling are one transaction, as they would be
+// in PostgreSQL; the client is shown the answers of the simple protocol. False: it failed, and the client has been told.
+//
+// A Query behind questions of our own will not do: from version 18 on PostgreSQL leaves their transaction open then.
 func (c *conn) runForeign(p piece) (bool, error) {
 	c.forgetPrepared(p.text)
-	if (c.session.Mentions(p.text) || c.remembers(p.text)) && c.fillable(p.text) && c.block() != Failed {
+	if p.fill && c.block() != Failed {
 		err := c.fill()
 		var e *Error
 		switch {
 		case errors.As(err, &e):
+			c.dirty = true // what the questions have begun ends with the Query
 			return false, c.tell(e, 0)
 		case err != nil:
 			return false, err

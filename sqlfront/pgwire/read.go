@@ -169,11 +169,6 @@ func (c *conn) query(n int) error {
 		return c.runQuery(pieces)
 	}
 	c.forgetPrepared(text)
-	if c.session.Mentions(text) || c.remembers(text) {
-		if done, err := c.fillQuery(text); done || err != nil {
-			return err
-		}
-	}
 	return c.forwardBody(reply{kind: 'Q', text: c.session.NearMiss(text)}, body)
 }
 

@@ -14,6 +14,7 @@ import (
 type piece struct {
 	stmt   Statement // nil: PostgreSQL's
 	err    error     // in a statement of ours, found while it was read
+	fill   bool      // PostgreSQL's, over data that we fill in
 	text   string
 	offset int // characters before it
 	last   bool
@@ -21,14 +22,15 @@ type piece struct {
 
 func (p piece) own() bool { return p.stmt != nil || p.err != nil }
 
-// pieces returns the statements of a text, nil for one that is all PostgreSQL's.
+// pieces returns the statements of a text, nil for one that is all PostgreSQL's and reads nothing that we fill in.
 func (c *conn) pieces(text string) []piece {
 	reading := c.reading()
 	cut := []parse.Piece{{Text: text}}
 	if several(text) {
 		cut = parse.Split(text, &parse.Options{BackslashQuotes: reading.BackslashQuotes})
 	}
-	var own bool
+	some := false
+	mentions := c.session.Mentions(text) || c.remembers(text)
 	list := make([]piece, len(cut))
 	for i, p := range cut {
 		stmt, err := c.session.Prepare(p.Text, reading)
@@ -36,9 +38,12 @@ func (c *conn) pieces(text string) []piece {
 			err = c.checkEncoding(p.Text)
 		}
 		list[i] = piece{stmt: stmt, err: err, text: p.Text, offset: p.Offset}
-		own = own || list[i].own()
+		if mentions && !list[i].own() {
+			list[i].fill = (c.session.Mentions(p.Text) || c.remembers(p.Text)) && c.fillable(p.Text)
+		}
+		some = some || list[i].own() || list[i].fill
 	}
-	if !own {
+	if !some {
 		return nil
 	}
 	return list
@@ -74,7 +79,7 @@ func (c *conn) refuseQuery(cause error) error {
 	return c.runQuery([]piece{{err: cause}})
 }
 
-// runQuery answers a message of the simple protocol that holds a statement of ours. As in PostgreSQL, an error in how one
+// runQuery answers a message of the simple protocol that concerns us. As in PostgreSQL, an error in how one
 // of them is written leaves all of them undone, and the first error of one that runs ends the rest. Those of PostgreSQL's
 // are one transaction.
 func (c *conn) runQuery(list []piece) error {
