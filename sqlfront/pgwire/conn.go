@@ -59,7 +59,7 @@ type conn struct {
 	settings map[string]string // as PostgreSQL reports them
 	told     map[string]string // those that the client has not been told of: its last word
 	running  *running
-	draining bool
+	ended    bool // by drain
 
 	// Used by the reader goroutine only.
 	session  Session
@@ -181,30 +181,40 @@ func (c *conn) terminate() {
 	c.uw.Flush()
 }
 
-// drain ends the session if it is idle, or at once if it must.
+// drain ends the session if it is idle, or at once if it must. The client is told as by a PostgreSQL that shuts down.
 func (c *conn) drain(force bool) {
 	c.mu.Lock()
 	busy := c.running != nil
-	first := !c.draining
-	up := c.up
-	c.draining = true
+	up, ended := c.up, c.ended
 	c.mu.Unlock()
-	if !force && (busy || !c.queue.idle()) {
+	inactive := !busy && c.queue.idle()
+	if ended || !force && !inactive {
 		return
 	}
-	if force && busy {
+	c.mu.Lock()
+	c.ended = true
+	c.mu.Unlock()
+	if busy {
 		c.cancelOwn(errShutdown)
 	}
-	if first || force {
-		if c.out.mu.TryLock() {
-			c.lastWord(fatal(errShutdown.Code, errShutdown.Message))
-			c.out.mu.Unlock()
+	if c.out.mu.TryLock() { // else the client is being written to, and does not read
+		c.lastWord(fatal(errShutdown.Code, errShutdown.Message))
+		c.out.mu.Unlock()
+	}
+	if force {
+		c.arrived.Close() // without TLS's farewell, which may take its time
+	} else {
+		c.client.Close()
+	}
+	if up == nil {
+		return
+	}
+	if !inactive && !busy { // what PostgreSQL is at for this client must not end well when the client hears the contrary
+		if err := c.cancelUpstream(); err != nil {
+			c.server.opt.Logger.Debug("cancel request not delivered", obs.KeyErr, err)
 		}
 	}
-	c.client.Close()
-	if up != nil {
-		up.Close()
-	}
+	up.Close()
 }
 
 // send writes messages of our own to the client.

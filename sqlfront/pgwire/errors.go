@@ -23,6 +23,7 @@ const (
 	codeEncoding        = "22021"
 	codeUndefinedParam  = "42P02"
 	codeBadAuth         = "28000"
+	codeDatatype        = "42804"
 )
 
 // ErrClosed is returned by Serve after Close.

@@ -57,6 +57,9 @@ func (c *conn) parse(n int) error {
 	case perr != nil:
 		return c.refuse(perr)
 	}
+	if err := checkParams(stmt, body); err != nil {
+		return c.refuse(err)
+	}
 	if name != "" {
 		if err := c.shadow('P', &pgproto3.Parse{Name: name, Query: placeholder}); err != nil {
 			return c.refuse(err)
@@ -66,6 +69,24 @@ func (c *conn) parse(n int) error {
 		return c.refuse(&Error{Code: codeTooLarge, Message: fmt.Sprintf("more than %d prepared statements", maxPrepared)})
 	}
 	return c.send(&pgproto3.ParseComplete{})
+}
+
+// checkParams looks at the types that a client has declared for the parameters. Ours are texts.
+func checkParams(stmt Statement, body []byte) error {
+	var m pgproto3.Parse
+	if err := m.Decode(body); err != nil {
+		return &Error{Code: codeProtocol, Message: "invalid Parse message"}
+	}
+	for i, oid := range m.ParameterOIDs {
+		switch oid {
+		case 0, oidText, oidVarchar, oidBpchar, oidName, oidUnknown:
+			continue
+		}
+		if i < stmt.Params() {
+			return &Error{Code: codeDatatype, Message: fmt.Sprintf("parameter $%d must be of type text", i+1), Hint: "cast it in the client, or send it as a string"}
+		}
+	}
+	return nil
 }
 
 // placeholder is what PostgreSQL prepares under the name of a statement of ours, so that its list stays the only one: it
@@ -333,16 +354,32 @@ func (c *conn) forwardLong(t byte, n int) error {
 	if err != nil {
 		return err
 	}
-	name, _, ok := cut(head[5:])
+	name, rest, ok := cut(head[5:])
 	switch {
-	case t == 'P' && ok && name == "":
-		delete(c.stmts, "")
+	case t == 'P' && ok:
+		if name == "" {
+			delete(c.stmts, "")
+		}
+		if c.claims(rest) {
+			return c.refuseLong(n)
+		}
 	case t == 'B' && ok:
 		delete(c.portals, name)
 	case t == 'B':
 		c.portals = nil
 	}
 	return c.forward(t, n)
+}
+
+// refuseLong answers a Parse of ours that is too long.
+func (c *conn) refuseLong(n int) error {
+	if err := c.skip(n); err != nil {
+		return err
+	}
+	if ok, err := c.settle(); err != nil || !ok {
+		return err
+	}
+	return c.refuse(c.tooLong())
 }
 
 // forgetPrepared follows DEALLOCATE and DISCARD, which PostgreSQL carries out. Should it not, what was forgotten too early

@@ -125,6 +125,47 @@ func TestDrain(t *testing.T) { // A38 for the front-end
 	if err := <-closed; err != nil {
 		t.Error(err)
 	}
+	if _, err := busy.Exec(t.Context(), "SELECT 1"); !errors.As(err, &pe) || pe.Code != "57P01" {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// TestEndOfTheGrace ends sessions that are busy when the time is up. What PostgreSQL is at for them does not end well.
+func TestEndOfTheGrace(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t)
+	db.Exec(t, "CREATE TABLE app.t (id int)")
+	h, through, srv := proxy(t, db, nil)
+	ours, theirs := connect(t, through(db.OwnerURL), pgx.QueryExecModeExec), connect(t, through(db.OwnerURL), pgx.QueryExecModeExec)
+	inTx := connect(t, through(db.OwnerURL), pgx.QueryExecModeExec)
+	if _, err := inTx.Exec(t.Context(), "BEGIN"); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 3)
+	for conn, sql := range map[*pgx.Conn]string{ours: "FLUSH ALL", theirs: "INSERT INTO app.t SELECT 1 FROM pg_sleep(60)"} {
+		go func() {
+			_, err := conn.Exec(context.Background(), sql)
+			done <- err
+		}()
+	}
+	<-h.started
+	waitFor(t, db, "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE 'INSERT%' AND state = 'active' AND usename = '"+db.Owner+"'")
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := srv.Close(ctx); err == nil {
+		t.Error("nothing had to be ended")
+	}
+	_, err := inTx.Exec(context.Background(), "SELECT 1")
+	for _, err := range []error{<-done, <-done, err} {
+		var pe *pgconn.PgError
+		if !errors.As(err, &pe) || pe.Code != "57P01" {
+			t.Errorf("%v", err)
+		}
+	}
+	waitFor(t, db, "SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = '"+db.Owner+"'")
+	if n := pgtest.Value[int](t, db, "SELECT count(*) FROM app.t"); n != 0 {
+		t.Errorf("%d rows", n)
+	}
 }
 
 func TestTooManyClients(t *testing.T) {

@@ -131,3 +131,39 @@ func TestFilledBeforeItsSnapshot(t *testing.T) {
 		t.Errorf("filled %d times: %s", n, got)
 	}
 }
+
+// TestOwnValues reads rows of ours as settings and drivers ask for them.
+func TestOwnValues(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t)
+	_, through, _ := proxy(t, db, nil)
+	f, _ := hijack(t, through(db.OwnerURL))
+	query := func(sql string) string { return answers(t, f, &pgproto3.Query{String: sql}) }
+	for zone, want := range map[string]string{
+		"UTC": "2026-02-03 04:05:06.000789+00", "America/New_York": "2026-02-02 23:05:06.000789-05", "Asia/Kolkata": "2026-02-03 09:35:06.000789+05:30",
+		"XYZ+3": "2026-02-03 04:05:06.000789+00", // known to PostgreSQL only
+	} {
+		if got := query("SET TimeZone = '"+zone+"'") + query("SHOW JOBS"); !strings.Contains(got, want) {
+			t.Errorf("%s: %s", zone, got)
+		}
+	}
+	got := answers(t, f, &pgproto3.Parse{Query: "KILL JOB $1", ParameterOIDs: []uint32{20}}, &pgproto3.Sync{})
+	if !strings.HasPrefix(got, "error 42804 at 0: parameter $1 must be of type text") {
+		t.Error(got)
+	}
+	got = answers(t, f, &pgproto3.Parse{Query: "KILL JOB $1", ParameterOIDs: []uint32{1043}}, &pgproto3.Sync{})
+	if got != "ParseComplete\nready I" {
+		t.Error(got)
+	}
+	// In such encodings a character may end in a backslash: the text is not taken apart.
+	query("SET client_encoding = 'SJIS'")
+	if got := query("SELECT E'\x95\x5c' = '\u8868'; KILL JOB 'a'"); !strings.HasPrefix(got, "error") {
+		t.Error(got)
+	}
+	if got := query("SELECT 1 AS a; KILL JOB 'a'"); !strings.Contains(got, "KILL JOB\nready I") {
+		t.Error(got)
+	}
+	if got := query("KILL JOB '\x95\x5c'"); !strings.HasPrefix(got, "error 0A000") {
+		t.Error(got)
+	}
+}

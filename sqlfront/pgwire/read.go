@@ -178,20 +178,27 @@ func (c *conn) longQuery(n int) error {
 	if err != nil {
 		return err
 	}
-	// Its end is cut off, so an error in it means nothing.
-	stmt, err := c.session.Prepare(wholeRunes(head[5:]), c.reading())
-	if stmt != nil || err != nil {
+	if c.claims(head[5:]) {
 		if err := c.skip(n); err != nil {
 			return err
 		}
 		if ok, err := c.settle(); err != nil || !ok {
 			return err
 		}
-		return c.refuseQuery(&Error{Code: codeTooLarge,
-			Message: fmt.Sprintf("the statement is longer than %d bytes", c.server.opt.MaxStatement)})
+		return c.refuseQuery(c.tooLong())
 	}
 	c.queue.push(reply{kind: 'Q'})
 	return copyFrame(c.uw, c.cr, n+1)
+}
+
+// claims reports whether a text is one of ours. Its end is cut off, so an error in it means nothing.
+func (c *conn) claims(head []byte) bool {
+	stmt, err := c.session.Prepare(wholeRunes(head), c.reading())
+	return stmt != nil || err != nil
+}
+
+func (c *conn) tooLong() *Error {
+	return &Error{Code: codeTooLarge, Message: fmt.Sprintf("the statement is longer than %d bytes", c.server.opt.MaxStatement)}
 }
 
 // wholeRunes cuts off a character that is not complete.

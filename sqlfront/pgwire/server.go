@@ -195,7 +195,6 @@ func (s *Server) serve(nc net.Conn) {
 	if c == nil {
 		return
 	}
-	c.arrived = nc
 	defer s.remove(c)
 	c.run()
 }
@@ -262,9 +261,7 @@ func (s *Server) Close(ctx context.Context) error {
 	defer tick.Stop()
 	force := false
 	for {
-		for _, c := range s.sessions() {
-			c.drain(force)
-		}
+		s.drain(force)
 		select {
 		case <-gone:
 			s.end()
@@ -273,12 +270,23 @@ func (s *Server) Close(ctx context.Context) error {
 			}
 			return nil
 		case <-ctx.Done():
+			if force {
+				s.end()
+			}
 			force = true
-			s.end()
 			<-tick.C
 		case <-tick.C:
 		}
 	}
+}
+
+// drain drains all sessions, at once: some may be slow.
+func (s *Server) drain(force bool) {
+	var all sync.WaitGroup
+	for _, c := range s.sessions() {
+		all.Go(func() { c.drain(force) })
+	}
+	all.Wait()
 }
 
 func (s *Server) sessions() []*conn {

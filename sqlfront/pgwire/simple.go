@@ -26,7 +26,7 @@ func (p piece) own() bool { return p.stmt != nil || p.err != nil }
 func (c *conn) pieces(text string) []piece {
 	reading := c.reading()
 	cut := []parse.Piece{{Text: text}}
-	if several(text) {
+	if several(text) && c.splittable(text) {
 		cut = parse.Split(text, &parse.Options{BackslashQuotes: reading.BackslashQuotes})
 	}
 	some := false
@@ -47,6 +47,16 @@ func (c *conn) pieces(text string) []piece {
 		return nil
 	}
 	return list
+}
+
+// splittable reports whether a byte of a text is what it looks like. In some encodings the second byte of a character can be
+// a backslash.
+func (c *conn) splittable(text string) bool {
+	switch c.setting("client_encoding") {
+	case "SJIS", "SHIFT_JIS_2004", "BIG5", "GBK", "UHC", "GB18030", "JOHAB":
+		return isASCII(text)
+	}
+	return true
 }
 
 // several reports whether a text may hold more than one statement.

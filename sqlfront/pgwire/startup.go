@@ -2,6 +2,7 @@ package pgwire
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/binary"
@@ -20,10 +21,13 @@ const (
 	codeCancel   = 80877102
 	maxStartup   = 10_000 // as PostgreSQL has it
 	maxQuestions = 4      // SSLRequest and the like before the start-up message
+
+	cancelTimeout = 2 * time.Second
 )
 
 // start reads what a client says first. It returns nil without an error when there is nothing more to do.
 func (s *Server) start(nc net.Conn) (*conn, error) {
+	arrived := nc
 	nc.SetDeadline(time.Now().Add(s.opt.StartTimeout))
 	nc, shown, err := s.directTLS(nc)
 	if err != nil {
@@ -50,7 +54,7 @@ func (s *Server) start(nc net.Conn) (*conn, error) {
 		case code == codeCancel:
 			return nil, s.cancel(packet)
 		case code>>16 == 3:
-			return s.open(nc, packet, shown)
+			return s.open(arrived, nc, packet, shown)
 		default:
 			e := fatal(codeNotSupported, fmt.Sprintf("unsupported frontend protocol %d.%d: server supports 3.0 to 3.2", code>>16, code&0xffff))
 			return nil, refuse(nc, e)
@@ -84,12 +88,13 @@ func refuse(nc net.Conn, e *Error) error {
 }
 
 // open connects a client to PostgreSQL.
-func (s *Server) open(nc net.Conn, packet []byte, shown *tls.Certificate) (*conn, error) {
+func (s *Server) open(arrived, nc net.Conn, packet []byte, shown *tls.Certificate) (*conn, error) {
 	params, ok := startParams(packet[8:])
 	if !ok {
 		return nil, refuse(nc, fatal(codeProtocol, "invalid startup packet layout"))
 	}
 	c := newConn(s, nc, params)
+	c.arrived = arrived
 	if e := s.add(c); e != nil {
 		return nil, refuse(nc, e)
 	}
@@ -177,12 +182,14 @@ func (c *conn) cancelUpstream() error {
 	if key == nil {
 		return nil
 	}
-	up, err := c.server.dial(c.server.base)
+	ctx, cancel := context.WithTimeout(c.server.base, cancelTimeout)
+	defer cancel()
+	up, err := c.server.dial(ctx)
 	if err != nil {
 		return err
 	}
 	defer up.Close()
-	up.SetDeadline(time.Now().Add(c.server.opt.ConnectTimeout))
+	up.SetDeadline(time.Now().Add(cancelTimeout))
 	packet := binary.BigEndian.AppendUint32(nil, uint32(8+len(key)))
 	packet = binary.BigEndian.AppendUint32(packet, codeCancel)
 	if _, err := up.Write(append(packet, key...)); err != nil {
