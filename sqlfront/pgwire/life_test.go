@@ -194,3 +194,32 @@ func TestWrongPassword(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestNewestProtocol asks for version 3.2, whose cancel keys are longer. A PostgreSQL that does not know it says so.
+func TestNewestProtocol(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t)
+	h, through, _ := proxy(t, db, nil)
+	conn := connect(t, with(t, through(db.OwnerURL), "max_protocol_version", "latest"), pgx.QueryExecModeExec)
+	checkPgx(t, conn)
+	for _, sql := range []string{"FLUSH ALL", "SELECT pg_sleep(60) /* of the newest */"} {
+		done := make(chan error, 1)
+		go func() {
+			_, err := conn.Exec(context.Background(), sql)
+			done <- err
+		}()
+		if sql == "FLUSH ALL" {
+			<-h.started
+		} else {
+			waitFor(t, db, "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%of the newest%' AND state = 'active' AND pid <> pg_backend_pid()")
+		}
+		if err := conn.PgConn().CancelRequest(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var pe *pgconn.PgError
+		if err := <-done; !errors.As(err, &pe) || pe.Code != "57014" {
+			t.Errorf("%s: %v", sql, err)
+		}
+	}
+	t.Logf("%d bytes of cancel key", len(conn.PgConn().SecretKey()))
+}

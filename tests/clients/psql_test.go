@@ -100,3 +100,28 @@ func pgbench(t *testing.T, r *rig) {
 		}
 	}
 }
+
+// dump compares what pg_dump writes, and what a session of the replication protocol is told, which is passed on without a
+// look.
+func dump(t *testing.T, r *rig) {
+	pgDump := find(t, "pg_dump", "postgresql-client")
+	db := pgtest.DatabaseOn(t, r.db.Server)
+	db.Exec(t, "CREATE TABLE app.t (id int PRIMARY KEY, note text)", "INSERT INTO app.t SELECT i, repeat('ü', i % 100) FROM generate_series(1, 5000) i",
+		"CREATE VIEW app.v AS SELECT * FROM app.t", "COMMENT ON VIEW app.v IS 'FLUSH TABLE app.t; KILL'")
+	restrict := regexp.MustCompile(`(?m)^\\(un)?restrict .*$`) // a random word
+	run := func(address string) string {
+		out := command(t, pgDump, "-n", "app", "-d", address)
+		return restrict.ReplaceAllString(out, "")
+	}
+	if direct, proxied := run(db.OwnerURL), run(r.through(db.OwnerURL)); direct != proxied || len(direct) < 100_000 {
+		t.Errorf("pg_dump writes %d bytes directly, %d through the front-end", len(direct), len(proxied))
+	}
+	replication := func(address string) string {
+		return psql(t, nil, address+"&replication=database", "IDENTIFY_SYSTEM;\nSHOW server_version;\nCREATE_REPLICATION_SLOT x TEMPORARY PHYSICAL;\nSELECT 1;\nSHOW JOBS;\n", "-A")
+	}
+	positions := regexp.MustCompile(`\|[0-9A-F]+/[0-9A-F]+\|`)
+	direct, proxied := replication(db.SuperURL), replication(r.through(db.SuperURL))
+	if positions.ReplaceAllString(direct, "") != positions.ReplaceAllString(proxied, "") {
+		t.Errorf("replication: direct\n%s\nthrough the front-end\n%s", direct, proxied)
+	}
+}
