@@ -98,9 +98,9 @@ func (c *conn) answer(t byte, n int) (rows bool, err error) {
 	case 'E':
 		return false, c.passError(owed, n)
 	case 'C':
-		return false, c.passComplete(n)
+		return false, c.passComplete(owed, n)
 	case 'Z':
-		return false, c.passReady(n)
+		return false, c.passReady(owed, n)
 	}
 	if err := c.pass(n); err != nil {
 		return false, err
@@ -283,13 +283,13 @@ func moved(at string, offset int) string {
 	return at
 }
 
-func (c *conn) passComplete(n int) error {
+func (c *conn) passComplete(owed reply, n int) error {
 	msg, err := c.take(n)
 	if err != nil {
 		return err
 	}
 	tag, _, _ := bytes.Cut(msg[5:], []byte{0})
-	if owed, _ := c.queue.head(); owed.last {
+	if owed.last {
 		c.hold(msg)
 	} else if err := c.write(msg); err != nil {
 		return err
@@ -298,7 +298,7 @@ func (c *conn) passComplete(n int) error {
 	return nil
 }
 
-func (c *conn) passReady(n int) error {
+func (c *conn) passReady(owed reply, n int) error {
 	msg, err := c.take(n)
 	if err != nil {
 		return err
@@ -306,14 +306,16 @@ func (c *conn) passReady(n int) error {
 	if len(msg) < 6 {
 		return errors.New("ReadyForQuery without a status")
 	}
-	if err := c.release(true); err != nil {
-		return err
+	if owed.kind == 'S' {
+		if err := c.release(true); err != nil {
+			return err
+		}
 	}
 	// The client hears of it first: whoever waits for the queue may write next.
 	if err := c.write(msg); err != nil {
 		return err
 	}
-	if owed, _ := c.queue.head(); owed.kind == owesStart {
+	if owed.kind == owesStart {
 		c.server.letIn(c)
 	}
 	c.queue.readied(msg[5])

@@ -125,3 +125,64 @@ func dump(t *testing.T, r *rig) {
 		t.Errorf("replication: direct\n%s\nthrough the front-end\n%s", direct, proxied)
 	}
 }
+
+// views reads system.jobs in the ways in which people do.
+func views(t *testing.T, r *rig) {
+	got := psql(t, nil, r.through(r.db.OwnerURL), `
+\set VERBOSITY terse
+SELECT count(*) >= 0 AS plain FROM system.jobs;
+SELECT 1 AS a \; SELECT count(*) >= 0 AS among_others FROM system.jobs \; SELECT 2 AS b;
+BEGIN \; SELECT count(*) >= 0 AS in_a_block FROM system.jobs \; COMMIT;
+SELECT count(*) >= 0 FROM system.jobs \; SHOW JOB 'x' \; SELECT 3;
+COPY (SELECT count(*) >= 0 FROM system.jobs) TO STDOUT;
+\copy (SELECT count(*) >= 0 FROM system.jobs) TO STDOUT
+EXPLAIN (COSTS OFF) SELECT FROM system.jobs LIMIT 0;
+CREATE TEMP TABLE kept AS SELECT * FROM system.jobs;
+INSERT INTO kept SELECT * FROM system.jobs WHERE false;
+WITH j AS (SELECT * FROM system . "jobs") SELECT count(*) >= 0 AS cte FROM j;
+(SELECT count(*) >= 0 AS parentheses FROM system.jobs);
+SELECT count(*) >= 0 AS joined FROM system.jobs j JOIN pg_catalog.pg_class c ON c.oid = to_regclass(j.target);
+\set FETCH_COUNT 1
+SELECT count(*) >= 0 AS portions FROM system.jobs;
+\set FETCH_COUNT 0
+PREPARE p AS SELECT count(*) >= 0 AS prepared FROM system.jobs;
+EXECUTE p;
+DO $$BEGIN PERFORM FROM system.jobs; RAISE NOTICE 'done'; END$$;
+SELECT 1/0 FROM system.jobs UNION ALL SELECT 1/0;
+SELECT nonsense FROM system.jobs;
+BEGIN;
+SELECT 1/0;
+SELECT * FROM system.jobs;
+ROLLBACK;
+ROLLBACK;
+CREATE VIEW pg_temp.hidden AS SELECT * FROM system.jobs;
+SELECT * FROM hidden;
+`, "-A", "-t", "-q")
+	want := `t
+1
+t
+2
+t
+t
+ERROR:  malformed job id "x": expected <type>:<namespace>.<table>:<uuid> at character 50
+t
+t
+PLAN
+t
+t
+t
+t
+t
+NOTICE:  done
+ERROR:  division by zero
+ERROR:  column "nonsense" does not exist at character 8
+ERROR:  division by zero
+ERROR:  current transaction is aborted, commands ignored until end of transaction block
+WARNING:  there is no transaction in progress
+ERROR:  the list of running jobs is not available on this connection
+`
+	got = regexp.MustCompile(`(?s)Limit\n.*?\n(t\n)`).ReplaceAllString(got, "PLAN\n$1")
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}

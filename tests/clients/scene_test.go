@@ -52,7 +52,7 @@ func TestClients(t *testing.T) {
 		})
 	}
 	for name, test := range map[string]func(*testing.T, *rig){
-		"pgx modes": pgxModes, "pgbench": pgbench, "psql bind": psqlBind, "same output": sameOutput, "tools": tools, "TLS": overTLS, "dump": dump,
+		"pgx modes": pgxModes, "pgbench": pgbench, "psql bind": psqlBind, "same output": sameOutput, "tools": tools, "TLS": overTLS, "dump": dump, "views": views,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
