@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/sqlfront/pgwire"
@@ -80,6 +81,26 @@ func TestClientGoesAway(t *testing.T) {
 	<-h.started
 	conn.PgConn().Conn().Close()
 	<-done
+	select {
+	case <-h.started:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the statement goes on without a client")
+	}
+}
+
+// TestClientGoesAwayBehindAPipeline is noticed too: what it has sent on does not hide that it has left.
+func TestClientGoesAwayBehindAPipeline(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t)
+	h, through, _ := proxy(t, db, nil)
+	f, nc := hijack(t, through(db.OwnerURL))
+	f.Send(&pgproto3.Query{String: "FLUSH ALL"})
+	f.Send(&pgproto3.Query{String: "SELECT 1"})
+	if err := f.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	<-h.started
+	nc.Close()
 	select {
 	case <-h.started:
 	case <-time.After(10 * time.Second):
