@@ -69,7 +69,6 @@ type conn struct {
 	called   bool // questions of our own since the last Sync
 	stmts    map[string]*prepared
 	portals  map[string]*portal
-	cursors  bool // a cursor over filled data was declared in this transaction
 	executes bool // a statement over filled data was prepared by SQL
 	scratch  []byte
 }

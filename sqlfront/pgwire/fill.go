@@ -7,17 +7,14 @@ import (
 	"github.com/spillwaydb/spillway/sqlfront/parse"
 )
 
-// remembers reports whether a text runs what an earlier one has set up over data that we fill in: a cursor, or a statement
-// prepared by SQL.
+// remembers reports whether a text may run what an earlier one has prepared, by SQL, over data that we fill in.
 func (c *conn) remembers(text string) bool {
-	if !c.cursors && !c.executes {
+	if !c.executes {
 		return false
 	}
 	switch parse.FirstWord(text) {
-	case "FETCH", "MOVE":
-		return c.cursors
 	case "EXECUTE", "EXPLAIN", "CREATE":
-		return c.executes
+		return true
 	}
 	return false
 }
@@ -25,14 +22,11 @@ func (c *conn) remembers(text string) bool {
 // fillable reports whether data is filled in before a statement. Before others it would be useless or would disturb them.
 func (c *conn) fillable(text string) bool {
 	switch word := parse.FirstWord(text); word {
-	case "DECLARE":
-		c.cursors = true // read by FETCH
-		return false
 	case "PREPARE":
 		c.executes = true // read by EXECUTE
 		return false
 	case "SELECT", "WITH", "COPY", "EXPLAIN", "INSERT", "UPDATE", "DELETE", "MERGE", "CREATE", "TABLE", "VALUES", "REFRESH",
-		"FETCH", "MOVE", "EXECUTE", "DO":
+		"DECLARE", "EXECUTE", "DO": // a cursor's snapshot is its DECLARE's; the data must not be younger
 		return true
 	case "":
 		return strings.HasPrefix(strings.TrimSpace(text), "(")

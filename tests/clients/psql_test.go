@@ -145,6 +145,15 @@ SELECT count(*) >= 0 AS joined FROM system.jobs j JOIN pg_catalog.pg_class c ON 
 \set FETCH_COUNT 1
 SELECT count(*) >= 0 AS portions FROM system.jobs;
 \set FETCH_COUNT 0
+BEGIN;
+DECLARE c CURSOR FOR SELECT count(*) >= 0 AS by_cursor FROM system.jobs UNION ALL SELECT false;
+FETCH 1 FROM c;
+FETCH 1 FROM c;
+COMMIT;
+DECLARE c CURSOR WITH HOLD FOR SELECT count(*) >= 0 AS held FROM system.jobs;
+FETCH c;
+CLOSE c;
+DECLARE c CURSOR FOR SELECT * FROM system.jobs;
 PREPARE p AS SELECT count(*) >= 0 AS prepared FROM system.jobs;
 EXECUTE p;
 DO $$BEGIN PERFORM FROM system.jobs; RAISE NOTICE 'done'; END$$;
@@ -172,6 +181,10 @@ t
 t
 t
 t
+t
+f
+t
+ERROR:  DECLARE CURSOR can only be used in transaction blocks
 t
 NOTICE:  done
 ERROR:  division by zero
