@@ -79,21 +79,11 @@ func (c *conn) ask(sql string, args []string) ([][]*string, error) {
 
 // transmit sends messages of our own, notes the replies that they bring, and waits for them.
 func (c *conn) transmit(q *call, owes string, msgs ...pgproto3.FrontendMessage) error {
-	var buf []byte
-	for _, m := range msgs {
-		var err error
-		if buf, err = m.Encode(buf); err != nil {
-			return &Error{Code: codeProtocol, Message: err.Error()}
-		}
-	}
 	for _, kind := range []byte(owes) {
 		c.queue.push(reply{kind: kind, call: q})
 	}
-	if _, err := c.uw.Write(buf); err != nil {
-		return errGone
-	}
-	if err := c.uw.Flush(); err != nil {
-		return errGone
+	if err := c.post(msgs...); err != nil {
+		return err
 	}
 	return c.queue.wait()
 }
@@ -197,9 +187,14 @@ func (c *conn) begin() (context.Context, func() bool) {
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		// A byte that comes meanwhile is the next message: the client is there, and is no longer watched.
-		if _, err := c.cr.Peek(min(c.cr.Buffered()+1, c.cr.Size())); err != nil && !isTimeout(err) {
-			c.cancelOwn(errClientGone)
+		// Bytes that come meanwhile are the next messages. When they fill the buffer, the client is watched no longer.
+		for c.cr.Buffered() < c.cr.Size() {
+			if _, err := c.cr.Peek(c.cr.Buffered() + 1); err != nil {
+				if !isTimeout(err) {
+					c.cancelOwn(errClientGone)
+				}
+				return
+			}
 		}
 	}()
 	return ctx, func() bool {

@@ -2,6 +2,7 @@ package pgwire
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -9,6 +10,8 @@ import (
 	"net"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
@@ -21,6 +24,8 @@ const (
 	maxUnproven = 64 << 10 // longest message of a client that PostgreSQL has not yet let in, as PostgreSQL has it
 	maxFrame    = 1<<30 - 1
 	keepScratch = 32 << 10
+
+	lastWordTimeout = 500 * time.Millisecond
 )
 
 // conn is one client's session. Its reader goroutine (run) reads the client; its writer goroutine (relay) reads PostgreSQL.
@@ -29,9 +34,11 @@ type conn struct {
 	info   Info
 	raw    bool // replication: pass everything on
 
-	client net.Conn
-	cr     *bufio.Reader
-	out    writer // to the client
+	arrived net.Conn // as accepted
+	client  net.Conn // that, or TLS over it
+	input   *input
+	cr      *bufio.Reader // of input
+	out     writer        // to the client
 
 	up net.Conn
 	ur *bufio.Reader
@@ -42,22 +49,26 @@ type conn struct {
 	// Guarded by server.mu.
 	key         string
 	upstreamKey []byte
+	loggedIn    bool
+
+	binding  channelBinding
+	stripped atomic.Bool // PostgreSQL's offer of channel binding was kept from the client
 
 	// Guarded by mu.
 	mu       sync.Mutex
 	settings map[string]string // as PostgreSQL reports them
 	told     map[string]string // those that the client has not been told of: its last word
 	running  *running
-	draining bool
+	ended    bool // by drain
 
 	// Used by the reader goroutine only.
 	session  Session
-	dirty    bool // messages of the extended protocol went to PostgreSQL since the last Sync
+	dirty    bool // messages that begin a transaction went to PostgreSQL since the last Sync
+	behind   bool // PostgreSQL keeps answers back until a Sync or Flush
 	ignoring bool // after an error of ours: until Sync
 	called   bool // questions of our own since the last Sync
 	stmts    map[string]*prepared
 	portals  map[string]*portal
-	cursors  bool // a cursor over filled data was declared in this transaction
 	executes bool // a statement over filled data was prepared by SQL
 	scratch  []byte
 }
@@ -70,16 +81,19 @@ type running struct {
 
 // writer is the client's side, shared by both goroutines.
 type writer struct {
-	mu sync.Mutex
-	w  *bufio.Writer
+	mu   sync.Mutex
+	w    *bufio.Writer
+	held []byte // see hold
 }
 
 func newConn(s *Server, nc net.Conn, params map[string]string) *conn {
+	in := &input{conn: nc}
 	return &conn{
 		server: s, client: nc, queue: newQueue(),
 		info:     Info{User: params["user"], Database: params["database"]},
 		raw:      isReplication(params),
-		cr:       bufio.NewReaderSize(nc, bufSize),
+		input:    in,
+		cr:       bufio.NewReaderSize(in, bufSize),
 		out:      writer{w: bufio.NewWriterSize(nc, bufSize)},
 		settings: map[string]string{},
 	}
@@ -104,6 +118,9 @@ func (c *conn) run() {
 		c.up.Close()
 	}()
 	err := c.guard(c.read)
+	if isTimeout(err) {
+		err = fatal(codeBadAuth, "the login took too long")
+	}
 	if err != nil && !isGone(err) {
 		c.sendFatal(err)
 	}
@@ -143,10 +160,18 @@ func (c *conn) sendFatal(err error) {
 	}
 	c.out.mu.Lock()
 	defer c.out.mu.Unlock()
-	if buf, err := e.message(0).Encode(nil); err == nil {
-		c.out.w.Write(buf)
-		c.out.w.Flush()
+	c.lastWord(e)
+}
+
+// lastWord writes the error that ends the session. A client that does not read must not hold up who says it.
+func (c *conn) lastWord(e *Error) {
+	buf, err := e.message(0).Encode(nil)
+	if err != nil {
+		return
 	}
+	c.client.SetWriteDeadline(time.Now().Add(lastWordTimeout))
+	c.out.w.Write(buf)
+	c.out.w.Flush()
 }
 
 // terminate says farewell to PostgreSQL, so that its log stays quiet.
@@ -155,33 +180,40 @@ func (c *conn) terminate() {
 	c.uw.Flush()
 }
 
-// drain ends the session if it is idle, or at once if it must.
+// drain ends the session if it is idle, or at once if it must. The client is told as by a PostgreSQL that shuts down.
 func (c *conn) drain(force bool) {
 	c.mu.Lock()
 	busy := c.running != nil
-	first := !c.draining
-	up := c.up
-	c.draining = true
+	up, ended := c.up, c.ended
 	c.mu.Unlock()
-	if !force && (busy || !c.queue.idle()) {
+	inactive := !busy && c.queue.idle()
+	if ended || !force && !inactive {
 		return
 	}
-	if force && busy {
+	c.mu.Lock()
+	c.ended = true
+	c.mu.Unlock()
+	if busy {
 		c.cancelOwn(errShutdown)
 	}
-	if first || force {
-		if c.out.mu.TryLock() {
-			if buf, err := fatal(errShutdown.Code, errShutdown.Message).message(0).Encode(nil); err == nil {
-				c.out.w.Write(buf)
-				c.out.w.Flush()
-			}
-			c.out.mu.Unlock()
+	if c.out.mu.TryLock() { // else the client is being written to, and does not read
+		c.lastWord(fatal(errShutdown.Code, errShutdown.Message))
+		c.out.mu.Unlock()
+	}
+	if force {
+		c.arrived.Close() // without TLS's farewell, which may take its time
+	} else {
+		c.client.Close()
+	}
+	if up == nil {
+		return
+	}
+	if !inactive && !busy { // what PostgreSQL is at for this client must not end well when the client hears the contrary
+		if err := c.cancelUpstream(); err != nil {
+			c.server.opt.Logger.Debug("cancel request not delivered", obs.KeyErr, err)
 		}
 	}
-	c.client.Close()
-	if up != nil {
-		up.Close()
-	}
+	up.Close()
 }
 
 // send writes messages of our own to the client.
@@ -241,16 +273,17 @@ func (c *conn) body(n int) ([]byte, error) {
 		_, err = c.cr.Discard(total)
 		return c.scratch[5:], err
 	}
-	buf := c.scratch
-	if cap(buf) < total {
-		buf = make([]byte, total)
+	if total > keepScratch { // memory is taken as bytes come, whatever length the message claims
+		var buf bytes.Buffer
+		if _, err := io.CopyN(&buf, c.cr, int64(total)); err != nil {
+			return nil, err
+		}
+		return buf.Bytes()[5:], nil
 	}
-	buf = buf[:total]
-	if _, err := io.ReadFull(c.cr, buf); err != nil {
-		return nil, err
+	if cap(c.scratch) < total {
+		c.scratch = make([]byte, 0, total)
 	}
-	if cap(buf) <= keepScratch {
-		c.scratch = buf
-	}
-	return buf[5:], nil
+	buf := c.scratch[:total]
+	_, err := io.ReadFull(c.cr, buf)
+	return buf[5:], err
 }

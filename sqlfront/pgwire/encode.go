@@ -12,9 +12,13 @@ import (
 // Type OIDs of our columns.
 const (
 	oidBool        = 16
+	oidName        = 19
 	oidInt8        = 20
 	oidText        = 25
 	oidFloat8      = 701
+	oidUnknown     = 705
+	oidBpchar      = 1042
+	oidVarchar     = 1043
 	oidTimestamptz = 1184
 )
 
@@ -56,11 +60,12 @@ func rowDescription(cols []Column, formats []int16) *pgproto3.RowDescription {
 
 // sendRows sends rows and, if tag is not empty, the end of the command.
 func (c *conn) sendRows(cols []Column, formats []int16, rows [][]any, tag string) error {
+	zone := c.zone()
 	for _, row := range rows {
 		m := &pgproto3.DataRow{Values: make([][]byte, len(cols))}
 		for i := range cols {
 			if i < len(row) && row[i] != nil {
-				m.Values[i] = encode(row[i], format(formats, i))
+				m.Values[i] = encode(row[i], format(formats, i), zone)
 			}
 		}
 		if err := c.send(m); err != nil {
@@ -73,8 +78,21 @@ func (c *conn) sendRows(cols []Column, formats []int16, rows [][]any, tag string
 	return c.send(&pgproto3.CommandComplete{CommandTag: []byte(tag)})
 }
 
+// zone is the client's TimeZone, or UTC if this machine does not know it. Either is right: each moment comes with its offset.
+func (c *conn) zone() *time.Location {
+	name := c.setting("TimeZone")
+	if name == "" {
+		return time.UTC
+	}
+	zone, err := time.LoadLocation(name)
+	if err != nil {
+		return time.UTC
+	}
+	return zone
+}
+
 // encode returns a value in PostgreSQL's text or binary form.
-func encode(v any, format int16) []byte {
+func encode(v any, format int16, zone *time.Location) []byte {
 	binaryForm := format == 1
 	switch v := v.(type) {
 	case string:
@@ -98,7 +116,11 @@ func encode(v any, format int16) []byte {
 		if binaryForm {
 			return binary.BigEndian.AppendUint64(nil, uint64(v.UnixMicro()-epoch2000))
 		}
-		return v.UTC().AppendFormat(nil, "2006-01-02 15:04:05.999999+00")
+		v = v.In(zone)
+		if _, offset := v.Zone(); offset%3600 != 0 {
+			return v.AppendFormat(nil, "2006-01-02 15:04:05.999999-07:00")
+		}
+		return v.AppendFormat(nil, "2006-01-02 15:04:05.999999-07")
 	}
 	return nil
 }

@@ -10,18 +10,20 @@ import (
 
 // SQLSTATEs that the proxy itself answers with.
 const (
-	codeProtocol       = "08P01"
-	codeUpstream       = "08006"
-	codeNotSupported   = "0A000"
-	codeTooMany        = "53300"
-	codeTooLarge       = "54000"
-	codeInFailedTx     = "25P02"
-	codeDuplicateStmt  = "42P05"
-	codeCancelled      = "57014"
-	codeShutdown       = "57P01"
-	codeInternal       = "XX000"
-	codeEncoding       = "22021"
-	codeUndefinedParam = "42P02"
+	codeProtocol        = "08P01"
+	codeUpstream        = "08006"
+	codeNotSupported    = "0A000"
+	codeTooMany         = "53300"
+	codeTooLarge        = "54000"
+	codeInFailedTx      = "25P02"
+	codeDuplicateCursor = "42P03"
+	codeCancelled       = "57014"
+	codeShutdown        = "57P01"
+	codeInternal        = "XX000"
+	codeEncoding        = "22021"
+	codeUndefinedParam  = "42P02"
+	codeBadAuth         = "28000"
+	codeDatatype        = "42804"
 )
 
 // ErrClosed is returned by Serve after Close.

@@ -1,8 +1,11 @@
 package pgwire
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
@@ -15,20 +18,19 @@ type prepared struct {
 	text string    // then its text
 }
 
-// portal is a bound statement that concerns us.
+// portal is a bound statement of ours.
 type portal struct {
-	own     Statement // nil: PostgreSQL's
+	own     Statement
 	args    []*string
 	formats []int16
-	result  *Result // once executed
-	sent    int     // rows
+	epoch   int     // it is gone with its transaction
+	result  *Result // once executed, without the rows that were sent
 }
 
 // parse handles a Parse message.
 func (c *conn) parse(n int) error {
 	if n > c.server.opt.MaxStatement {
-		delete(c.stmts, "")
-		return c.forward('P', n)
+		return c.forwardLong('P', n)
 	}
 	body, err := c.body(n)
 	if err != nil {
@@ -49,17 +51,63 @@ func (c *conn) parse(n int) error {
 	if perr == nil {
 		perr = c.checkEncoding(text)
 	}
-	old := c.stmts[name]
 	switch {
 	case c.block() == Failed:
 		return c.refuse(errFailedTx())
 	case perr != nil:
 		return c.refuse(perr)
-	case name != "" && old != nil && old.own != nil:
-		return c.refuse(&Error{Code: codeDuplicateStmt, Message: "prepared statement \"" + name + "\" already exists"})
 	}
-	c.remember(name, &prepared{own: stmt})
+	if err := checkParams(stmt, body); err != nil {
+		return c.refuse(err)
+	}
+	if name != "" {
+		if err := c.shadow('P', &pgproto3.Parse{Name: name, Query: placeholder}); err != nil {
+			return c.refuse(err)
+		}
+	}
+	if !c.remember(name, &prepared{own: stmt}) {
+		return c.refuse(&Error{Code: codeTooLarge, Message: fmt.Sprintf("more than %d prepared statements", maxPrepared)})
+	}
 	return c.send(&pgproto3.ParseComplete{})
+}
+
+// checkParams looks at the types that a client has declared for the parameters. Ours are texts.
+func checkParams(stmt Statement, body []byte) error {
+	var m pgproto3.Parse
+	if err := m.Decode(body); err != nil {
+		return &Error{Code: codeProtocol, Message: "invalid Parse message"}
+	}
+	for i, oid := range m.ParameterOIDs {
+		switch oid {
+		case 0, oidText, oidVarchar, oidBpchar, oidName, oidUnknown:
+			continue
+		}
+		if i < stmt.Params() {
+			return &Error{Code: codeDatatype, Message: fmt.Sprintf("parameter $%d must be of type text", i+1), Hint: "cast it in the client, or send it as a string"}
+		}
+	}
+	return nil
+}
+
+// placeholder is what PostgreSQL prepares under the name of a statement of ours, so that its list stays the only one: it
+// finds duplicates, and DEALLOCATE and DISCARD work as ever. It cannot run.
+const placeholder = "SELECT pg_catalog.current_setting('a statement of Spillway, which is run by the protocol and not by EXECUTE')"
+
+// shadow tells PostgreSQL about a named statement of ours, unseen by the client. Outside of pipelines a Sync follows, so
+// that no transaction stays open. The error is PostgreSQL's, or errGone.
+func (c *conn) shadow(kind byte, m pgproto3.FrontendMessage) error {
+	q := &call{}
+	var err error
+	if c.dirty {
+		err = c.transmit(q, string(kind), m, &pgproto3.Flush{})
+	} else {
+		c.called = false
+		err = c.transmit(q, string(kind)+"S", m, &pgproto3.Sync{})
+	}
+	if err == nil && q.err != nil {
+		err = q.err
+	}
+	return err
 }
 
 func errFailedTx() *Error {
@@ -71,14 +119,9 @@ func (c *conn) parseForeign(name, text string, body []byte) error {
 		delete(c.stmts, "")
 	}
 	c.forgetPrepared(text)
-	if old := c.stmts[name]; old != nil && old.own != nil { // PostgreSQL does not know of it
-		if ok, err := c.settle(); err != nil || !ok {
-			return err
-		}
-		return c.refuse(&Error{Code: codeDuplicateStmt, Message: "prepared statement \"" + name + "\" already exists"})
-	}
-	if c.session.Mentions(text) || c.remembers(text) {
-		c.remember(name, &prepared{text: text})
+	// Under the name of one of ours it fails: PostgreSQL has the placeholder.
+	if c.stmts[name] == nil && (c.session.Mentions(text) || c.remembers(text)) {
+		c.remember(name, &prepared{text: text}) // beyond the bound nothing is filled in, and the view says so
 	}
 	return c.forwardBody(reply{kind: 'P', text: c.session.NearMiss(text)}, body)
 }
@@ -86,22 +129,24 @@ func (c *conn) parseForeign(name, text string, body []byte) error {
 // maxPrepared bounds what one client can make us remember.
 const maxPrepared = 10_000
 
-func (c *conn) remember(name string, p *prepared) {
+func (c *conn) remember(name string, p *prepared) bool {
 	if c.stmts == nil {
 		c.stmts = map[string]*prepared{}
 	}
-	if len(c.stmts) < maxPrepared || c.stmts[name] != nil {
+	room := len(c.stmts) < maxPrepared || c.stmts[name] != nil
+	if room {
 		c.stmts[name] = p
 	}
+	return room
 }
 
 // refuse answers a message of the extended protocol with an error: the transaction fails, and everything up to Sync is
 // ignored.
 func (c *conn) refuse(cause error) error {
-	var e *Error
-	if !errors.As(cause, &e) {
-		e = &Error{Code: codeInternal, Message: cause.Error()}
+	if errors.Is(cause, errGone) {
+		return cause
 	}
+	e := asError(context.Background(), cause)
 	if err := c.abort(e); err != nil {
 		return err
 	}
@@ -115,7 +160,7 @@ func (c *conn) refuse(cause error) error {
 // named handles Bind, Describe, Execute and Close while some statement concerns us.
 func (c *conn) named(t byte, n int) error {
 	if n > c.server.opt.MaxStatement {
-		return c.forward(t, n)
+		return c.forwardLong(t, n)
 	}
 	body, err := c.body(n)
 	if err != nil {
@@ -138,25 +183,29 @@ func (c *conn) bind(body []byte) error {
 	stmt := c.stmts[stmtName]
 	if !ok || !ok2 || stmt == nil || stmt.own == nil {
 		delete(c.portals, name)
-		if stmt != nil {
-			c.open(name, &portal{})
+		if stmt != nil && c.fillable(stmt.text) {
+			return c.bindFilled(body)
 		}
 		return c.forwardBody(reply{kind: 'B'}, body)
 	}
 	if ok, err := c.settle(); err != nil || !ok {
 		return err
 	}
-	if c.block() == Failed {
-		return c.refuse(errFailedTx())
-	}
+	c.sweepPortals()
 	var m pgproto3.Bind
-	if err := m.Decode(body); err != nil {
+	err := m.Decode(body)
+	switch {
+	case c.block() == Failed:
+		return c.refuse(errFailedTx())
+	case err != nil:
 		return c.refuse(&Error{Code: codeProtocol, Message: "invalid Bind message"})
+	case len(m.Parameters) != stmt.own.Params():
+		return c.refuse(&Error{Code: codeProtocol, Message: fmt.Sprintf("bind message supplies %d parameters, but prepared statement %q requires %d",
+			len(m.Parameters), stmtName, stmt.own.Params())})
+	case name != "" && c.portals[name] != nil:
+		return c.refuse(&Error{Code: codeDuplicateCursor, Message: fmt.Sprintf("cursor %q already exists", name)})
 	}
-	if len(m.Parameters) != stmt.own.Params() {
-		return c.refuse(&Error{Code: codeProtocol, Message: "bind message supplies another number of parameters than the statement requires"})
-	}
-	p := &portal{own: stmt.own, formats: append([]int16(nil), m.ResultFormatCodes...)}
+	p := &portal{own: stmt.own, formats: append([]int16(nil), m.ResultFormatCodes...), epoch: c.queue.epoch()}
 	for _, b := range m.Parameters {
 		var arg *string
 		if b != nil { // text and binary are the same for type text
@@ -165,16 +214,29 @@ func (c *conn) bind(body []byte) error {
 		}
 		p.args = append(p.args, arg)
 	}
-	c.open(name, p)
+	if !c.open(name, p) {
+		return c.refuse(&Error{Code: codeTooLarge, Message: fmt.Sprintf("more than %d portals", maxPrepared)})
+	}
 	return c.send(&pgproto3.BindComplete{})
 }
 
-func (c *conn) open(name string, p *portal) {
+func (c *conn) open(name string, p *portal) bool {
 	if c.portals == nil {
 		c.portals = map[string]*portal{}
 	}
-	if len(c.portals) < maxPrepared || c.portals[name] != nil {
+	room := len(c.portals) < maxPrepared || c.portals[name] != nil
+	if room {
 		c.portals[name] = p
+	}
+	return room
+}
+
+// sweepPortals forgets those of ours whose transaction has ended. Nothing may be owed.
+func (c *conn) sweepPortals() {
+	for name, p := range c.portals {
+		if p.epoch != c.queue.epoch() {
+			delete(c.portals, name)
+		}
 	}
 }
 
@@ -185,7 +247,7 @@ func (c *conn) describe(body []byte) error {
 		switch s, p := c.stmts[name], c.portals[name]; {
 		case body[0] == 'S' && s != nil && s.own != nil:
 			msgs = append(msgs, &pgproto3.ParameterDescription{ParameterOIDs: textOIDs(s.own.Params())}, rowDescription(s.own.Columns(), nil))
-		case body[0] == 'P' && p != nil && p.own != nil:
+		case body[0] == 'P' && p != nil:
 			msgs = append(msgs, rowDescription(p.own.Columns(), p.formats))
 		}
 	}
@@ -194,6 +256,9 @@ func (c *conn) describe(body []byte) error {
 	}
 	if ok, err := c.settle(); err != nil || !ok {
 		return err
+	}
+	if c.block() == Failed {
+		return c.refuse(errFailedTx())
 	}
 	return c.send(msgs...)
 }
@@ -204,39 +269,51 @@ func (c *conn) execute(body []byte) error {
 	if p == nil {
 		return c.forwardBody(reply{kind: 'E'}, body)
 	}
-	if p.own == nil {
-		return c.executeFilled(body)
+	most := 0
+	if len(rest) == 4 {
+		most = int(int32(binary.BigEndian.Uint32(rest)))
 	}
 	if ok, err := c.settle(); err != nil || !ok {
 		return err
 	}
+	if c.sweepPortals(); c.portals[name] == nil {
+		return c.forwardBody(reply{kind: 'E'}, body) // PostgreSQL says that there is none
+	}
+	if c.block() == Failed {
+		return c.refuse(errFailedTx())
+	}
 	if p.result == nil {
-		err := c.runOne(ours{stmt: p.own}, p.args, func(_ []Column, res *Result) error {
-			p.result = res
-			return nil
-		})
-		switch {
-		case errors.Is(err, errGone):
-			return err
-		case err != nil:
+		if err := c.runPortal(p); err != nil {
 			return c.refuse(err)
 		}
-		if !c.dirty {
-			if err := c.endCalls(); err != nil {
-				return err
-			}
-			if err := c.tellSettings(); err != nil {
-				return err
-			}
-		}
 	}
-	rows, tag := p.result.Rows[p.sent:], p.result.Tag
-	if len(rest) == 4 {
-		if most := int(int32(binary.BigEndian.Uint32(rest))); most > 0 && most < len(rows) {
-			rows, tag = rows[:most], ""
-		}
+	return c.sendPortion(p, most)
+}
+
+func (c *conn) runPortal(p *portal) error {
+	wasDirty := c.dirty
+	err := c.runOne(piece{stmt: p.own}, p.args, func(_ []Column, res *Result) error {
+		p.result = res
+		return nil
+	})
+	if err != nil || wasDirty {
+		return err
 	}
-	p.sent += len(rows)
+	if err := c.endCalls(); err != nil {
+		return err
+	}
+	return c.tellSettings()
+}
+
+// sendPortion sends the next rows of a portal, most of them at most unless that is 0.
+func (c *conn) sendPortion(p *portal, most int) error {
+	rows, tag := p.result.Rows, p.result.Tag
+	if most > 0 && most < len(rows) {
+		rows, tag = rows[:most], ""
+	}
+	if p.result.Rows = p.result.Rows[len(rows):]; len(p.result.Rows) == 0 {
+		p.result.Rows = nil
+	}
 	if err := c.sendRows(p.own.Columns(), p.formats, rows, tag); err != nil || tag != "" {
 		return err
 	}
@@ -244,14 +321,16 @@ func (c *conn) execute(body []byte) error {
 }
 
 func (c *conn) close(body []byte) error {
-	own := false
+	var own, shadowed bool
+	var name string
 	if len(body) > 1 {
-		name, _, _ := cut(body[1:])
+		name, _, _ = cut(body[1:])
 		if body[0] == 'S' {
 			own = c.stmts[name] != nil && c.stmts[name].own != nil
+			shadowed = own && name != ""
 			delete(c.stmts, name)
 		} else {
-			own = c.portals[name] != nil && c.portals[name].own != nil
+			own = c.portals[name] != nil
 			delete(c.portals, name)
 		}
 	}
@@ -261,21 +340,64 @@ func (c *conn) close(body []byte) error {
 	if ok, err := c.settle(); err != nil || !ok {
 		return err
 	}
+	if shadowed {
+		if err := c.shadow('C', &pgproto3.Close{ObjectType: 'S', Name: name}); err != nil {
+			return c.refuse(err)
+		}
+	}
 	return c.send(&pgproto3.CloseComplete{})
 }
 
-// forgetPrepared follows DEALLOCATE and DISCARD, which PostgreSQL carries out for its own statements.
+// forwardLong passes on a message of the extended protocol that is too long to look at, but for the name that it redefines.
+func (c *conn) forwardLong(t byte, n int) error {
+	head, err := c.cr.Peek(c.cr.Size())
+	if err != nil {
+		return err
+	}
+	name, rest, ok := cut(head[5:])
+	switch {
+	case t == 'P' && ok:
+		if name == "" {
+			delete(c.stmts, "")
+		}
+		if c.claims(rest) {
+			return c.refuseLong(n)
+		}
+	case t == 'B' && ok:
+		delete(c.portals, name)
+	case t == 'B':
+		c.portals = nil
+	}
+	return c.forward(t, n)
+}
+
+// refuseLong answers a Parse of ours that is too long.
+func (c *conn) refuseLong(n int) error {
+	if err := c.skip(n); err != nil {
+		return err
+	}
+	if ok, err := c.settle(); err != nil || !ok {
+		return err
+	}
+	return c.refuse(c.tooLong())
+}
+
+// forgetPrepared follows DEALLOCATE and DISCARD, which PostgreSQL carries out. Should it not, what was forgotten too early
+// is an error to the client: the placeholder cannot run, and a view that was not filled says so.
 func (c *conn) forgetPrepared(text string) {
 	if len(c.stmts) == 0 {
 		return
 	}
-	switch parse.FirstWord(text) {
-	case "DISCARD":
+	verb := parse.FirstWord(text)
+	if verb != "DISCARD" && verb != "DEALLOCATE" {
+		return
+	}
+	words := parse.Words(text, 3) // DEALLOCATE [PREPARE] name
+	switch last := words[len(words)-1]; {
+	case last == "ALL":
 		c.stmts, c.portals = nil, nil
-	case "DEALLOCATE":
-		words := parse.Words(text, 3)
-		if len(words) > 1 && words[len(words)-1] == "ALL" {
-			c.stmts, c.portals = nil, nil
-		}
+	case verb == "DEALLOCATE": // a name that was not quoted comes in upper case
+		delete(c.stmts, last)
+		delete(c.stmts, strings.ToLower(last))
 	}
 }

@@ -1,44 +1,33 @@
 package pgwire
 
 import (
-	"context"
 	"errors"
 	"strings"
 
 	"github.com/spillwaydb/spillway/sqlfront/parse"
 )
 
-// remembers reports whether a text runs what an earlier one has set up over data that we fill in: a cursor, or a statement
-// prepared by SQL.
+// remembers reports whether a text may run what an earlier one has prepared, by SQL, over data that we fill in.
 func (c *conn) remembers(text string) bool {
-	if !c.cursors && !c.executes {
+	if !c.executes {
 		return false
 	}
 	switch parse.FirstWord(text) {
-	case "FETCH", "MOVE":
-		return c.cursors
 	case "EXECUTE", "EXPLAIN", "CREATE":
-		return c.executes
+		return true
 	}
 	return false
 }
 
-// fillable reports whether data is filled in before a text. Before others it would be useless or would disturb them.
+// fillable reports whether data is filled in before a statement. Before others it would be useless or would disturb them.
 func (c *conn) fillable(text string) bool {
 	switch word := parse.FirstWord(text); word {
-	case "DECLARE":
-		c.cursors = true // read by FETCH
-		return false
 	case "PREPARE":
 		c.executes = true // read by EXECUTE
 		return false
 	case "SELECT", "WITH", "COPY", "EXPLAIN", "INSERT", "UPDATE", "DELETE", "MERGE", "CREATE", "TABLE", "VALUES", "REFRESH",
-		"FETCH", "MOVE", "EXECUTE", "DO":
+		"DECLARE", "EXECUTE", "DO": // a cursor's snapshot is its DECLARE's; the data must not be younger
 		return true
-	case "BEGIN", "START", "SET":
-		// BEGIN; SELECT … in one message. A statement before SET TRANSACTION would be one too many.
-		head, _, several := strings.Cut(text, ";")
-		return several && !strings.Contains(strings.ToUpper(head), "ISOLATION") && word != "SET"
 	case "":
 		return strings.HasPrefix(strings.TrimSpace(text), "(")
 	}
@@ -58,45 +47,21 @@ func (c *conn) fill() error {
 	return nil
 }
 
-// fillQuery fills data in for a message of the simple protocol. done: it was answered, with an error.
-func (c *conn) fillQuery(text string) (done bool, err error) {
-	if !c.fillable(text) {
-		return false, nil
-	}
-	if ok, err := c.settle(); err != nil || !ok {
-		return true, err
-	}
-	if c.block() == Failed {
-		return false, nil
-	}
-	err = c.fill()
-	var e *Error
-	switch {
-	case errors.Is(err, errGone):
-		return true, err
-	case errors.As(err, &e):
-		return true, c.refuseQuery(e)
-	}
-	// The questions of Fill and this Query are one implicit transaction: no Sync comes between them.
-	c.called, c.dirty = false, false
-	return false, err
-}
-
-// executeFilled fills data in for an Execute.
-func (c *conn) executeFilled(body []byte) error {
+// bindFilled fills data in for a Bind, and not for the Execute behind it: a Bind takes the snapshot that the statement
+// reads with. Data that is younger than the snapshot could lack what the snapshot lacks too.
+func (c *conn) bindFilled(body []byte) error {
 	ok, err := c.settle()
 	if err != nil {
 		return err
 	}
-	body = append([]byte(nil), body...)
 	if ok && c.block() != Failed {
 		err := c.fill()
 		if errors.Is(err, errGone) {
 			return err
 		}
 		if err != nil {
-			return c.refuse(asError(context.Background(), err))
+			return c.refuse(err)
 		}
 	}
-	return c.forwardBody(reply{kind: 'E'}, body)
+	return c.forwardBody(reply{kind: 'B'}, body)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/sqlfront/pgwire"
@@ -87,6 +88,26 @@ func TestClientGoesAway(t *testing.T) {
 	}
 }
 
+// TestClientGoesAwayBehindAPipeline is noticed too: what it has sent on does not hide that it has left.
+func TestClientGoesAwayBehindAPipeline(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t)
+	h, through, _ := proxy(t, db, nil)
+	f, nc := hijack(t, through(db.OwnerURL))
+	f.Send(&pgproto3.Query{String: "FLUSH ALL"})
+	f.Send(&pgproto3.Query{String: "SELECT 1"})
+	if err := f.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	<-h.started
+	nc.Close()
+	select {
+	case <-h.started:
+	case <-time.After(10 * time.Second):
+		t.Fatal("the statement goes on without a client")
+	}
+}
+
 func TestPanicClosesOneSession(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t)
@@ -125,6 +146,47 @@ func TestDrain(t *testing.T) { // A38 for the front-end
 	if err := <-closed; err != nil {
 		t.Error(err)
 	}
+	if _, err := busy.Exec(t.Context(), "SELECT 1"); !errors.As(err, &pe) || pe.Code != "57P01" {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// TestEndOfTheGrace ends sessions that are busy when the time is up. What PostgreSQL is at for them does not end well.
+func TestEndOfTheGrace(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t)
+	db.Exec(t, "CREATE TABLE app.t (id int)")
+	h, through, srv := proxy(t, db, nil)
+	ours, theirs := connect(t, through(db.OwnerURL), pgx.QueryExecModeExec), connect(t, through(db.OwnerURL), pgx.QueryExecModeExec)
+	inTx := connect(t, through(db.OwnerURL), pgx.QueryExecModeExec)
+	if _, err := inTx.Exec(t.Context(), "BEGIN"); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 3)
+	for conn, sql := range map[*pgx.Conn]string{ours: "FLUSH ALL", theirs: "INSERT INTO app.t SELECT 1 FROM pg_sleep(60)"} {
+		go func() {
+			_, err := conn.Exec(context.Background(), sql)
+			done <- err
+		}()
+	}
+	<-h.started
+	waitFor(t, db, "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE 'INSERT%' AND state = 'active' AND usename = '"+db.Owner+"'")
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := srv.Close(ctx); err == nil {
+		t.Error("nothing had to be ended")
+	}
+	_, err := inTx.Exec(context.Background(), "SELECT 1")
+	for _, err := range []error{<-done, <-done, err} {
+		var pe *pgconn.PgError
+		if !errors.As(err, &pe) || pe.Code != "57P01" {
+			t.Errorf("%v", err)
+		}
+	}
+	waitFor(t, db, "SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = '"+db.Owner+"'")
+	if n := pgtest.Value[int](t, db, "SELECT count(*) FROM app.t"); n != 0 {
+		t.Errorf("%d rows", n)
+	}
 }
 
 func TestTooManyClients(t *testing.T) {
@@ -152,4 +214,33 @@ func TestWrongPassword(t *testing.T) {
 	if !errors.As(err, &pe) || pe.Code != "28P01" {
 		t.Errorf("got %v", err)
 	}
+}
+
+// TestNewestProtocol asks for version 3.2, whose cancel keys are longer. A PostgreSQL that does not know it says so.
+func TestNewestProtocol(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t)
+	h, through, _ := proxy(t, db, nil)
+	conn := connect(t, with(t, through(db.OwnerURL), "max_protocol_version", "latest"), pgx.QueryExecModeExec)
+	checkPgx(t, conn)
+	for _, sql := range []string{"FLUSH ALL", "SELECT pg_sleep(60) /* of the newest */"} {
+		done := make(chan error, 1)
+		go func() {
+			_, err := conn.Exec(context.Background(), sql)
+			done <- err
+		}()
+		if sql == "FLUSH ALL" {
+			<-h.started
+		} else {
+			waitFor(t, db, "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%of the newest%' AND state = 'active' AND pid <> pg_backend_pid()")
+		}
+		if err := conn.PgConn().CancelRequest(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var pe *pgconn.PgError
+		if err := <-done; !errors.As(err, &pe) || pe.Code != "57014" {
+			t.Errorf("%s: %v", sql, err)
+		}
+	}
+	t.Logf("%d bytes of cancel key", len(conn.PgConn().SecretKey()))
 }

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os/exec"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,7 +23,10 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 
 // handler is a small front-end: FLUSH TABLE asks PostgreSQL, FLUSH ALL blocks, SHOW JOBS answers one row of each type,
 // KILL JOB $1 echoes, and texts that mention system.jobs find a setting.
-type handler struct{ started chan struct{} }
+type handler struct {
+	started chan struct{}
+	fills   atomic.Int32
+}
 
 type session struct{ h *handler }
 
@@ -51,6 +55,7 @@ func (s *session) Prepare(text string, r pgwire.Reading) (pgwire.Statement, erro
 func (s *session) Mentions(text string) bool { return strings.Contains(text, "system.jobs") }
 
 func (s *session) Fill(ctx context.Context, up pgwire.Upstream) error {
+	s.h.fills.Add(1)
 	_, err := up.Query(ctx, "SELECT set_config('test.filled', 'yes' || $1, true), 1/(position('!' in $1)-1)", "?")
 	return err
 }
@@ -115,7 +120,20 @@ func proxy(t testing.TB, db *pgtest.DB, opt *pgwire.Options) (*handler, func(str
 		t.Fatal(err)
 	}
 	h := &handler{started: make(chan struct{}, 10)}
-	srv, err := pgwire.New(h, pgwire.Target{Network: "tcp", Address: u.Host}, opt)
+	srv, through := start(t, h, pgwire.Target{Network: "tcp", Address: u.Host}, opt)
+	return h, through, srv
+}
+
+// serve starts a proxy and returns what turns a direct URL into one through it.
+func serve(t testing.TB, h pgwire.Handler, target pgwire.Target, opt *pgwire.Options) func(string) string {
+	t.Helper()
+	_, through := start(t, h, target, opt)
+	return through
+}
+
+func start(t testing.TB, h pgwire.Handler, target pgwire.Target, opt *pgwire.Options) (*pgwire.Server, func(string) string) {
+	t.Helper()
+	srv, err := pgwire.New(h, target, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,14 +151,14 @@ func proxy(t testing.TB, db *pgtest.DB, opt *pgwire.Options) (*handler, func(str
 			t.Errorf("Serve: %v", err)
 		}
 	})
-	return h, func(direct string) string {
+	return srv, func(direct string) string {
 		u, err := url.Parse(direct)
 		if err != nil {
 			t.Fatal(err)
 		}
 		u.Host = ln.Addr().String()
 		return u.String()
-	}, srv
+	}
 }
 
 func psql(t *testing.T, url, stdin string, args ...string) string {
@@ -289,10 +307,12 @@ a
 answer
 b
 (1 row)
-ERROR:  statements of Spillway and of PostgreSQL cannot be sent in one message
-LINE 1: SELECT 1 ; KILL JOB 'b';
-                   ^
-HINT:  send them one by one
+?column?
+1
+(1 row)
+answer
+b
+(1 row)
 current_setting
 yes?
 (1 row)

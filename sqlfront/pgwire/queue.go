@@ -10,9 +10,12 @@ const (
 
 // A reply is one that PostgreSQL owes.
 type reply struct {
-	kind byte   // of the client's message: P B C D E S Q F, or one of the above
-	call *call  // if it is the proxy's own question
-	text string // of a Query or Parse whose syntax error deserves a hint
+	kind   byte   // of the client's message: P B C D E S Q F, or one of the above
+	call   *call  // if it is the proxy's own question
+	text   string // hint for a syntax error, if it deserves one
+	piece  bool   // it is owed for a statement cut out of a Query: the client expects the simple protocol's answer
+	offset int    // then the characters before it
+	last   bool   // and the last one
 }
 
 // queue holds the replies that PostgreSQL owes, in order, and what its answers say about the transaction. One goroutine
@@ -30,6 +33,7 @@ type queue struct {
 	explicit bool // inside BEGIN … COMMIT, as far as answers tell
 	skipping bool // PostgreSQL ignores everything up to the next Sync
 	copyIn   bool // PostgreSQL reads COPY data, and ignores Sync
+	idles    int  // how often the client was told that no transaction is open, which ends all portals
 	err      error
 }
 
@@ -48,6 +52,7 @@ func (q *queue) push(r reply) {
 		return
 	case q.copyIn && r.kind == owesCopyDone:
 		q.copyIn = false
+		q.cond.Broadcast()
 		return
 	case q.skipping && r.kind != 'S': // ignored
 		return
@@ -109,6 +114,7 @@ func (q *queue) failed() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.copyIn = false
+	defer q.cond.Broadcast()
 	if q.first >= len(q.items) {
 		return
 	}
@@ -138,6 +144,9 @@ func (q *queue) completed(tag string) {
 		q.explicit = true
 	case "COMMIT", "ROLLBACK", "PREPARE TRANSACTION": // also ROLLBACK TO, then wrong until the next ReadyForQuery
 		q.explicit = false
+		if q.status == 'E' { // what follows in the same message may run again
+			q.status = 'I'
+		}
 	}
 	if q.first < len(q.items) && q.items[q.first].kind == 'E' {
 		q.popLocked()
@@ -165,6 +174,7 @@ func (q *queue) copying() {
 		}
 	}
 	q.items = kept
+	q.cond.Broadcast()
 }
 
 // readied notes a ReadyForQuery.
@@ -173,6 +183,9 @@ func (q *queue) readied(status byte) {
 	defer q.mu.Unlock()
 	q.status, q.ready, q.copyIn = status, true, false
 	q.explicit = status != 'I'
+	if !q.explicit && q.first < len(q.items) && q.items[q.first].call == nil {
+		q.idles++
+	}
 	q.popLocked()
 	q.cond.Broadcast()
 }
@@ -187,14 +200,46 @@ func (q *queue) close(err error) {
 	q.cond.Broadcast()
 }
 
-// wait returns when PostgreSQL owes nothing more.
+// wait returns when PostgreSQL owes nothing more. It is an error if that waits for COPY data, which then never comes.
 func (q *queue) wait() error {
+	copying, err := q.waitCopy()
+	if copying && err == nil {
+		return fatal(codeProtocol, "unexpected message during COPY from stdin")
+	}
+	return err
+}
+
+// waitCopy returns when PostgreSQL owes nothing more, or when it waits for COPY data: then it reports true.
+func (q *queue) waitCopy() (bool, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for q.first < len(q.items) && q.err == nil {
+	for q.first < len(q.items) && q.err == nil && !q.copyIn {
 		q.cond.Wait()
 	}
-	return q.err
+	return q.copyIn, q.err
+}
+
+// waitCopyEnd returns when PostgreSQL reads no more COPY data.
+func (q *queue) waitCopyEnd() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for q.copyIn && q.err == nil {
+		q.cond.Wait()
+	}
+}
+
+// copies reports whether PostgreSQL reads COPY data.
+func (q *queue) copies() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.copyIn && q.err == nil
+}
+
+// epoch counts the transactions that have ended. It is exact when nothing is owed.
+func (q *queue) epoch() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.idles
 }
 
 // authenticating notes whether PostgreSQL asks the client for a proof.

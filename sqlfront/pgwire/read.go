@@ -1,6 +1,7 @@
 package pgwire
 
 import (
+	"bufio"
 	"bytes"
 	"fmt"
 	"unicode/utf8"
@@ -62,6 +63,9 @@ func (c *conn) prove(t byte, n int) error {
 			}
 		}
 	}
+	if c.stripped.Load() && !c.queue.isReady() {
+		return c.proveUnbound(n)
+	}
 	return copyFrame(c.uw, c.cr, n+1)
 }
 
@@ -101,28 +105,31 @@ func (c *conn) message(t byte, n int) error {
 	return copyFrame(c.uw, c.cr, n+1)
 }
 
-func (c *conn) skip(n int) error {
-	for left := n + 1; left > 0; {
-		k, err := c.cr.Discard(min(left, c.cr.Size()))
-		if err != nil {
-			return err
-		}
-		left -= k
-	}
-	return nil
+func (c *conn) skip(n int) error { return discard(c.cr, n+1) }
+
+func discard(r *bufio.Reader, n int) error {
+	_, err := r.Discard(n)
+	return err
 }
 
 // forward passes a message of the extended protocol on.
 func (c *conn) forward(t byte, n int) error {
 	c.queue.push(reply{kind: t})
-	c.dirty = true
+	c.behind, c.dirty = true, c.dirty || t != 'C'
 	return copyFrame(c.uw, c.cr, n+1)
 }
 
 // forwardBody passes a message on whose body was already read.
 func (c *conn) forwardBody(r reply, body []byte) error {
 	c.queue.push(r)
-	c.dirty = r.kind != 'Q' // which ends an implicit transaction
+	switch r.kind {
+	case 'Q': // which ends an implicit transaction
+		c.behind, c.dirty = false, false
+	case 'C': // which begins none
+		c.behind = true
+	default:
+		c.behind, c.dirty = true, true
+	}
 	return writeFrame(c.uw, r.kind, body)
 }
 
@@ -131,7 +138,11 @@ func (c *conn) sync(n int) error {
 	if err := c.skip(n); err != nil {
 		return err
 	}
-	c.ignoring, c.dirty, c.called = false, false, false
+	return c.sendSync()
+}
+
+func (c *conn) sendSync() error {
+	c.ignoring, c.behind, c.dirty, c.called = false, false, false, false
 	c.queue.push(reply{kind: 'S'})
 	return writeFrame(c.uw, 'S', nil)
 }
@@ -149,23 +160,15 @@ func (c *conn) query(n int) error {
 	if !ok {
 		return c.forwardBody(reply{kind: 'Q'}, body)
 	}
-	stmts, err := c.statements(text)
-	switch {
-	case err != nil:
-		stmts = []ours{{err: err}}
-		fallthrough
-	case stmts != nil:
+	delete(c.stmts, "") // as PostgreSQL does
+	delete(c.portals, "")
+	if pieces := c.pieces(text); pieces != nil {
 		if ok, err := c.settle(); err != nil || !ok {
 			return err
 		}
-		return c.runQuery(stmts)
+		return c.runQuery(pieces)
 	}
 	c.forgetPrepared(text)
-	if c.session.Mentions(text) || c.remembers(text) {
-		if done, err := c.fillQuery(text); done || err != nil {
-			return err
-		}
-	}
 	return c.forwardBody(reply{kind: 'Q', text: c.session.NearMiss(text)}, body)
 }
 
@@ -175,20 +178,27 @@ func (c *conn) longQuery(n int) error {
 	if err != nil {
 		return err
 	}
-	// Its end is cut off, so an error in it means nothing.
-	stmt, err := c.session.Prepare(wholeRunes(head[5:]), c.reading())
-	if stmt != nil || err != nil {
+	if c.claims(head[5:]) {
 		if err := c.skip(n); err != nil {
 			return err
 		}
 		if ok, err := c.settle(); err != nil || !ok {
 			return err
 		}
-		return c.refuseQuery(&Error{Code: codeTooLarge,
-			Message: fmt.Sprintf("the statement is longer than %d bytes", c.server.opt.MaxStatement)})
+		return c.refuseQuery(c.tooLong())
 	}
 	c.queue.push(reply{kind: 'Q'})
 	return copyFrame(c.uw, c.cr, n+1)
+}
+
+// claims reports whether a text is one of ours. Its end is cut off, so an error in it means nothing.
+func (c *conn) claims(head []byte) bool {
+	stmt, err := c.session.Prepare(wholeRunes(head), c.reading())
+	return stmt != nil || err != nil
+}
+
+func (c *conn) tooLong() *Error {
+	return &Error{Code: codeTooLarge, Message: fmt.Sprintf("the statement is longer than %d bytes", c.server.opt.MaxStatement)}
 }
 
 // wholeRunes cuts off a character that is not complete.

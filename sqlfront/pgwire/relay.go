@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"strconv"
 
 	"github.com/jackc/pgx/v5/pgproto3"
 )
@@ -63,13 +64,16 @@ func copyFrame(w *bufio.Writer, r *bufio.Reader, total int) error {
 	return err
 }
 
-// take reads one whole message of PostgreSQL's.
+// take reads one whole message of PostgreSQL's. Memory is taken as bytes come, whatever length the message claims.
 func (c *conn) take(n int) ([]byte, error) {
-	buf := make([]byte, n+1)
-	if _, err := io.ReadFull(c.ur, buf); err != nil {
+	var buf bytes.Buffer
+	if n < bufSize {
+		buf.Grow(n + 1)
+	}
+	if _, err := io.CopyN(&buf, c.ur, int64(n+1)); err != nil {
 		return nil, err
 	}
-	return buf, nil
+	return buf.Bytes(), nil
 }
 
 // answer handles a message that is not just one more row. It reports whether rows may follow that are only passed on.
@@ -86,12 +90,17 @@ func (c *conn) answer(t byte, n int) (rows bool, err error) {
 		ok = false
 	}
 	switch t {
+	case '1', '2', 'n':
+		if owed.piece { // the simple protocol has no such answers
+			c.queue.pop()
+			return false, discard(c.ur, n+1)
+		}
 	case 'E':
 		return false, c.passError(owed, n)
 	case 'C':
-		return false, c.passComplete(n)
+		return false, c.passComplete(owed, n)
 	case 'Z':
-		return false, c.passReady(n)
+		return false, c.passReady(owed, n)
 	}
 	if err := c.pass(n); err != nil {
 		return false, err
@@ -119,8 +128,7 @@ func (c *conn) settleReply(t, owed byte, ok bool) {
 func (c *conn) aside(t byte, n int) error {
 	if t != 'S' && t != 'K' {
 		if owed, _ := c.queue.head(); t == 'N' && owed.call != nil {
-			_, err := c.ur.Discard(n + 1) // a notice about a question that the client did not ask
-			return err
+			return discard(c.ur, n+1) // a notice about a question that the client did not ask
 		}
 		if t == 'R' {
 			return c.passAuth(n)
@@ -150,7 +158,11 @@ func (c *conn) passAuth(n int) error {
 		return err
 	}
 	if len(msg) >= 9 {
-		c.queue.authenticating(binary.BigEndian.Uint32(msg[5:]) != 0)
+		kind := binary.BigEndian.Uint32(msg[5:])
+		if kind == authSASL && !c.binding.possible {
+			msg = c.withoutBinding(msg)
+		}
+		c.queue.authenticating(kind != 0)
 	}
 	return c.write(msg)
 }
@@ -176,6 +188,11 @@ func (c *conn) passSetting(msg []byte) error {
 	c.mu.Unlock()
 	if held {
 		return nil
+	}
+	if owed.kind == 'S' {
+		if err := c.release(true); err != nil {
+			return err
+		}
 	}
 	return c.write(msg)
 }
@@ -211,7 +228,16 @@ func (c *conn) passError(owed reply, n int) error {
 		return err
 	}
 	if owed.text != "" && bytes.Contains(msg, []byte("C42601\x00")) {
-		msg = withHint(msg, owed.text)
+		msg = withField(msg, 'H', func(string) string { return owed.text })
+	}
+	if owed.kind == owesStart && bytes.Contains(msg, []byte("certificate")) {
+		msg = withField(msg, 'H', func(string) string { return certificateHint })
+	}
+	if owed.offset > 0 {
+		msg = withField(msg, 'P', func(at string) string { return moved(at, owed.offset) })
+	}
+	if err := c.release(false); err != nil {
+		return err
 	}
 	if err := c.write(msg); err != nil {
 		return err
@@ -220,35 +246,59 @@ func (c *conn) passError(owed reply, n int) error {
 	return nil
 }
 
-// withHint adds a hint to an ErrorResponse that has none.
-func withHint(msg []byte, hint string) []byte {
+// certificateHint goes with errors of pg_hba.conf rules that want a certificate.
+const certificateHint = "certificates end at the proxy: give this user a rule with scram-sha-256 for the proxy's address in pg_hba.conf"
+
+// withField changes one field of an ErrorResponse. value is given what the field holds, "" if it is absent, and returns what
+// it shall hold. A hint that is there stays.
+func withField(msg []byte, code byte, value func(string) string) []byte {
+	out := append([]byte(nil), msg[:5]...)
+	old := ""
 	for _, field := range bytes.Split(msg[5:], []byte{0}) {
-		if len(field) > 0 && field[0] == 'H' {
-			return msg
+		switch {
+		case len(field) == 0:
+			continue
+		case field[0] != code:
+			out = append(append(out, field...), 0)
+		default:
+			old = string(field[1:])
 		}
 	}
-	out := append([]byte(nil), msg[:len(msg)-1]...)
-	out = append(out, 'H')
-	out = append(out, hint...)
-	out = append(out, 0, 0)
+	if code != 'H' || old == "" {
+		old = value(old)
+	}
+	if old != "" {
+		out = append(append(append(out, code), old...), 0)
+	}
+	out = append(out, 0)
 	binary.BigEndian.PutUint32(out[1:], uint32(len(out)-1))
 	return out
 }
 
-func (c *conn) passComplete(n int) error {
+// moved adds to a position. A text that has none stays without.
+func moved(at string, offset int) string {
+	if n, err := strconv.Atoi(at); err == nil {
+		return strconv.Itoa(n + offset)
+	}
+	return at
+}
+
+func (c *conn) passComplete(owed reply, n int) error {
 	msg, err := c.take(n)
 	if err != nil {
 		return err
 	}
 	tag, _, _ := bytes.Cut(msg[5:], []byte{0})
-	if err := c.write(msg); err != nil {
+	if owed.last {
+		c.hold(msg)
+	} else if err := c.write(msg); err != nil {
 		return err
 	}
 	c.queue.completed(string(tag))
 	return nil
 }
 
-func (c *conn) passReady(n int) error {
+func (c *conn) passReady(owed reply, n int) error {
 	msg, err := c.take(n)
 	if err != nil {
 		return err
@@ -256,9 +306,17 @@ func (c *conn) passReady(n int) error {
 	if len(msg) < 6 {
 		return errors.New("ReadyForQuery without a status")
 	}
+	if owed.kind == 'S' {
+		if err := c.release(true); err != nil {
+			return err
+		}
+	}
 	// The client hears of it first: whoever waits for the queue may write next.
 	if err := c.write(msg); err != nil {
 		return err
+	}
+	if owed.kind == owesStart {
+		c.server.letIn(c)
 	}
 	c.queue.readied(msg[5])
 	return nil

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,8 +24,9 @@ type Target struct {
 // Options tune a Server; nil means defaults.
 type Options struct {
 	TLS            *tls.Config   // offered to clients; nil: no TLS
-	MaxConns       int           // default 500
-	StartTimeout   time.Duration // from connect to the start-up message; default 30 s
+	MaxConns       int           // clients that are logged in; default 500
+	MaxStarting    int           // connections that are not yet; default 256. More wait their turn
+	StartTimeout   time.Duration // from connect to the end of the login; default 30 s
 	MaxStatement   int           // longest text that is looked at, in bytes; default 1 MiB. Longer ones are passed on unseen
 	ConnectTimeout time.Duration // to PostgreSQL; default 10 s
 	Logger         *slog.Logger
@@ -39,14 +41,22 @@ type Server struct {
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{}
 	conns     map[*conn]struct{}
-	keys      map[string]*conn      // own cancel keys
-	starting  map[net.Conn]struct{} // before their start-up message
+	keys      map[string]*conn // own cancel keys
+	starting  []arrival        // not yet logged in, oldest first
+	users     int              // sessions that are logged in
 	closed    bool
 	done      sync.WaitGroup
+
+	room chan struct{}   // tells admit that some connection has left starting
+	base context.Context // of connecting to PostgreSQL; it ends with the last part of Close
+	end  context.CancelFunc
 }
 
-// maxWaiting bounds connections that have not yet said who they are, so that cancel requests find room.
-const maxWaiting = 256
+// arrival is a connection that has not yet logged in.
+type arrival struct {
+	nc net.Conn
+	at time.Time
+}
 
 // New makes a server.
 func New(h Handler, target Target, opt *Options) (*Server, error) {
@@ -59,13 +69,17 @@ func New(h Handler, target Target, opt *Options) (*Server, error) {
 	s := &Server{
 		handler: h, target: target,
 		listeners: map[net.Listener]struct{}{}, conns: map[*conn]struct{}{}, keys: map[string]*conn{},
-		starting: map[net.Conn]struct{}{},
+		room: make(chan struct{}, 1),
 	}
+	s.base, s.end = context.WithCancel(context.Background())
 	if opt != nil {
 		s.opt = *opt
 	}
 	if s.opt.MaxConns <= 0 {
 		s.opt.MaxConns = 500
+	}
+	if s.opt.MaxStarting <= 0 {
+		s.opt.MaxStarting = 256
 	}
 	if s.opt.StartTimeout <= 0 {
 		s.opt.StartTimeout = 30 * time.Second
@@ -123,36 +137,61 @@ func (s *Server) isClosed() bool {
 	return s.closed
 }
 
+// admit waits for room among the connections that are not yet logged in. Whoever needs more than a part of StartTimeout to
+// log in makes room for others: so a crowd is let in one after the other, and idle connections keep nobody out for long.
 func (s *Server) admit(nc net.Conn) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed || len(s.starting) >= maxWaiting {
-		return false
+	grace := s.opt.StartTimeout / 6
+	for {
+		s.mu.Lock()
+		if s.closed {
+			s.mu.Unlock()
+			return false
+		}
+		if len(s.starting) < s.opt.MaxStarting {
+			s.starting = append(s.starting, arrival{nc, time.Now()})
+			s.done.Add(1)
+			s.mu.Unlock()
+			return true
+		}
+		oldest := s.starting[0]
+		s.mu.Unlock()
+		if wait := grace - time.Since(oldest.at); wait > 0 {
+			select {
+			case <-s.room:
+			case <-time.After(wait):
+			}
+			continue
+		}
+		s.opt.Logger.Debug("connection made room at start-up", obs.KeyAddress, oldest.nc.RemoteAddr().String())
+		oldest.nc.Close()
+		s.leave(oldest.nc)
 	}
-	s.starting[nc] = struct{}{}
-	s.done.Add(1)
-	return true
 }
 
-func (s *Server) started(nc net.Conn) {
+// leave takes a connection out of those that are not yet logged in. It may be out already.
+func (s *Server) leave(nc net.Conn) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.starting, nc)
+	s.starting = slices.DeleteFunc(s.starting, func(a arrival) bool { return a.nc == nc })
+	s.mu.Unlock()
+	s.tellRoom()
+}
+
+func (s *Server) tellRoom() {
+	select {
+	case s.room <- struct{}{}:
+	default:
+	}
 }
 
 // serve runs one client from its first byte to its last.
 func (s *Server) serve(nc net.Conn) {
 	defer s.done.Done()
 	defer nc.Close()
-	c := func() *conn {
-		defer s.started(nc)
-		c, err := s.start(nc)
-		if err != nil {
-			s.opt.Logger.Debug("connection ended at start-up", obs.KeyAddress, nc.RemoteAddr().String(), obs.KeyErr, err)
-			return nil
-		}
-		return c
-	}()
+	defer s.leave(nc)
+	c, err := s.start(nc)
+	if err != nil {
+		s.opt.Logger.Debug("connection ended at start-up", obs.KeyAddress, nc.RemoteAddr().String(), obs.KeyErr, err)
+	}
 	if c == nil {
 		return
 	}
@@ -167,7 +206,7 @@ func (s *Server) add(c *conn) *Error {
 	if s.closed {
 		return fatal(codeShutdown, "the proxy is shutting down")
 	}
-	if len(s.conns) >= s.opt.MaxConns {
+	if s.users >= s.opt.MaxConns {
 		return fatal(codeTooMany, "sorry, too many clients already")
 	}
 	s.conns[c] = struct{}{}
@@ -179,6 +218,19 @@ func (s *Server) remove(c *conn) {
 	defer s.mu.Unlock()
 	delete(s.conns, c)
 	delete(s.keys, c.key)
+	if c.loggedIn {
+		s.users--
+	}
+}
+
+// letIn notes that PostgreSQL has let a client in. From now on the client may take its time.
+func (s *Server) letIn(c *conn) {
+	c.client.SetDeadline(time.Time{})
+	s.mu.Lock()
+	c.loggedIn = true
+	s.users++
+	s.mu.Unlock()
+	s.leave(c.arrived)
 }
 
 func fatal(code, message string) *Error {
@@ -194,10 +246,11 @@ func (s *Server) Close(ctx context.Context) error {
 		ln.Close()
 	}
 	s.listeners = map[net.Listener]struct{}{}
-	for nc := range s.starting {
-		nc.Close()
+	for _, a := range s.starting {
+		a.nc.Close()
 	}
 	s.mu.Unlock()
+	s.tellRoom()
 
 	gone := make(chan struct{})
 	go func() {
@@ -208,21 +261,32 @@ func (s *Server) Close(ctx context.Context) error {
 	defer tick.Stop()
 	force := false
 	for {
-		for _, c := range s.sessions() {
-			c.drain(force)
-		}
+		s.drain(force)
 		select {
 		case <-gone:
+			s.end()
 			if force {
 				return context.Cause(ctx)
 			}
 			return nil
 		case <-ctx.Done():
+			if force {
+				s.end()
+			}
 			force = true
 			<-tick.C
 		case <-tick.C:
 		}
 	}
+}
+
+// drain drains all sessions, at once: some may be slow.
+func (s *Server) drain(force bool) {
+	var all sync.WaitGroup
+	for _, c := range s.sessions() {
+		all.Go(func() { c.drain(force) })
+	}
+	all.Wait()
 }
 
 func (s *Server) sessions() []*conn {

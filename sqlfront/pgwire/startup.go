@@ -21,23 +21,32 @@ const (
 	codeCancel   = 80877102
 	maxStartup   = 10_000 // as PostgreSQL has it
 	maxQuestions = 4      // SSLRequest and the like before the start-up message
+
+	cancelTimeout = 2 * time.Second
 )
 
 // start reads what a client says first. It returns nil without an error when there is nothing more to do.
 func (s *Server) start(nc net.Conn) (*conn, error) {
+	arrived := nc
 	nc.SetDeadline(time.Now().Add(s.opt.StartTimeout))
-	secure := false
+	nc, shown, err := s.directTLS(nc)
+	if err != nil {
+		return nil, err
+	}
 	for range maxQuestions {
 		packet, err := readStartup(nc)
 		if err != nil {
 			return nil, err
 		}
 		switch code := binary.BigEndian.Uint32(packet[4:]); {
-		case code == codeSSL && s.opt.TLS != nil && !secure:
-			if nc, err = acceptTLS(nc, s.opt.TLS); err != nil {
+		case code == codeSSL && s.opt.TLS != nil && shown == nil:
+			// Nothing was read beyond the request, so no byte from before can slip into the session.
+			if _, err := nc.Write([]byte{'S'}); err != nil {
 				return nil, err
 			}
-			secure = true
+			if nc, shown, err = handshake(nc, s.opt.TLS); err != nil {
+				return nil, err
+			}
 		case code == codeSSL, code == codeGSS:
 			if _, err := nc.Write([]byte{'N'}); err != nil {
 				return nil, err
@@ -45,7 +54,7 @@ func (s *Server) start(nc net.Conn) (*conn, error) {
 		case code == codeCancel:
 			return nil, s.cancel(packet)
 		case code>>16 == 3:
-			return s.open(nc, packet)
+			return s.open(arrived, nc, packet, shown)
 		default:
 			e := fatal(codeNotSupported, fmt.Sprintf("unsupported frontend protocol %d.%d: server supports 3.0 to 3.2", code>>16, code&0xffff))
 			return nil, refuse(nc, e)
@@ -69,15 +78,6 @@ func readStartup(r io.Reader) ([]byte, error) {
 	return packet, err
 }
 
-// acceptTLS agrees to TLS. Nothing was read beyond the request, so no byte from before can slip into the session.
-func acceptTLS(nc net.Conn, cfg *tls.Config) (net.Conn, error) {
-	if _, err := nc.Write([]byte{'S'}); err != nil {
-		return nil, err
-	}
-	tc := tls.Server(nc, cfg)
-	return tc, tc.Handshake()
-}
-
 // refuse tells a client why it cannot stay. The returned error is e.
 func refuse(nc net.Conn, e *Error) error {
 	buf, err := e.message(0).Encode(nil)
@@ -88,16 +88,17 @@ func refuse(nc net.Conn, e *Error) error {
 }
 
 // open connects a client to PostgreSQL.
-func (s *Server) open(nc net.Conn, packet []byte) (*conn, error) {
+func (s *Server) open(arrived, nc net.Conn, packet []byte, shown *tls.Certificate) (*conn, error) {
 	params, ok := startParams(packet[8:])
 	if !ok {
 		return nil, refuse(nc, fatal(codeProtocol, "invalid startup packet layout"))
 	}
 	c := newConn(s, nc, params)
+	c.arrived = arrived
 	if e := s.add(c); e != nil {
 		return nil, refuse(nc, e)
 	}
-	up, err := s.dial(context.Background())
+	up, err := s.dial(s.base)
 	if err != nil {
 		s.remove(c)
 		e := fatal(codeUpstream, "cannot reach the PostgreSQL server behind this proxy")
@@ -111,7 +112,7 @@ func (s *Server) open(nc net.Conn, packet []byte) (*conn, error) {
 		return nil, refuse(nc, fatal(codeUpstream, "the PostgreSQL server behind this proxy closed the connection"))
 	}
 	c.attach(up)
-	nc.SetDeadline(time.Time{})
+	c.binding = bindingOf(up, shown)
 	return c, nil
 }
 
@@ -181,12 +182,14 @@ func (c *conn) cancelUpstream() error {
 	if key == nil {
 		return nil
 	}
-	up, err := c.server.dial(context.Background())
+	ctx, cancel := context.WithTimeout(c.server.base, cancelTimeout)
+	defer cancel()
+	up, err := c.server.dial(ctx)
 	if err != nil {
 		return err
 	}
 	defer up.Close()
-	up.SetDeadline(time.Now().Add(c.server.opt.ConnectTimeout))
+	up.SetDeadline(time.Now().Add(cancelTimeout))
 	packet := binary.BigEndian.AppendUint32(nil, uint32(8+len(key)))
 	packet = binary.BigEndian.AppendUint32(packet, codeCancel)
 	if _, err := up.Write(append(packet, key...)); err != nil {

@@ -175,6 +175,10 @@ func startErrors() map[string]errorCase {
 			return upOnce(t, "--data-dir", dir)
 		},
 		"the SQL front-end's port is taken": func(t *testing.T) result { return upOnce(t, "--sql-listen", taken(t)) },
+		"a certificate without its key":     func(t *testing.T) result { return upOnce(t, "--sql-tls-cert", "x") },
+		"a certificate that is not there": func(t *testing.T) result {
+			return upOnce(t, "--sql-tls-cert", t.TempDir()+"/none", "--sql-tls-key", t.TempDir()+"/none")
+		},
 		"Temporal's port is taken": func(t *testing.T) result {
 			return upOnce(t, "--database-url", pgtest.Database(t).WorkerURL, "--temporal-listen", taken(t))
 		},

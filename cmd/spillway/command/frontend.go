@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"net"
 	"time"
 
@@ -34,7 +35,7 @@ func (n *node) startFront(ln net.Listener) error {
 	if err != nil {
 		return err
 	}
-	server, err := pgwire.New(front, target, &pgwire.Options{Logger: n.log})
+	server, err := pgwire.New(front, target, &pgwire.Options{Logger: n.log, TLS: n.frontTLS})
 	if err != nil {
 		return err
 	}
@@ -50,6 +51,18 @@ func (n *node) startFront(ln net.Listener) error {
 		}
 	}()
 	return nil
+}
+
+// frontTLS makes what clients of the front-end are offered, nil without a certificate.
+func frontTLS(certFile, keyFile string, log *slog.Logger) (*tls.Config, error) {
+	if certFile == "" {
+		return nil, nil
+	}
+	pair := &keyPair{certFile: certFile, keyFile: keyFile, log: log}
+	if err := pair.load(); err != nil {
+		return nil, fmt.Errorf("--sql-tls-cert %s, --sql-tls-key %s: %w", certFile, keyFile, err)
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.get}, nil
 }
 
 // target is where the front-end reaches PostgreSQL: where we reached it ourselves, encrypted if that was.

@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -50,7 +51,8 @@ type node struct {
 	namespace       string
 	temporalAddress string
 	jobs            *temporaljobs.Manager
-	metrics         net.Addr // nil: none
+	metrics         net.Addr    // nil: none
+	frontTLS        *tls.Config // nil: none
 }
 
 // part is something that runs and can be stopped.
@@ -67,7 +69,11 @@ func newNode(env *Env, opt *serverOptions) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &node{env: env, opt: opt, log: log, failed: make(chan error, 8)}, nil
+	front, err := frontTLS(opt.sqlCert, opt.sqlKey, log) // before anything slow is started
+	if err != nil {
+		return nil, err
+	}
+	return &node{env: env, opt: opt, log: log, frontTLS: front, failed: make(chan error, 8)}, nil
 }
 
 func (n *node) started(name string, stop func(context.Context) error) {

@@ -23,6 +23,7 @@ type serverOptions struct {
 	temporalNamespace string
 	temporalStore     string
 	sqlListen         string
+	sqlCert, sqlKey   string
 	temporalListen    string
 	uiListen          string
 	metricsListen     string
@@ -60,6 +61,8 @@ func (o *serverOptions) temporalFlags(cmd *cobra.Command, address string) {
 func (o *serverOptions) frontFlag(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.sqlListen, "sql-listen", "127.0.0.1:7432", "address of the SQL front-end")
+	f.StringVar(&o.sqlCert, "sql-tls-cert", "", "certificate (PEM, with its chain) by which the SQL front-end offers TLS; read again when the file changes")
+	f.StringVar(&o.sqlKey, "sql-tls-key", "", "private key (PEM) of --sql-tls-cert")
 	f.IntVar(&o.attempts, "attempts", 10, "how often a step of a job is tried before the job fails")
 	f.DurationVar(&o.heartbeat, "heartbeat-timeout", 10*time.Second, "silence after which a worker counts as lost and its chunks go to another")
 }
@@ -99,6 +102,9 @@ func (o *serverOptions) check() error {
 			return notYet("--temporal-store postgres://", "leave it out: the embedded Temporal keeps its state in the data directory")
 		}
 		return usagef("--temporal-store %s: expected sqlite or a postgres:// URL", o.temporalStore)
+	}
+	if (o.sqlCert == "") != (o.sqlKey == "") {
+		return usagef("--sql-tls-cert and --sql-tls-key go together: only one of them is set")
 	}
 	if o.slots < 1 {
 		return usagef("--slots %d: expected 1 or more", o.slots)
