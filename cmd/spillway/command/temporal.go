@@ -211,15 +211,16 @@ func connectHint(err error, encrypted bool) string {
 		}
 		return false
 	}
+	hungUp := says("server preface", "connection reset", "broken pipe", "EOF", "connection closed")
 	switch {
 	case says("first record does not look like a TLS handshake"):
 		return "this Temporal speaks no TLS: leave TEMPORAL_TLS, TEMPORAL_API_KEY and certificates out, or set TEMPORAL_TLS=false"
-	case says("certificate required", "bad certificate", "unknown certificate", "handshake failure"),
-		says("remote error: tls: ") && says("authority", "certificate"):
-		return "this Temporal wants a client certificate that it knows: TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH"
+	case says("remote error: tls: "), encrypted && hungUp:
+		// A server that misses a client certificate says so after the client believes that all is well: its words may be lost.
+		return "this Temporal may want a client certificate that it knows: TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH"
 	case says("x509: ", "tls: "):
 		return "check the server's certificate: TEMPORAL_TLS_SERVER_CA_CERT_PATH names who signed it, TEMPORAL_TLS_SERVER_NAME the name in it"
-	case !encrypted && says("server preface", "connection reset", "EOF", "connection closed"):
+	case hungUp:
 		return "if this Temporal speaks TLS, set TEMPORAL_TLS=true; also check --temporal-address"
 	}
 	return "check --temporal-address and --temporal-namespace; without them `spillway up` runs a Temporal of its own"
