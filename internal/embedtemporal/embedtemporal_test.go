@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -377,6 +378,20 @@ func TestSearchAttributes(t *testing.T) {
 	var bad *embedtemporal.SearchAttributesError
 	if !errors.As(err, &bad) || !strings.Contains(err.Error(), "SpillwayTable") {
 		t.Errorf("another type: %v, want *SearchAttributesError that names it", err)
+	}
+
+	if !errors.Is(err, embedtemporal.ErrAttributeType) {
+		t.Errorf("another type: %v, want ErrAttributeType", err)
+	}
+	lacking := maps.Clone(want)
+	lacking["SpillwayNew"] = enumspb.INDEXED_VALUE_TYPE_BOOL
+	missing, err := embedtemporal.MissingSearchAttributes(ctx, c, srv.Namespace(), lacking)
+	if err != nil || len(missing) != 1 {
+		t.Errorf("missing are %v, %v", missing, err)
+	}
+	const command = "temporal operator search-attribute create --namespace attributes --name SpillwayNew --type Bool"
+	if got := embedtemporal.CreateCommand("attributes", missing); got != command {
+		t.Errorf("command %q", got)
 	}
 
 	tooMany := map[string]enumspb.IndexedValueType{}

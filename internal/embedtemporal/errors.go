@@ -13,6 +13,9 @@ import (
 // ErrInUse is wrapped by the error of Start when another server has the data directory.
 var ErrInUse = errors.New("data directory is in use")
 
+// ErrAttributeType is wrapped by a SearchAttributesError when an attribute of the name has another type.
+var ErrAttributeType = errors.New("an attribute of the name has another type")
+
 // InUseError is returned by Start when another server has the data directory. It wraps ErrInUse.
 type InUseError struct {
 	Dir string
@@ -84,7 +87,17 @@ func (e *SearchAttributesError) Error() string {
 	for _, name := range slices.Sorted(maps.Keys(e.Missing)) {
 		names = append(names, fmt.Sprintf("%s (%s)", name, e.Missing[name]))
 	}
-	return fmt.Sprintf("search attributes missing in namespace %q: %s: %v", e.Namespace, strings.Join(names, ", "), e.Err)
+	return fmt.Sprintf("search attributes missing in the Temporal namespace %q: %s: %v", e.Namespace, strings.Join(names, ", "), e.Err)
 }
 
 func (e *SearchAttributesError) Unwrap() error { return e.Err }
+
+// CreateCommand is the command of Temporal's own tool that registers attributes in a namespace.
+func CreateCommand(namespace string, attributes map[string]enumspb.IndexedValueType) string {
+	var b strings.Builder
+	b.WriteString("temporal operator search-attribute create --namespace " + namespace)
+	for _, name := range slices.Sorted(maps.Keys(attributes)) {
+		fmt.Fprintf(&b, " --name %s --type %s", name, attributes[name])
+	}
+	return b.String()
+}

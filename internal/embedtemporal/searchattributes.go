@@ -22,7 +22,7 @@ import (
 // The error is *SearchAttributesError when attributes cannot be registered (the namespace has no room for more of a type,
 // one of the name has another type, or only an administrator may).
 func EnsureSearchAttributes(ctx context.Context, c client.Client, namespace string, attributes map[string]enumspb.IndexedValueType) error {
-	missing, err := missingAttributes(ctx, c, namespace, attributes)
+	missing, err := MissingSearchAttributes(ctx, c, namespace, attributes)
 	if err != nil {
 		return &SearchAttributesError{Namespace: namespace, Missing: missing, Err: err}
 	}
@@ -39,8 +39,47 @@ func EnsureSearchAttributes(ctx context.Context, c client.Client, namespace stri
 	return waitUsable(ctx, c, namespace, attributes)
 }
 
-// missingAttributes are those that the namespace does not have. One of another type is an error.
-func missingAttributes(ctx context.Context, c client.Client, namespace string, want map[string]enumspb.IndexedValueType) (map[string]enumspb.IndexedValueType, error) {
+// MissingSearchAttributes are those that the namespace does not have. It changes nothing. One of another type is an error
+// that wraps ErrAttributeType; it is among those returned.
+//
+// Who may not list attributes, as on clusters where that takes an administrator, learns it from queries that name them.
+func MissingSearchAttributes(ctx context.Context, c client.Client, namespace string, want map[string]enumspb.IndexedValueType) (map[string]enumspb.IndexedValueType, error) {
+	missing, err := listMissing(ctx, c, namespace, want)
+	var denied *serviceerror.PermissionDenied
+	var unimplemented *serviceerror.Unimplemented
+	if errors.As(err, &denied) || errors.As(err, &unimplemented) {
+		return probeMissing(ctx, c, namespace, want)
+	}
+	return missing, err
+}
+
+// probeMissing asks a question about each attribute. One that the namespace does not know makes the question invalid.
+func probeMissing(ctx context.Context, c client.Client, namespace string, want map[string]enumspb.IndexedValueType) (map[string]enumspb.IndexedValueType, error) {
+	if len(want) == 0 || count(ctx, c, namespace, slices.Sorted(maps.Keys(want))...) == nil {
+		return nil, nil
+	}
+	missing := map[string]enumspb.IndexedValueType{}
+	for name, kind := range want {
+		err := count(ctx, c, namespace, name)
+		var invalid *serviceerror.InvalidArgument
+		switch {
+		case errors.As(err, &invalid):
+			missing[name] = kind
+		case err != nil:
+			return want, fmt.Errorf("look for the search attribute %s: %w", name, err)
+		}
+	}
+	return missing, nil
+}
+
+// count asks a question that names attributes.
+func count(ctx context.Context, c client.Client, namespace string, names ...string) error {
+	query := strings.Join(names, " IS NULL AND ") + " IS NULL"
+	_, err := c.CountWorkflow(ctx, &workflowservice.CountWorkflowExecutionsRequest{Namespace: namespace, Query: query})
+	return err
+}
+
+func listMissing(ctx context.Context, c client.Client, namespace string, want map[string]enumspb.IndexedValueType) (map[string]enumspb.IndexedValueType, error) {
 	found, err := c.OperatorService().ListSearchAttributes(ctx, &operatorservice.ListSearchAttributesRequest{Namespace: namespace})
 	if err != nil {
 		return want, fmt.Errorf("list search attributes: %w", err)
@@ -54,12 +93,12 @@ func missingAttributes(ctx context.Context, c client.Client, namespace string, w
 			missing[name] = kind
 		case have != kind:
 			missing[name] = kind
-			wrong = append(wrong, fmt.Sprintf("%s exists with type %s", name, have))
+			wrong = append(wrong, fmt.Sprintf("%s is %s", name, have))
 		}
 	}
 	if len(wrong) > 0 {
 		slices.Sort(wrong)
-		return missing, errors.New(strings.Join(wrong, ", "))
+		return missing, fmt.Errorf("%w: %s", ErrAttributeType, strings.Join(wrong, ", "))
 	}
 	return missing, nil
 }
@@ -70,10 +109,8 @@ func waitUsable(ctx context.Context, c client.Client, namespace string, attribut
 		return nil
 	}
 	names := slices.Sorted(maps.Keys(attributes))
-	query := strings.Join(names, " IS NULL AND ") + " IS NULL"
 	err := retry(ctx, func(ctx context.Context) error {
-		_, err := c.CountWorkflow(ctx, &workflowservice.CountWorkflowExecutionsRequest{Namespace: namespace, Query: query})
-		return err
+		return count(ctx, c, namespace, names...)
 	}, func(err error) bool {
 		var denied *serviceerror.PermissionDenied
 		var unknown *serviceerror.NamespaceNotFound
@@ -82,7 +119,7 @@ func waitUsable(ctx context.Context, c client.Client, namespace string, attribut
 	if err == nil {
 		return nil
 	}
-	missing, listErr := missingAttributes(context.WithoutCancel(ctx), c, namespace, attributes)
+	missing, listErr := MissingSearchAttributes(context.WithoutCancel(ctx), c, namespace, attributes)
 	if listErr != nil || len(missing) == 0 {
 		missing = attributes // registered, and still not understood
 	}

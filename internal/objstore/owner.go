@@ -58,6 +58,20 @@ func ClaimOwner(ctx context.Context, s Store, ours Owner) error {
 	return nil
 }
 
+// CheckOwner accepts a storage that ClaimOwner would accept, and marks nothing.
+func CheckOwner(ctx context.Context, s Store, ours Owner) error {
+	found, err := ReadOwner(ctx, s)
+	switch {
+	case errors.Is(err, ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("look up the storage's owner: %w", err)
+	case !found.matches(ours):
+		return &ForeignOwnerError{Location: s.URL(""), Found: found, Ours: ours}
+	}
+	return nil
+}
+
 // AdoptOwner makes a storage ours, whatever its marker says.
 func AdoptOwner(ctx context.Context, s Store, ours Owner) error {
 	data, err := marshalOwner(ours)

@@ -15,7 +15,7 @@ func TestStartsThatFail(t *testing.T) {
 	u := shared(t)
 	front := strings.TrimPrefix(u.info.SQLURL, "postgres://")
 	front = front[:strings.Index(front, "/")]
-	fresh, clone := pgtest.Database(t), pgtest.Database(t) // a start that fails late has settled where the storage is
+	fresh, clone := pgtest.Database(t), pgtest.Database(t)
 	grantTo(t, fresh)
 	grantTo(t, clone)
 	unprepared := pgtest.Database(t)

@@ -210,7 +210,7 @@ func (d *doctor) examineStorage(ctx context.Context, location string, l *ledger.
 	}
 	ours, err := owner(ctx, l)
 	if err == nil {
-		err = objstore.ClaimOwner(ctx, store, ours) // there is a marker, so that this only compares
+		err = objstore.CheckOwner(ctx, store, ours)
 	}
 	if err != nil {
 		d.failed("storage owner", err)

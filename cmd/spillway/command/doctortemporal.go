@@ -2,11 +2,15 @@ package command
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
-	"go.temporal.io/api/operatorservice/v1"
 	sdk "go.temporal.io/sdk/client"
 
+	"github.com/spillwaydb/spillway/internal/embedtemporal"
 	"github.com/spillwaydb/spillway/workflows"
 )
 
@@ -29,31 +33,45 @@ func (d *doctor) examineTemporal(ctx context.Context) {
 		d.ok("Temporal", "none named; `spillway up` runs one of its own")
 		return
 	}
-	dialCtx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	c, err := sdk.DialContext(dialCtx, opts)
+	c, ns, err := connectTemporal(ctx, opts)
 	if err != nil {
-		d.failed("Temporal", temporalError(opts.HostPort, err))
+		d.failed("Temporal", err)
 		return
 	}
 	defer c.Close()
 	d.ok("Temporal", "answers at %s", opts.HostPort)
-	found, err := c.OperatorService().ListSearchAttributes(ctx, &operatorservice.ListSearchAttributesRequest{Namespace: opts.Namespace})
-	if err != nil {
-		d.fail("Temporal namespace", "create the namespace "+opts.Namespace+", or name another with --temporal-namespace", "%v", err)
-		return
+	d.ok("Temporal namespace", "%s, keeps finished workflows for %s", opts.Namespace, days(ns.GetConfig().GetWorkflowExecutionRetentionTtl().AsDuration()))
+	d.examineAttributes(ctx, c, opts)
+}
+
+// examineAttributes names the search attributes that are missing. It creates none.
+func (d *doctor) examineAttributes(ctx context.Context, c sdk.Client, opts sdk.Options) {
+	const check = "search attributes"
+	want := workflows.SearchAttributes()
+	missing, err := embedtemporal.MissingSearchAttributes(ctx, c, opts.Namespace, want)
+	names := strings.Join(slices.Sorted(maps.Keys(missing)), ", ")
+	switch {
+	case err != nil:
+		d.failed(check, attributesError(opts.HostPort, &embedtemporal.SearchAttributesError{Namespace: opts.Namespace, Missing: missing, Err: err}))
+	case len(missing) > 0:
+		todo := "the first start creates them, if it may; otherwise let an administrator run: " +
+			embedtemporal.CreateCommand(opts.Namespace, missing) + " --address " + opts.HostPort
+		d.warn(check, todo, "%s has %d of %d; missing: %s", opts.Namespace, len(want)-len(missing), len(want), names)
+	default:
+		d.ok(check, "%s has all %d", opts.Namespace, len(want))
 	}
-	missing := 0
-	for name := range workflows.SearchAttributes() {
-		if _, ok := found.GetCustomAttributes()[name]; !ok {
-			missing++
-		}
+}
+
+// days prints a retention, which is whole days almost always.
+func days(d time.Duration) string {
+	const day = 24 * time.Hour
+	switch {
+	case d == day:
+		return "1 day"
+	case d > 0 && d%day == 0:
+		return fmt.Sprintf("%d days", d/day)
 	}
-	if missing > 0 {
-		d.warn("Temporal namespace", "the first start registers them, if it may", "%s lacks %d search attributes", opts.Namespace, missing)
-		return
-	}
-	d.ok("Temporal namespace", "%s, with all search attributes", opts.Namespace)
+	return d.String()
 }
 
 // nodeOptions are the doctor's settings with the ones that it has no flags for.

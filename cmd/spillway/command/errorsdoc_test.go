@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/url"
@@ -61,7 +62,7 @@ func TestDocumentedErrors(t *testing.T) {
 	t.Parallel()
 	rows := documentedErrors(t)
 	cases := map[string]errorCase{}
-	for _, set := range []map[string]errorCase{startErrors(), askErrors(t), jobErrors()} {
+	for _, set := range []map[string]errorCase{startErrors(), clusterErrors(t), askErrors(t), jobErrors()} {
 		for name, c := range set {
 			cases[name] = c
 		}
@@ -97,10 +98,18 @@ func TestDocumentedErrors(t *testing.T) {
 	}
 }
 
-// upOnce runs `spillway up`, which must fail to start.
+// upOnce runs `spillway up`, which must fail to start. One that starts is stopped in the end, and its exit code tells.
 func upOnce(t *testing.T, flags ...string) result {
 	t.Helper()
-	r := invoke(t, append(append([]string{"up", "--data-dir", t.TempDir()}, anyPorts...), flags...))
+	return upOnceWith(t, nil, flags...)
+}
+
+// upOnceWith is upOnce with environment variables.
+func upOnceWith(t *testing.T, environ []string, flags ...string) result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	r := invokeWith(ctx, "", append(append([]string{"up", "--data-dir", t.TempDir()}, anyPorts...), flags...), environ...)
 	// What was logged before the error is not the error.
 	if i := strings.Index(r.errOut, "spillway: "); i > 0 {
 		r.errOut = r.errOut[i:]
@@ -157,10 +166,9 @@ func startErrors() map[string]errorCase {
 			return upOnce(t, "--database-url", pgtest.Database(t).WorkerURL, "--storage", "s3://bucket/prefix")
 		},
 		"another storage than the ledger's": func(t *testing.T) result {
-			db := pgtest.Database(t)
-			// The first start gets as far as the storage, and no further.
-			upOnce(t, "--database-url", db.WorkerURL, "--temporal-address", "127.0.0.1:1", "--storage", t.TempDir())
-			return upOnce(t, "--database-url", db.WorkerURL, "--storage", t.TempDir())
+			s := newSite(t, []string{"app.t"}, []string{"CREATE TABLE app.t (id int)"}) // a start that succeeds settles where segments go
+			s.stop(t)
+			return upOnce(t, "--database-url", s.db.WorkerURL, "--storage", t.TempDir())
 		},
 		"Temporal does not answer": func(t *testing.T) result {
 			return upOnce(t, "--database-url", pgtest.Database(t).WorkerURL, "--temporal-address", "127.0.0.1:1")
@@ -174,6 +182,8 @@ func startErrors() map[string]errorCase {
 			t.Cleanup(func() { _ = lock.Release() })
 			return upOnce(t, "--data-dir", dir)
 		},
+		"a port above 65535":                func(t *testing.T) result { return upOnce(t, "--sql-listen", "127.0.0.1:70000") },
+		"an address without a port":         func(t *testing.T) result { return upOnce(t, "--metrics-listen", "localhost") },
 		"the SQL front-end's port is taken": func(t *testing.T) result { return upOnce(t, "--sql-listen", taken(t)) },
 		"a certificate without its key":     func(t *testing.T) result { return upOnce(t, "--sql-tls-cert", "x") },
 		"a certificate that is not there": func(t *testing.T) result {

@@ -86,6 +86,9 @@ func (l *localFlush) open(ctx context.Context, o *localOptions, statement string
 	if spec, err = l.read(ctx, statement); err != nil {
 		return spec, err
 	}
+	if err := l.settleStorage(ctx); err != nil {
+		return spec, err
+	}
 	if l.flusher, err = flush.New(flush.Deps{Hot: l.db, Ledger: l.ledger, Stores: l.stores, Log: l.log}); err != nil {
 		return spec, err
 	}

@@ -15,11 +15,11 @@ import (
 	"github.com/spillwaydb/spillway/internal/obs"
 )
 
-// probeTimeout bounds what /readyz asks of others.
+// probeTimeout bounds one question to another server.
 const probeTimeout = 2 * time.Second
 
 // metricsHandler serves /metrics, /healthz (this process lives) and /readyz (it can do its work now).
-func metricsHandler(ready func(context.Context) error) http.Handler {
+func metricsHandler(ready func() error) http.Handler {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
@@ -29,9 +29,7 @@ func metricsHandler(ready func(context.Context) error) http.Handler {
 	reg.MustRegister(build, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: obs.MetricReady, Help: "1 if this process can do its work now, else 0.",
 	}, func() float64 {
-		ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
-		defer cancel()
-		if ready(ctx) != nil {
+		if ready() != nil {
 			return 0
 		}
 		return 1
@@ -39,10 +37,8 @@ func metricsHandler(ready func(context.Context) error) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), probeTimeout)
-		defer cancel()
-		if err := ready(ctx); err != nil {
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := ready(); err != nil {
 			http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)
 			return
 		}

@@ -9,11 +9,10 @@ import (
 	"net"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync/atomic"
-	"time"
 
 	sdk "go.temporal.io/sdk/client"
-	"go.temporal.io/sdk/contrib/envconfig"
 
 	"github.com/spillwaydb/spillway/activities"
 	"github.com/spillwaydb/spillway/internal/embedtemporal"
@@ -22,7 +21,6 @@ import (
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/obs"
-	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/jobmanager/temporaljobs"
 	"github.com/spillwaydb/spillway/worker"
 	"github.com/spillwaydb/spillway/workflows"
@@ -42,8 +40,9 @@ type node struct {
 	databaseURL     string
 	db              *hot.DB
 	ledger          *ledger.Ledger
-	stores          *flush.LedgerStores
-	storage         string // location of the default storage
+	store           objstore.Store // the default storage
+	storage         string         // its location
+	stores          *settledStores
 	installation    ledger.Installation
 	temporal        sdk.Client
 	embedded        *embedtemporal.Server // nil: a cluster was given
@@ -53,6 +52,7 @@ type node struct {
 	jobs            *temporaljobs.Manager
 	metrics         net.Addr    // nil: none
 	frontTLS        *tls.Config // nil: none
+	watches         []*watch
 }
 
 // part is something that runs and can be stopped.
@@ -173,7 +173,8 @@ func (n *node) startPrivate(ctx context.Context) error {
 	return nil
 }
 
-// openStorage opens the default storage and makes sure that it is ours.
+// openStorage opens the default storage and refuses one that cannot be ours. It settles nothing: a start that fails later
+// must not have fixed where segments go.
 func (n *node) openStorage(ctx context.Context) error {
 	location, err := n.defaultLocation(ctx)
 	if err != nil {
@@ -183,18 +184,69 @@ func (n *node) openStorage(ctx context.Context) error {
 	if err != nil {
 		return err // it names the location
 	}
-	row, err := n.ledger.EnsureDefaultStorage(ctx, store.URL(""))
+	row, err := n.ledger.Storage(ctx, "")
+	if err == nil {
+		err = n.sameStorage(row, store)
+	} else if errors.Is(err, ledger.ErrNotFound) {
+		err = nil
+	}
 	if err != nil {
 		return err
 	}
-	if row.Location != store.URL("") {
-		return hint(fmt.Errorf("the storage of this database is %s, not %s", row.Location, store.URL("")),
-			"leave --storage out: segments that are there would stay behind")
+	ours, err := owner(ctx, n.ledger)
+	if err != nil {
+		return err
 	}
-	n.storage = row.Location
-	n.stores = flush.NewLedgerStores(n.ledger, nil)
-	_, _, err = n.stores.Store(ctx, "")
-	return err
+	if err := objstore.CheckOwner(ctx, store, ours); err != nil {
+		return fmt.Errorf("open storage %s: %w", ledger.DefaultStorage, err)
+	}
+	n.store, n.storage = store, store.URL("")
+	n.stores = &settledStores{Stores: flush.NewLedgerStores(n.ledger, nil), settled: make(chan struct{})}
+	return nil
+}
+
+// settleStorage marks the default storage as ours and writes it into the ledger, for good. It is the last step of a start.
+func (n *node) settleStorage(ctx context.Context) error {
+	ours, err := owner(ctx, n.ledger)
+	if err != nil {
+		return err
+	}
+	if err := objstore.ClaimOwner(ctx, n.store, ours); err != nil {
+		return fmt.Errorf("open storage %s: %w", ledger.DefaultStorage, err)
+	}
+	row, err := n.ledger.EnsureDefaultStorage(ctx, n.storage)
+	if err != nil {
+		return err
+	}
+	if err := n.sameStorage(row, n.store); err != nil {
+		return err // another process was faster, and was told another place
+	}
+	close(n.stores.settled)
+	return nil
+}
+
+func (n *node) sameStorage(row ledger.StorageRow, store objstore.Store) error {
+	if row.Location == store.URL("") {
+		return nil
+	}
+	return hint(fmt.Errorf("the storage of this database is %s, not %s", row.Location, store.URL("")),
+		"leave --storage out: segments that are there would stay behind")
+}
+
+// settledStores lets a worker that is started already wait for the default storage to be settled.
+type settledStores struct {
+	flush.Stores
+	settled chan struct{} // closed when it is
+}
+
+// Store implements flush.Stores.
+func (s *settledStores) Store(ctx context.Context, name string) (objstore.Store, string, error) {
+	select {
+	case <-s.settled:
+		return s.Stores.Store(ctx, name)
+	case <-ctx.Done():
+		return nil, "", context.Cause(ctx)
+	}
 }
 
 // defaultLocation is --storage, or what the ledger has, or a folder in the data directory.
@@ -214,114 +266,18 @@ func (n *node) defaultLocation(ctx context.Context) (string, error) {
 	return filepath.Join(n.opt.dataDir, "segments"), nil
 }
 
-// openTemporal connects to Temporal, starting one in this process if embed is set and none was named.
-func (n *node) openTemporal(ctx context.Context, embed bool) error {
-	opts, err := n.temporalOptions(embed)
-	if err != nil {
-		return err
-	}
-	if embed && opts.HostPort == "" {
-		if err := n.startTemporal(ctx); err != nil {
-			return err
-		}
-		opts.HostPort, opts.Namespace = n.embedded.Address(), n.embedded.Namespace()
-	}
-	if opts.HostPort == "" {
-		opts.HostPort = sdk.DefaultHostPort
-	}
-	n.namespace, n.temporalAddress = opts.Namespace, opts.HostPort
-	dialCtx, cancel := context.WithTimeout(ctx, 15*time.Second)
-	defer cancel()
-	if n.temporal, err = sdk.DialContext(dialCtx, opts); err != nil {
-		return temporalError(opts.HostPort, err)
-	}
-	n.started("Temporal client", func(context.Context) error { n.temporal.Close(); return nil })
-	if err := embedtemporal.EnsureSearchAttributes(ctx, n.temporal, n.namespace, workflows.SearchAttributes()); err != nil {
-		return fmt.Errorf("register search attributes in Temporal namespace %s: %w", n.namespace, err)
-	}
-	n.jobs, err = temporaljobs.New(n.temporal, n.ledger, &temporaljobs.Options{
-		Installation: n.installation.Name, Namespace: n.namespace, UIBaseURL: n.uiURL,
-		Types: map[jobmanager.JobType]temporaljobs.Type{
-			workflows.FlushType: temporaljobs.Flush(validateFlush, workflows.Tuning{Attempts: n.opt.attempts, Heartbeat: n.opt.heartbeat}),
-		},
-	})
-	return err
-}
-
-// validateFlush refuses parameters that no flush can have, before there is a job.
-func validateFlush(spec jobmanager.JobSpec) error {
-	_, err := flush.ParseOptions(spec.Params)
-	var bad *flush.OptionError
-	if errors.As(err, &bad) {
-		return &jobmanager.SpecError{Param: bad.Option, Msg: bad.Msg, Hint: bad.Hint}
-	}
-	return err
-}
-
-// temporalOptions reads Temporal's own variables and profiles; our flags stand above them. Where a Temporal would be
-// embedded, only a profile that was named counts: a file for other programs must not change what `up` does.
-func (n *node) temporalOptions(embed bool) (sdk.Options, error) {
-	_, profile := n.env.LookupEnv("TEMPORAL_PROFILE")
-	_, file := n.env.LookupEnv("TEMPORAL_CONFIG_FILE")
-	opts, err := envconfig.LoadClientOptions(envconfig.LoadClientOptionsRequest{
-		EnvLookup: envLookup{n.env}, DisableFile: embed && !profile && !file,
-	})
-	if err != nil {
-		return opts, usagef("Temporal's environment variables or profile: %v", err)
-	}
-	if n.opt.temporalAddress != "" {
-		opts.HostPort = n.opt.temporalAddress
-	}
-	if n.opt.temporalNamespace != "" {
-		opts.Namespace = n.opt.temporalNamespace
-	}
-	if opts.Namespace == "" {
-		opts.Namespace = sdk.DefaultNamespace
-	}
-	opts.Logger = worker.Logger(n.log.With(obs.KeyPart, "temporal"))
-	return opts, nil
-}
-
-// startTemporal runs a Temporal server and its Web UI in this process.
-func (n *node) startTemporal(ctx context.Context) error {
-	host, port, err := hostPort("temporal-listen", n.opt.temporalListen)
-	if err != nil {
-		return err
-	}
-	uiHost, uiPort, err := hostPort("ui-listen", n.opt.uiListen)
-	if err != nil {
-		return err
-	}
-	if uiHost != host {
-		return usagef("--ui-listen %s: the embedded Temporal and its Web UI listen on one host, and --temporal-listen says %s", n.opt.uiListen, host)
-	}
-	n.embedded, err = embedtemporal.Start(ctx, &embedtemporal.Options{
-		DataDir: filepath.Join(n.opt.dataDir, "temporal"), Host: host, Port: port, UIPort: uiPort,
-		Namespace: n.opt.temporalNamespace, Logger: n.log,
-	})
-	if err != nil {
-		return err
-	}
-	n.uiURL = n.embedded.UIURL()
-	n.started("Temporal", func(context.Context) error { return n.embedded.Stop() })
-	go func() {
-		<-n.embedded.Failed()
-		n.fail(fmt.Errorf("the embedded Temporal has ended: %w", n.embedded.Err()))
-	}()
-	return nil
-}
-
 // hostPort cuts a listen address in two. Port 0 means a free one.
 func hostPort(flag, address string) (string, int, error) {
+	const example = "an address looks like 127.0.0.1:7432 or [::1]:7432; 0.0.0.0 is every IPv4 address of this machine, port 0 a free one"
 	host, text, err := net.SplitHostPort(address)
+	if err != nil || strings.ContainsAny(host, " /@?#") {
+		return "", 0, &usageError{msg: fmt.Sprintf("--%s %q: expected host:port", flag, address), hint: example}
+	}
+	port, err := strconv.ParseUint(text, 10, 16)
 	if err != nil {
-		return "", 0, usagef("--%s %s: expected host:port", flag, address)
+		return "", 0, &usageError{msg: fmt.Sprintf("--%s %q: the port must be a number up to 65535", flag, address), hint: example}
 	}
-	port, err := strconv.Atoi(text)
-	if err != nil || port < 0 || port > 65535 {
-		return "", 0, usagef("--%s %s: the port must be a number up to 65535", flag, address)
-	}
-	return host, port, nil
+	return host, int(port), nil
 }
 
 func (n *node) startWorker() error {
@@ -346,17 +302,3 @@ func (n *node) startWorker() error {
 	}()
 	return nil
 }
-
-// temporalError says what to do about a Temporal that does not answer.
-func temporalError(address string, err error) error {
-	return &unreachableError{
-		what: "Temporal at " + address + " cannot be reached", err: err,
-		hint: "check --temporal-address and --temporal-namespace; without them `spillway up` runs a Temporal of its own",
-	}
-}
-
-// envLookup lets Temporal's own loader see the environment that the command was given.
-type envLookup struct{ env *Env }
-
-func (e envLookup) LookupEnv(key string) (string, bool) { return e.env.LookupEnv(key) }
-func (e envLookup) Environ() []string                   { return e.env.Environ() }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/spillwaydb/spillway/internal/ledger"
 )
@@ -33,7 +34,22 @@ type serverOptions struct {
 	shutdownTimeout   time.Duration
 	logLevel          string
 	logFormat         string
+
+	listens []listenFlag // of the addresses above, those that the command has flags for
 }
+
+// listenFlag is a flag that takes the address of a listener.
+type listenFlag struct {
+	flag     *pflag.Flag
+	optional bool // "" means: do not listen
+}
+
+// The default addresses of /metrics. They differ, so that up, front and worker fit on one machine, and each is found.
+const (
+	upMetrics     = "127.0.0.1:9464"
+	frontMetrics  = "127.0.0.1:9465"
+	workerMetrics = "127.0.0.1:9466"
+)
 
 // databaseFlags belong to every process that touches the database.
 func (o *serverOptions) databaseFlags(cmd *cobra.Command, database string) {
@@ -59,8 +75,8 @@ func (o *serverOptions) temporalFlags(cmd *cobra.Command, address string) {
 }
 
 func (o *serverOptions) frontFlag(cmd *cobra.Command) {
+	o.listenFlag(cmd, &o.sqlListen, "sql-listen", "127.0.0.1:7432", "address of the SQL front-end")
 	f := cmd.Flags()
-	f.StringVar(&o.sqlListen, "sql-listen", "127.0.0.1:7432", "address of the SQL front-end")
 	f.StringVar(&o.sqlCert, "sql-tls-cert", "", "certificate (PEM, with its chain) by which the SQL front-end offers TLS; read again when the file changes")
 	f.StringVar(&o.sqlKey, "sql-tls-key", "", "private key (PEM) of --sql-tls-cert")
 	f.IntVar(&o.attempts, "attempts", 10, "how often a step of a job is tried before the job fails")
@@ -71,12 +87,37 @@ func (o *serverOptions) workerFlags(cmd *cobra.Command) {
 	cmd.Flags().IntVar(&o.slots, "slots", 4, "chunks that this process moves at once")
 }
 
-func (o *serverOptions) runFlags(cmd *cobra.Command) {
+// temporalListenFlags belong to a process that may run a Temporal of its own.
+func (o *serverOptions) temporalListenFlags(cmd *cobra.Command) {
+	o.listenFlag(cmd, &o.temporalListen, "temporal-listen", "127.0.0.1:7233", "address of the embedded Temporal")
+	o.listenFlag(cmd, &o.uiListen, "ui-listen", "127.0.0.1:8233", "address of the Temporal Web UI")
+}
+
+func (o *serverOptions) runFlags(cmd *cobra.Command, metrics string) {
 	f := cmd.Flags()
-	f.StringVar(&o.metricsListen, "metrics-listen", "127.0.0.1:9464", "address of /metrics, /healthz and /readyz; empty: none")
+	f.StringVar(&o.metricsListen, metricsFlag, metrics, "address of /metrics, /healthz and /readyz; where the default is taken, a free port instead; empty: none")
+	o.listens = append(o.listens, listenFlag{flag: f.Lookup(metricsFlag), optional: true})
 	f.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 5*time.Minute, "how long a graceful stop waits for running chunks")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
+}
+
+const metricsFlag = "metrics-listen"
+
+// listenFlag adds the flag of a listener that the process cannot do without.
+func (o *serverOptions) listenFlag(cmd *cobra.Command, to *string, name, address, usage string) {
+	cmd.Flags().StringVar(to, name, address, usage)
+	o.listens = append(o.listens, listenFlag{flag: cmd.Flags().Lookup(name)})
+}
+
+// metricsChosen reports whether somebody chose the address of /metrics, and did not just leave the default.
+func (o *serverOptions) metricsChosen() bool {
+	for _, l := range o.listens {
+		if l.flag.Name == metricsFlag {
+			return l.flag.Changed
+		}
+	}
+	return true
 }
 
 // logger builds the process's logger.
@@ -111,6 +152,20 @@ func (o *serverOptions) check() error {
 	}
 	if o.shutdownTimeout <= 0 {
 		return usagef("--shutdown-timeout %s: expected more than 0", o.shutdownTimeout)
+	}
+	return o.checkListens()
+}
+
+// checkListens refuses addresses on which nobody could listen, whatever else runs on this machine.
+func (o *serverOptions) checkListens() error {
+	for _, l := range o.listens {
+		address := l.flag.Value.String()
+		if l.optional && address == "" {
+			continue
+		}
+		if _, _, err := hostPort(l.flag.Name, address); err != nil {
+			return err
+		}
 	}
 	return nil
 }

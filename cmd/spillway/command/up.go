@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -36,10 +37,9 @@ Ctrl-C stops it and waits for running chunks; a second Ctrl-C stops it at once. 
 	o.temporalFlags(cmd, " (default: TEMPORAL_ADDRESS, or one inside this process)")
 	cmd.Flags().StringVar(&o.temporalStore, "temporal-store", "sqlite", "where the embedded Temporal keeps its state: sqlite, or postgres://… (not in this version)")
 	o.frontFlag(cmd)
-	cmd.Flags().StringVar(&o.temporalListen, "temporal-listen", "127.0.0.1:7233", "address of the embedded Temporal")
-	cmd.Flags().StringVar(&o.uiListen, "ui-listen", "127.0.0.1:8233", "address of the Temporal Web UI")
+	o.temporalListenFlags(cmd)
 	o.workerFlags(cmd)
-	o.runFlags(cmd)
+	o.runFlags(cmd, upMetrics)
 	return cmd
 }
 
@@ -70,8 +70,9 @@ func (n *node) startUp(ctx context.Context) (*upFile, error) {
 		return nil, err
 	}
 	for _, step := range []func(context.Context) error{
-		n.openDatabase, n.openStorage, n.closeInterrupted,
+		n.openDatabase, n.openStorage,
 		func(ctx context.Context) error { return n.openTemporal(ctx, true) },
+		n.startWatches,
 		func(context.Context) error { return n.startWorker() },
 		func(context.Context) error { return n.startFront(front) },
 	} {
@@ -87,6 +88,12 @@ func (n *node) startUp(ctx context.Context) (*upFile, error) {
 		return nil, fmt.Errorf("write %s: %w", upFilePath(n.opt.dataDir), err)
 	}
 	n.started("up.json", func(context.Context) error { return os.Remove(upFilePath(n.opt.dataDir)) })
+	if err := n.settleStorage(ctx); err != nil { // late: a start that fails must not have settled it
+		return nil, err
+	}
+	if err := n.closeInterrupted(ctx); err != nil { // it needs the storage
+		return nil, err
+	}
 	n.ready.Store(true)
 	return up, nil
 }
@@ -156,7 +163,7 @@ func (n *node) startMetrics() error {
 	if n.opt.metricsListen == "" {
 		return nil
 	}
-	ln, err := n.listen("metrics-listen", n.opt.metricsListen)
+	ln, err := n.listenMetrics()
 	if err != nil {
 		return err
 	}
@@ -165,16 +172,33 @@ func (n *node) startMetrics() error {
 	return nil
 }
 
-// check says what keeps this process from doing its work now.
-func (n *node) check(ctx context.Context) error {
+// listenMetrics takes the address of /metrics. Where nobody chose one and the default is taken, by another worker perhaps, a
+// free port does: a process that could do its work must not die of it.
+func (n *node) listenMetrics() (net.Listener, error) {
+	ln, err := n.listen(metricsFlag, n.opt.metricsListen)
+	if n.opt.metricsChosen() || !errors.Is(err, syscall.EADDRINUSE) {
+		return ln, err
+	}
+	host, _, err := hostPort(metricsFlag, n.opt.metricsListen)
+	if err != nil {
+		return nil, err
+	}
+	if ln, err = n.listen(metricsFlag, net.JoinHostPort(host, "0")); err != nil {
+		return nil, err
+	}
+	n.log.Warn("the default address of /metrics is taken; serving it elsewhere", obs.KeyAddress, ln.Addr().String())
+	return ln, nil
+}
+
+// check says what keeps this process from doing its work now. It answers at once: others were asked before.
+func (n *node) check() error {
 	if !n.ready.Load() {
 		return errors.New("starting or stopping")
 	}
-	if err := n.db.Pool().Ping(ctx); err != nil {
-		return errors.New("no answer from the database")
-	}
-	if _, err := n.temporal.CheckHealth(ctx, nil); err != nil {
-		return errors.New("no answer from Temporal")
+	for _, w := range n.watches {
+		if w.isDown() {
+			return errors.New(w.outside)
+		}
 	}
 	return nil
 }

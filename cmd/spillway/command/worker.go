@@ -22,7 +22,7 @@ the work; each must reach the database, the storage and Temporal. TEMPORAL_* var
 	o.storageFlag(cmd)
 	o.temporalFlags(cmd, " (default: TEMPORAL_ADDRESS, or 127.0.0.1:7233)")
 	o.workerFlags(cmd)
-	o.runFlags(cmd)
+	o.runFlags(cmd, workerMetrics)
 	return cmd
 }
 
@@ -31,7 +31,7 @@ func runWorker(ctx context.Context, env *Env, o *serverOptions) error {
 	if err != nil {
 		return err
 	}
-	if err := n.startRemote(ctx, n.openStorage, n.closeInterrupted, func(context.Context) error { return n.startWorker() }); err != nil {
+	if err := n.startRemote(ctx, n.openStorage, func(context.Context) error { return n.startWorker() }, n.settleStorage, n.closeInterrupted); err != nil {
 		n.abandon(ctx)
 		return err
 	}
@@ -55,7 +55,7 @@ func (n *node) startRemote(ctx context.Context, steps ...func(context.Context) e
 	if err := n.startMetrics(); err != nil {
 		return err
 	}
-	connect := []func(context.Context) error{n.openDatabase, func(ctx context.Context) error { return n.openTemporal(ctx, false) }}
+	connect := []func(context.Context) error{n.openDatabase, func(ctx context.Context) error { return n.openTemporal(ctx, false) }, n.startWatches}
 	for _, step := range append(connect, steps...) {
 		if err := step(ctx); err != nil {
 			return err
