@@ -92,6 +92,7 @@ func (w *window) begin(ctx workflow.Context) {
 	j.state.Next++
 	j.begun++
 	j.inFlight++
+	j.describe(ctx)
 	workflow.Go(ctx, func(ctx workflow.Context) {
 		res, err := j.moveChunk(ctx, chunk)
 		j.inFlight--

@@ -234,7 +234,7 @@ func triggerOf(t jobmanager.Trigger) jobmanager.Trigger {
 
 // details is the fixed text about a job in the Temporal Web UI. The statement is not in it: it may hold literals.
 func details(spec jobmanager.JobSpec) string {
-	text := fmt.Sprintf("A %s job on table `%s`, started by %s", spec.Type, spec.Table, triggerOf(spec.Trigger))
+	text := fmt.Sprintf("A %s job on table `%s`, started by a %s", spec.Type, spec.Table, triggerOf(spec.Trigger))
 	if spec.Schedule != "" {
 		text += fmt.Sprintf(" `%s`", spec.Schedule)
 	}
