@@ -273,6 +273,7 @@ func (n *node) temporalOptions(embed bool) (sdk.Options, error) {
 		opts.Namespace = sdk.DefaultNamespace
 	}
 	opts.Logger = worker.Logger(n.log.With(obs.KeyPart, "temporal"))
+	opts.WorkerHeartbeatInterval = temporaljobs.HeartbeatEvery // system.workers shows them
 	return opts, nil
 }
 
@@ -324,7 +325,7 @@ func (n *node) startWorker() error {
 		return err
 	}
 	w, err := worker.New(n.temporal, workflows.TaskQueue(n.installation.Name), activities.New(f, nil), &worker.Options{
-		Slots: n.opt.slots, ShutdownTimeout: n.opt.shutdownTimeout, Logger: n.log,
+		Slots: n.opt.slots, ShutdownTimeout: n.opt.shutdownTimeout, Logger: n.log, Build: versionText(),
 	})
 	if err != nil {
 		return err
