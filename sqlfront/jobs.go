@@ -57,8 +57,7 @@ func (r *request) killOne(ctx context.Context, t target, id jobmanager.JobID, po
 		if _, err := r.jobs.JobStatus(ctx, id); errors.Is(err, jobmanager.ErrJobNotFound) {
 			return notFound(id, pos)
 		}
-		return &pgwire.Error{Code: codePrivilege, Position: pos, Message: fmt.Sprintf("permission denied for job %q", id),
-			Hint: "it takes the owner of the table, a superuser, or a member of the role " + r.opt.Operator}
+		return r.mayNotKill(id, pos)
 	}
 	err := r.jobs.CancelJob(ctx, id)
 	if errors.Is(err, jobmanager.ErrJobNotFound) {

@@ -201,10 +201,10 @@ func (p *parser) kill() (Statement, error) {
 	verb := strings.ToUpper(p.text(p.tok))
 	p.advance()
 	if p.is("JOBS") {
-		return nil, p.notYet(verb+" JOBS WHERE", "kill jobs one by one: KILL JOB 'id'")
+		return p.killJobs(verb)
 	}
 	if !p.accept("JOB") {
-		return nil, p.fail("did you mean "+verb+" JOB 'id'?", "JOB")
+		return nil, p.fail("did you mean "+verb+" JOB 'id'?", "JOB", "JOBS")
 	}
 	job, err := p.job()
 	if err != nil {

@@ -14,12 +14,13 @@ func newJobs(env *Env) *cobra.Command {
 		Use:   "jobs",
 		Short: "List, show, kill, pause, resume and wait for jobs",
 		Example: `  spillway jobs list --all
-  spillway jobs kill flush:app.events:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f`,
+  spillway jobs kill flush:app.events:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f
+  spillway jobs kill --where "target = 'app.events'" --dry-run`,
 	})
 	cmd.AddCommand(
 		newJobsList(env),
 		jobCommand(env, "show", "Show everything about jobs", "SHOW JOB "),
-		jobCommand(env, "kill", "Stop jobs; rows not yet moved stay in their tables", "KILL JOB "),
+		newJobsKill(env),
 		jobCommand(env, "pause", "Hold jobs between chunks", "PAUSE JOB "),
 		jobCommand(env, "resume", "Let paused jobs go on", "RESUME JOB "),
 		newJobsWait(env),

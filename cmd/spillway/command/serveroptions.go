@@ -13,25 +13,26 @@ import (
 
 // serverOptions are the settings of processes that serve: up, worker, front; doctor looks at the same ones.
 type serverOptions struct {
-	databaseURL       string
-	dataDir           string
-	storage           string
-	installation      string
-	ledgerSchema      string
-	systemSchema      string
-	temporalAddress   string
-	temporalNamespace string
-	temporalStore     string
-	sqlListen         string
-	temporalListen    string
-	uiListen          string
-	metricsListen     string
-	slots             int
-	attempts          int
-	heartbeat         time.Duration
-	shutdownTimeout   time.Duration
-	logLevel          string
-	logFormat         string
+	databaseURL        string
+	dataDir            string
+	storage            string
+	installation       string
+	ledgerSchema       string
+	systemSchema       string
+	temporalAddress    string
+	temporalNamespace  string
+	temporalStore      string
+	sqlListen          string
+	predicateFunctions []string
+	temporalListen     string
+	uiListen           string
+	metricsListen      string
+	slots              int
+	attempts           int
+	heartbeat          time.Duration
+	shutdownTimeout    time.Duration
+	logLevel           string
+	logFormat          string
 }
 
 // databaseFlags belong to every process that touches the database.
@@ -60,6 +61,8 @@ func (o *serverOptions) temporalFlags(cmd *cobra.Command, address string) {
 func (o *serverOptions) frontFlag(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.sqlListen, "sql-listen", "127.0.0.1:7432", "address of the SQL front-end")
+	f.StringArrayVar(&o.predicateFunctions, "predicate-functions", nil,
+		"a function, schema.name(types), that WHERE of a FLUSH may call; it runs with the worker's rights, see docs/sql.md (may be repeated)")
 	f.IntVar(&o.attempts, "attempts", 10, "how often a step of a job is tried before the job fails")
 	f.DurationVar(&o.heartbeat, "heartbeat-timeout", 10*time.Second, "silence after which a worker counts as lost and its chunks go to another")
 }
@@ -99,6 +102,9 @@ func (o *serverOptions) check() error {
 			return notYet("--temporal-store postgres://", "leave it out: the embedded Temporal keeps its state in the data directory")
 		}
 		return usagef("--temporal-store %s: expected sqlite or a postgres:// URL", o.temporalStore)
+	}
+	if err := checkFunctions(o.predicateFunctions); err != nil {
+		return err
 	}
 	if o.slots < 1 {
 		return usagef("--slots %d: expected 1 or more", o.slots)
