@@ -50,8 +50,8 @@ type WorkerInfo struct {
 // Workers lists the workers that the installation has, by host and name.
 //
 // They are known by their heartbeats, of which Temporal keeps the last one for some minutes in memory: a worker that was
-// killed is listed as silent until then, and one that lives is missing for a moment after Temporal restarted. A server that
-// takes no heartbeats knows who polls, and not who has slots.
+// killed is listed as silent until then. Of one that has just started, or whose server takes no heartbeats, only its name is
+// known, for it polls.
 func (m *Manager) Workers(ctx context.Context) ([]WorkerInfo, error) {
 	queue := workflows.ChunkTaskQueue(workflows.TaskQueue(m.opt.Installation))
 	pollers, err := m.pollers(ctx, queue)
@@ -62,32 +62,38 @@ func (m *Manager) Workers(ctx context.Context) ([]WorkerInfo, error) {
 	if err != nil {
 		return nil, err
 	}
-	builds := make(map[string]string, len(pollers))
+	polls := make(map[string]*taskqueuepb.PollerInfo, len(pollers))
 	for _, p := range pollers {
-		builds[p.GetIdentity()] = p.GetDeploymentOptions().GetBuildId()
+		polls[p.GetIdentity()] = p
 	}
 	var list []WorkerInfo
 	for _, b := range beats {
 		info := infoOfHeartbeat(b)
-		info.Build = builds[info.Identity]
-		if info.LastSeen != nil && m.opt.Now().Sub(*info.LastSeen) > silence {
-			if info.Status == WorkerStopping {
-				continue // that was its last word
-			}
+		info.Build = polls[info.Identity].GetDeploymentOptions().GetBuildId()
+		quiet := info.LastSeen != nil && m.opt.Now().Sub(*info.LastSeen) > silence
+		switch {
+		case quiet && info.Status == WorkerStopping:
+			continue // that was its last word
+		case quiet:
 			info.Status = WorkerSilent
 		}
 		list = append(list, info)
 	}
-	if len(beats) == 0 {
-		for _, p := range pollers {
-			seen := p.GetLastAccessTime().AsTime()
-			list = append(list, WorkerInfo{Identity: p.GetIdentity(), TaskQueue: queue, Build: p.GetDeploymentOptions().GetBuildId(), Status: WorkerRunning, LastSeen: &seen})
-		}
+	for _, b := range beats {
+		delete(polls, b.GetWorkerIdentity())
+	}
+	for _, p := range polls {
+		list = append(list, infoOfPoller(p, queue))
 	}
 	slices.SortFunc(list, func(a, b WorkerInfo) int {
 		return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Identity, b.Identity))
 	})
 	return list, nil
+}
+
+func infoOfPoller(p *taskqueuepb.PollerInfo, queue string) WorkerInfo {
+	seen := p.GetLastAccessTime().AsTime()
+	return WorkerInfo{Identity: p.GetIdentity(), TaskQueue: queue, Build: p.GetDeploymentOptions().GetBuildId(), Status: WorkerRunning, LastSeen: &seen}
 }
 
 // pollers returns who has asked a task queue for activities lately.

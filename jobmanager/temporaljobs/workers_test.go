@@ -58,7 +58,7 @@ func TestWorkers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := h.awaitWorkers(t, "a worker", func(l []temporaljobs.WorkerInfo) bool { return len(l) == 1 && l[0].Build != "" })[0]
+	w := h.awaitWorkers(t, "a worker", func(l []temporaljobs.WorkerInfo) bool { return len(l) == 1 && l[0].Build != "" && l[0].Host != "" })[0]
 	if w.Host != host || w.PID != strconv.Itoa(os.Getpid()) || !strings.HasPrefix(w.Identity, w.PID+"@") || w.Status != temporaljobs.WorkerRunning ||
 		w.TaskQueue != workflows.ChunkTaskQueue(workflows.TaskQueue(h.name)) || w.Build != "test build" {
 		t.Errorf("%+v", w)

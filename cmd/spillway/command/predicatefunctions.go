@@ -45,7 +45,7 @@ func (n *node) predicateFunctions() ([]string, error) {
 			return nil, fmt.Errorf("look up --predicate-functions: %w", err)
 		}
 		if err != nil || name == nil {
-			n.log.Warn("a function of --predicate-functions does not exist, and is not allowed in predicates", "function", f, obs.KeyErr, err)
+			n.log.Warn("a function of --predicate-functions does not exist for the worker, and is not allowed in predicates", "function", f, obs.KeyErr, err)
 			continue
 		}
 		list = append(list, *name)
