@@ -47,7 +47,11 @@ func newJobsList(env *Env) *cobra.Command {
 				return err
 			}
 			defer c.close()
-			return c.run(cmd.Context(), o.statement(), newSink(cmd, env))
+			view, err := c.view(cmd.Context(), "jobs")
+			if err != nil {
+				return err
+			}
+			return c.run(cmd.Context(), o.statement(view), newSink(cmd, env))
 		},
 	}
 	o.flags(cmd)
@@ -57,7 +61,7 @@ func newJobsList(env *Env) *cobra.Command {
 	return cmd
 }
 
-func (o *jobsListOptions) statement() string {
+func (o *jobsListOptions) statement(view string) string {
 	conditions := []string{"true"}
 	if !o.all {
 		var live []jobmanager.Status
@@ -71,8 +75,8 @@ func (o *jobsListOptions) statement() string {
 	if o.table != "" {
 		conditions = append(conditions, "target = "+literal(o.table))
 	}
-	return fmt.Sprintf("SELECT %s FROM system.jobs WHERE %s ORDER BY created_at DESC, job_id LIMIT %d",
-		strings.Join(jobColumns, ", "), strings.Join(conditions, " AND "), max(0, o.limit))
+	return fmt.Sprintf("SELECT %s FROM %s WHERE %s ORDER BY created_at DESC, job_id LIMIT %d",
+		strings.Join(jobColumns, ", "), view, strings.Join(conditions, " AND "), max(0, o.limit))
 }
 
 // jobCommand builds a command that sends one statement per job id.
