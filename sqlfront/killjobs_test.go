@@ -267,3 +267,35 @@ func TestRefusalsAreAudited(t *testing.T) {
 		}
 	}
 }
+
+// In a pipeline a KILL JOBS acts between its neighbours, and its error fails what follows.
+func TestKillJobsInAPipeline(t *testing.T) {
+	t.Parallel()
+	w, _ := withViews(t, nil)
+	w.Super(t, "GRANT USAGE ON SCHEMA system TO "+w.Owner, "GRANT SELECT ON system.jobs TO "+w.Owner)
+	w.addJob(t, "a", nil)
+	conn := w.through(t, w.OwnerURL, pgx.QueryExecModeExec)
+	batch := &pgx.Batch{}
+	batch.Queue("INSERT INTO app.a VALUES (1)")
+	batch.Queue("KILL JOBS WHERE target = 'app.a'")
+	batch.Queue("SELECT status FROM system.jobs")
+	results := conn.SendBatch(t.Context(), batch)
+	var status string
+	_, err1 := results.Exec()
+	_, err2 := results.Exec()
+	err3 := results.QueryRow().Scan(&status)
+	if err := errors.Join(err1, err2, err3, results.Close()); err != nil || status != "cancelling" {
+		t.Errorf("%s %v", status, err)
+	}
+	batch = &pgx.Batch{}
+	batch.Queue("INSERT INTO app.a VALUES (2)")
+	batch.Queue("KILL JOBS WHERE nonsense = 1")
+	batch.Queue("INSERT INTO app.a VALUES (3)")
+	if err := conn.SendBatch(t.Context(), batch).Close(); pgError(t, err).Code != "42703" {
+		t.Error(err)
+	}
+	var n int
+	if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM app.a").Scan(&n); err != nil || n != 1 {
+		t.Errorf("%d rows, %v", n, err)
+	}
+}

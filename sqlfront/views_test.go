@@ -174,6 +174,23 @@ func TestSystemJobsCap(t *testing.T) {
 	}
 }
 
+// Every job has its page in the Web UI, while it lives and afterwards.
+func TestSystemJobsLinks(t *testing.T) {
+	t.Parallel()
+	w, reader := withViews(t, &sqlfront.Options{UIPrefix: "http://ui/namespaces/n/workflows/"})
+	w.addJobs(1, "")
+	w.jobs.set(func(j *jobmanager.JobInfo) { j.UIURL = "http://ui/namespaces/n/workflows/a%2Fapp.t0/r/history" })
+	w.Super(t, `INSERT INTO spillway.job_history (job_id, job_type, table_schema, table_name, status, created_at, workflow_id, run_id)
+		VALUES ('ended', 'flush', 'app', 't', 'completed', now(), 'a%20b/app.t', 'r')`)
+	conn := w.through(t, reader, pgx.QueryExecModeExec)
+	for status, want := range map[string]string{"running": "http://ui/namespaces/n/workflows/a%2Fapp.t0/r/history", "completed": "http://ui/namespaces/n/workflows/a%2520b%2Fapp.t/r/history"} {
+		var url string
+		if err := conn.QueryRow(t.Context(), "SELECT ui_url FROM system.jobs WHERE status = $1", status).Scan(&url); err != nil || url != want {
+			t.Errorf("%s: %s %v", status, url, err)
+		}
+	}
+}
+
 // crew is what a test says about workers.
 type crew struct {
 	list []sqlfront.Worker
