@@ -3,6 +3,7 @@ package sqlfront
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -55,21 +56,41 @@ func qualifiedBy(before, schema string) bool {
 }
 
 // Fill implements pgwire.Session: it hands over what the views show to the statement that follows. Which ones that
-// statement reads is not known any more, a prepared one may be old: it gets all that this session has ever named.
+// statement reads is not known any more, a prepared one may be old: it gets all that this session has ever named. So where
+// several are filled, the error of one is left to the view, which is read or not.
 func (s *session) Fill(ctx context.Context, up pgwire.Upstream) error {
 	f := s.front
 	if want := f.opt.Database; want != "" && want != s.info.Database {
 		return nil
 	}
+	several := s.reads[0] && s.reads[1]
 	for n, v := range filled {
 		if !s.reads[n] {
 			continue
 		}
-		if err := f.fillView(ctx, up, v.view, v.live); err != nil {
-			return err
+		err := f.fillView(ctx, up, v.view, v.live)
+		var failed *liveError
+		if errors.As(err, &failed) && several && ctx.Err() == nil {
+			err = f.leaveError(ctx, up, v.view, failed)
+		}
+		if err != nil {
+			return sqlError(err, 0)
 		}
 	}
 	return nil
+}
+
+// liveError is what kept a view from being filled.
+type liveError struct{ error }
+
+func (e *liveError) Unwrap() error { return e.error }
+
+// leaveError lets a view tell its error to whoever reads it.
+func (f *Front) leaveError(ctx context.Context, up pgwire.Upstream, view string, failed *liveError) error {
+	e := sqlError(failed, 0)
+	f.opt.Logger.Warn("view not filled", "view", view, "error", failed.error)
+	_, err := up.Query(ctx, `SELECT pg_catalog.set_config(pg_catalog.concat('spillway.', $1, '_error'), $2, true)`, view, fmt.Sprintf("%s (%s)", e.Message, e.Code))
+	return err
 }
 
 // fillView fills one view. Who may not read it gets nothing, and PostgreSQL's own error.
@@ -88,11 +109,12 @@ func (f *Front) fillView(ctx context.Context, up pgwire.Upstream, view string, l
 	}
 	list, err := live(f, ctx)
 	if err != nil {
-		return sqlError(err, 0)
+		return &liveError{err}
 	}
 	_, err = up.Query(ctx, `SELECT pg_catalog.set_config(pg_catalog.concat('spillway.', $2), $1, true),
 		pg_catalog.set_config(pg_catalog.concat('spillway.', $2, '_at'), extract(epoch FROM pg_catalog.statement_timestamp())::pg_catalog.text, true),
-		pg_catalog.set_config('spillway.ui_prefix', $3, true)`, list, view, f.opt.UIPrefix)
+		pg_catalog.set_config(pg_catalog.concat('spillway.', $2, '_error'), '', true), pg_catalog.set_config('spillway.ui_prefix', $3, true)`,
+		list, view, f.opt.UIPrefix)
 	return err
 }
 

@@ -15,7 +15,7 @@
 --            set_config('spillway.jobs_at', extract(epoch FROM statement_timestamp())::text, true) IS NULL,
 --            set_config('spillway.ui_prefix', $2, true) IS NULL  -- what stands before a workflow id in an address of the Web UI
 --
--- and the same with spillway.workers. (IS NULL keeps the answer short.)
+-- and the same with spillway.workers. (IS NULL keeps the answer short.) What it could not find out it tells in spillway.jobs_error.
 -- These settings outlive the statement that they were made for. An EXECUTE, or a user's view over jobs, later in the same
 -- transaction would see old jobs; after the transaction the settings are ''. handed_over() therefore gives a list out only
 -- if it is there, at most five seconds old, and to the first statement that reads it: it notes that statement's time in
@@ -30,9 +30,13 @@ DECLARE
     value  text    := nullif(current_setting('spillway.' || list, true), '');
     put_at text    := nullif(current_setting('spillway.' || list || '_at', true), '');
     used   text    := current_setting('spillway.' || list || '_read', true);
+    failed text    := nullif(current_setting('spillway.' || list || '_error', true), '');
     what   text    := CASE list WHEN 'jobs' THEN 'running jobs' ELSE list END;
     now_at numeric := extract(epoch FROM statement_timestamp());
 BEGIN
+    IF failed IS NOT NULL THEN
+        RAISE EXCEPTION '%', failed USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
     IF value IS NULL OR put_at IS NULL THEN
         RAISE EXCEPTION 'the list of % is not available on this connection', what
             USING ERRCODE = 'object_not_in_prerequisite_state',
