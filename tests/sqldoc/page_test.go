@@ -14,12 +14,12 @@ import (
 // step is one example, or one thing to prepare.
 type step struct {
 	line   int
-	verb   string // "sql", "super", "hold", "release", "as"
+	verb   string // "sql", or that of a comment
 	text   string
 	answer string // of sql
 }
 
-var directive = regexp.MustCompile(`^<!-- (super|hold|release|as)(?:: (.*))? -->$`)
+var directive = regexp.MustCompile(`^<!-- (super|quiet|hold|release|as)(?:: (.*))? -->$`)
 
 // page reads the steps of docs/sql.md.
 func page(t *testing.T) []step {

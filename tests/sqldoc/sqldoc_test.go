@@ -41,6 +41,8 @@ func TestReference(t *testing.T) {
 		switch step.verb {
 		case "super":
 			s.db.Super(t, strings.NewReplacer("WORKER", s.db.Worker, "OWNER TO OWNER", "OWNER TO "+s.db.Owner).Replace(step.text))
+		case "quiet":
+			s.run(t, known.translate(step.text))
 		case "hold":
 			s.hold(t, step.text)
 		case "release":
