@@ -22,6 +22,12 @@ var (
 	// of statements that change a job
 	changeColumns = []pgwire.Column{text("job_id"), text("status")}
 
+	// of KILL JOBS: one row per job that matched
+	killColumns = []pgwire.Column{text("job_id"), text("status"), text("error")}
+
+	// of EXPLAIN KILL JOBS: error says why that job would stay
+	explainKillColumns = []pgwire.Column{text("job_id"), text("status"), text("error"), text("target"), text("requested_by"), moment("created_at"), count("rows_flushed")}
+
 	// of SHOW JOBS and SHOW JOB: those of system.jobs
 	jobColumns = []pgwire.Column{
 		text("job_id"), text("job_type"), text("target"), text("status"), text("phase"), {Name: "progress", Type: pgwire.Float8},

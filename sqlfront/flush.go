@@ -122,12 +122,6 @@ func (r *request) start(ctx context.Context, t target, params map[string]string)
 	return s, nil
 }
 
-func (r *request) auditError(ctx context.Context, a actor, err error, pos int) {
-	if a.user != "" { // otherwise PostgreSQL did not even say who asks
-		r.audit(ctx, a, "", sqlError(err, pos).Code)
-	}
-}
-
 // flushAll runs FLUSH ALL: one job per table, and one table's trouble is not another's.
 func (r *request) flushAll(ctx context.Context, s *parse.FlushAll) ([][]any, error) {
 	params, err := readOptions(s.Options)
@@ -188,10 +182,10 @@ func (r *request) flushOne(ctx context.Context, table jobmanager.Table, params m
 	if err == nil {
 		return one, nil
 	}
+	r.auditError(ctx, t.actor, err, 0)
 	if ctx.Err() != nil || errors.Is(err, jobmanager.ErrUnavailable) {
 		return one, err
 	}
-	r.auditError(ctx, t.actor, err, 0)
 	e := sqlError(err, 0)
 	return launch{target: table, err: fmt.Sprintf("%s (%s)", e.Message, e.Code)}, nil
 }

@@ -40,7 +40,7 @@ type AuditEntry struct {
 	User      string
 	Statement string
 	JobID     string // "" if none
-	Outcome   string // "started", "existing", the status that the job was brought to, or the SQLSTATE of an error
+	Outcome   string // "started", "existing", "no job", the status that the job was brought to, or the SQLSTATE of an error
 }
 
 // Options tune a Front; nil means defaults.
@@ -58,6 +58,12 @@ type Options struct {
 	// Planner looks at tables before they are flushed. Without one, what cannot be flushed is found out by its job, and
 	// there is no EXPLAIN FLUSH.
 	Planner Planner
+	// PredicateFunctions are functions of users that predicates may call, as PostgreSQL prints a regprocedure under an empty
+	// search_path: app.is_stale(timestamp with time zone). They run with the worker's rights. Whoever may replace one, or may
+	// create others in its schema, can do all that the worker may.
+	PredicateFunctions []string
+	// Workers knows the workers. Without one, system.workers is an error.
+	Workers Workers
 }
 
 // Front interprets statements. It is the handler of a pgwire.Server.
@@ -110,6 +116,7 @@ func (f *Front) Session(info pgwire.Info) pgwire.Session { return &session{front
 type session struct {
 	front *Front
 	info  pgwire.Info
+	reads [2]bool // which of filled its statements have named
 }
 
 // Prepare implements pgwire.Session.
@@ -125,7 +132,9 @@ func (s *session) Prepare(text string, reading pgwire.Reading) (pgwire.Statement
 		return nil, &pgwire.Error{Code: codeNotSupported, Message: "this front-end serves the database \"" + want + "\", and not \"" + s.info.Database + "\"",
 			Hint: "connect to " + want}
 	}
-	return s.front.statement(tree, text), nil
+	st := s.front.statement(tree, text)
+	st.user = s.info.User
+	return st, nil
 }
 
 // NearMiss implements pgwire.Session.
@@ -137,7 +146,7 @@ func (s *session) NearMiss(text string) string {
 }
 
 // statement pairs a tree with the function that runs it and the columns of its answer.
-func (f *Front) statement(tree parse.Statement, text string) pgwire.Statement {
+func (f *Front) statement(tree parse.Statement, text string) *statement {
 	st := &statement{front: f, tree: tree, text: trim(text)}
 	switch tree := tree.(type) {
 	case *parse.FlushTable:
@@ -152,6 +161,10 @@ func (f *Front) statement(tree parse.Statement, text string) pgwire.Statement {
 		st.columns, st.run = changeColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.pause(ctx, tree) }
 	case *parse.ResumeJob:
 		st.columns, st.run = changeColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.resume(ctx, tree) }
+	case *parse.KillJobs:
+		st.columns, st.run = killColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.killJobs(ctx, tree) }
+	case *parse.ExplainKill:
+		st.columns, st.run = explainKillColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.explainKill(ctx, tree) }
 	case *parse.ShowJobs:
 		st.columns, st.run = jobColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.showJobs(ctx) }
 	case *parse.ShowJob:
@@ -167,6 +180,7 @@ type statement struct {
 	front   *Front
 	tree    parse.Statement
 	text    string
+	user    string // who logged in
 	columns []pgwire.Column
 	run     func(context.Context, *request) ([][]any, error)
 }
@@ -176,8 +190,11 @@ type request struct {
 	*Front
 	up     pgwire.Upstream
 	text   string // of the statement, as typed
+	user   string // who logged in
 	args   []*string
 	notice func(pgwire.Notice)
+	reads  bool // it changes nothing, and is not audited
+	told   bool // something was audited
 }
 
 func (st *statement) Params() int              { return parse.Params(st.tree) }
@@ -187,8 +204,10 @@ func (st *statement) Run(ctx context.Context, up pgwire.Upstream, args []*string
 	if st.run == nil {
 		return nil, &pgwire.Error{Code: codeNotSupported, Message: st.tree.Tag() + " is not supported yet"}
 	}
-	rows, err := st.run(ctx, &request{Front: st.front, up: up, text: st.text, args: args, notice: notice})
+	r := &request{Front: st.front, up: up, text: st.text, user: st.user, args: args, notice: notice, reads: !audited(st.tree)}
+	rows, err := st.run(ctx, r)
 	if err != nil {
+		r.auditRest(ctx, err)
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}

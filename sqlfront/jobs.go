@@ -106,8 +106,7 @@ func (r *request) changeOne(ctx context.Context, t target, id jobmanager.JobID, 
 		if _, err := r.jobs.JobStatus(ctx, id); errors.Is(err, jobmanager.ErrJobNotFound) {
 			return "", notFound(id, pos)
 		}
-		return "", &pgwire.Error{Code: codePrivilege, Position: pos, Message: fmt.Sprintf("permission denied for job %q", id),
-			Hint: "it takes the owner of the table, a superuser, or a member of the role " + r.opt.Operator}
+		return "", r.mayNotChange(id, pos)
 	}
 	status, err := ask(ctx, id)
 	if errors.Is(err, jobmanager.ErrJobNotFound) {

@@ -3,10 +3,10 @@ package sqlfront
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/spillwaydb/spillway/sqlfront/parse"
 	"github.com/spillwaydb/spillway/sqlfront/pgwire"
@@ -73,14 +73,7 @@ func (c *checker) view(n int) string { return fmt.Sprintf("pg_temp.%s_%d", c.id,
 func (c *checker) create(ctx context.Context, head, tail string) error {
 	head = "CREATE TEMPORARY VIEW " + head + " (\n"
 	_, err := c.up.Query(ctx, head+c.pred.Text+"\n)"+tail)
-	var e *pgwire.Error
-	if errors.As(err, &e) && e.Position > 0 {
-		moved := *e
-		inside := e.Position - utf8.RuneCountInString(head)
-		moved.Position = c.pred.Pos + min(max(inside-1, 0), utf8.RuneCountInString(c.pred.Text))
-		return &moved
-	}
-	return err
+	return moveInto(err, c.pred, head)
 }
 
 func (c *checker) check(ctx context.Context) (string, error) {
@@ -151,7 +144,7 @@ func (c *checker) expression(ctx context.Context, view, qualifier string, utc, s
 	if err != nil {
 		return "", err
 	}
-	x := &expression{root: root, zone: utc, style: style}
+	x := &expression{root: root, vouch: c.opt.PredicateFunctions, zone: utc, style: style}
 	if err := x.gather(ctx, c.up); err != nil {
 		return "", err
 	}
@@ -175,6 +168,10 @@ func (c *checker) expression(ctx context.Context, view, qualifier string, utc, s
 
 // checkDependencies is the second line of defence: what PostgreSQL says that the view depends on.
 func (c *checker) checkDependencies(ctx context.Context, view string) error {
+	vouched, err := json.Marshal(append([]string{}, c.opt.PredicateFunctions...))
+	if err != nil {
+		return err
+	}
 	rows, err := c.up.Query(ctx, `
 		SELECT DISTINCT pg_describe_object(d.refclassid, d.refobjid, 0)
 		FROM pg_depend AS d JOIN pg_rewrite AS w ON w.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
@@ -182,7 +179,8 @@ func (c *checker) checkDependencies(ctx context.Context, view string) error {
 		  AND NOT (d.refclassid = 'pg_class'::regclass AND (d.refobjid IN ($1::regclass, $2::oid)
 		           OR (SELECT c.relkind FROM pg_class AS c WHERE c.oid = d.refobjid) = 'c'))
 		  AND NOT (d.refclassid = 'pg_type'::regclass AND (SELECT t.typtype FROM pg_type AS t WHERE t.oid = d.refobjid) IN ('e', 'b', 'd', 'c'))
-		  AND d.refclassid <> 'pg_collation'::regclass AND d.refobjid >= 16384`, view, c.table.oid)
+		  AND NOT (d.refclassid = 'pg_proc'::regclass AND d.refobjid::regprocedure::text IN (SELECT json_array_elements_text($3::json)))
+		  AND d.refclassid <> 'pg_collation'::regclass AND d.refobjid >= 16384`, view, c.table.oid, string(vouched))
 	if err != nil {
 		return err
 	}

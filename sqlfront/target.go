@@ -138,12 +138,3 @@ func kindName(kind string) string {
 	}
 	return "not a table"
 }
-
-// audit records what became of a statement. It must not hide the outcome, so its own failure is only reported.
-func (r *request) audit(ctx context.Context, a actor, jobID, outcome string) {
-	entry := AuditEntry{User: a.String(), Statement: r.text, JobID: jobID, Outcome: outcome}
-	if err := r.catalog.Audit(context.WithoutCancel(ctx), entry); err != nil {
-		r.opt.Logger.Error("audit not written", "user", entry.User, "job", jobID, "outcome", outcome, "error", err)
-		r.notice(pgwire.Notice{Code: "01000", Message: "the audit record of this statement could not be written"})
-	}
-}

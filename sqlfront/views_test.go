@@ -1,6 +1,7 @@
 package sqlfront_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -171,6 +172,87 @@ func TestSystemJobsCap(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Every job has its page in the Web UI, while it lives and afterwards.
+func TestSystemJobsLinks(t *testing.T) {
+	t.Parallel()
+	w, reader := withViews(t, &sqlfront.Options{UIPrefix: "http://ui/namespaces/n/workflows/"})
+	w.addJobs(1, "")
+	w.jobs.set(func(j *jobmanager.JobInfo) { j.UIURL = "http://ui/namespaces/n/workflows/a%2Fapp.t0/r/history" })
+	w.Super(t, `INSERT INTO spillway.job_history (job_id, job_type, table_schema, table_name, status, created_at, workflow_id, run_id)
+		VALUES ('ended', 'flush', 'app', 't', 'completed', now(), 'a%20b/app.t', 'r')`)
+	conn := w.through(t, reader, pgx.QueryExecModeExec)
+	for status, want := range map[string]string{"running": "http://ui/namespaces/n/workflows/a%2Fapp.t0/r/history", "completed": "http://ui/namespaces/n/workflows/a%2520b%2Fapp.t/r/history"} {
+		var url string
+		if err := conn.QueryRow(t.Context(), "SELECT ui_url FROM system.jobs WHERE status = $1", status).Scan(&url); err != nil || url != want {
+			t.Errorf("%s: %s %v", status, url, err)
+		}
+	}
+}
+
+// crew is what a test says about workers.
+type crew struct {
+	list []sqlfront.Worker
+	err  error
+}
+
+func (c *crew) Workers(context.Context) ([]sqlfront.Worker, error) { return c.list, c.err }
+
+func TestSystemWorkers(t *testing.T) {
+	t.Parallel()
+	for name, mode := range bothProtocols {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			one, four := int64(1), int64(4)
+			c := &crew{list: []sqlfront.Worker{
+				{Identity: "1@a", Host: "a", PID: "1", TaskQueue: "app/chunks", Status: "running", SlotsUsed: &one, SlotsTotal: &four, Version: "v1", StartedAt: &created, LastSeenAt: &created},
+				{Identity: "2@it's\x00\\u0000", Status: "silent"},
+			}}
+			w, reader := withViews(t, &sqlfront.Options{Workers: c})
+			w.addJobs(3, "")
+			conn := w.through(t, reader, mode)
+			read := func(sql, want string) {
+				t.Helper()
+				var got string
+				if err := conn.QueryRow(t.Context(), sql).Scan(&got); err != nil || got != want {
+					t.Errorf("%s: %s %v; want %s", sql, got, err, want)
+				}
+			}
+			read(`SELECT string_agg(concat_ws(',', identity, host, pid, task_queue, status, slots_used, slots_total, version,
+				started_at AT TIME ZONE 'UTC', last_seen_at = started_at), ';' ORDER BY identity) FROM system.workers`,
+				`1@a,a,1,app/chunks,running,1,4,v1,2026-03-04 05:06:07,t;2@it's\u0000,silent`)
+			read("SELECT count(*)::text FROM system.workers, system.jobs", "6")
+			read("SELECT count(*)::text FROM system.workers WHERE slots_used IS NULL", "1")
+			c.list = nil
+			read("SELECT count(*)::text FROM system.workers", "0")
+			c.err = fmt.Errorf("look: %w", jobmanager.ErrUnavailable)
+			// This session has named jobs too: they can still be read.
+			if pe := pgError(t, exec(t, conn, "SELECT * FROM system.workers")); pe.Code != "55000" || !strings.Contains(pe.Message, "look: job manager unavailable (57P03)") {
+				t.Errorf("%+v", pe)
+			}
+			read("SELECT count(*)::text FROM system.jobs", "3")
+			if pe := pgError(t, exec(t, w.through(t, reader, mode), "SELECT * FROM system.workers")); pe.Code != "57P03" {
+				t.Errorf("%+v", pe)
+			}
+			c.err = nil
+			read("SELECT count(*)::text FROM system.workers", "0")
+			_, nobody := w.user(t, "nobody")
+			if pe := pgError(t, exec(t, w.through(t, nobody, mode), "SELECT * FROM system.workers")); pe.Code != "42501" {
+				t.Errorf("%+v", pe)
+			}
+			if pe := pgError(t, exec(t, w.Connect(t, reader), "SELECT * FROM system.workers")); pe.Code != "55000" || !strings.Contains(pe.Message, "workers") || pe.Hint == "" {
+				t.Errorf("outside the front-end: %+v", pe)
+			}
+		})
+	}
+	t.Run("nobody who knows", func(t *testing.T) {
+		t.Parallel()
+		w, reader := withViews(t, nil)
+		if pe := pgError(t, exec(t, w.through(t, reader, pgx.QueryExecModeExec), "SELECT * FROM system.workers")); pe.Code != "0A000" {
+			t.Errorf("%+v", pe)
+		}
+	})
 }
 
 // BenchmarkSystemJobs is the cost of listing, through the proxy.

@@ -30,6 +30,7 @@ type Options struct {
 	Grace                        time.Duration // how long Stop waits for given-up chunks to roll back; default 15 s
 	MaxHeartbeatThrottleInterval time.Duration // default 200 ms: also how late a cancel may reach a chunk
 	Identity                     string        // default: the client's
+	Build                        string        // version of this program, for people to read; default: unknown
 	Logger                       *slog.Logger  // default: slog.Default()
 }
 
@@ -49,6 +50,9 @@ func (o *Options) withDefaults() Options {
 	}
 	if opt.MaxHeartbeatThrottleInterval <= 0 {
 		opt.MaxHeartbeatThrottleInterval = 200 * time.Millisecond
+	}
+	if opt.Build == "" {
+		opt.Build = "unknown"
 	}
 	if opt.Logger == nil {
 		opt.Logger = slog.Default()
@@ -175,7 +179,9 @@ func (w *Worker) chunkOptions(root context.Context) worker.Options {
 
 func (w *Worker) options(root context.Context) worker.Options {
 	return worker.Options{
-		Identity:                     w.opt.Identity,
+		Identity: w.opt.Identity,
+		// Not for versioning, which a job's long life does not go with: Temporal only shows it.
+		DeploymentOptions:            worker.DeploymentOptions{Version: worker.WorkerDeploymentVersion{DeploymentName: "spillway", BuildID: w.opt.Build}},
 		BackgroundActivityContext:    root,
 		MaxHeartbeatThrottleInterval: w.opt.MaxHeartbeatThrottleInterval,
 		// Longer than Stop waits, so that given-up activities can still report.

@@ -23,7 +23,7 @@ var files embed.FS
 const (
 	mark        = "Spillway: "
 	ledgerMark  = mark + "the ledger of flushed rows. The truth about segments; change nothing here by hand."
-	systemMark  = mark + "views of jobs, segments and tables. Put nothing else here."
+	systemMark  = mark + "views of jobs, segments, tables and workers. Put nothing else here."
 	viewsRow    = 0 // the row of the migrations table that holds the checksum of views.sql
 	grantsHint  = "Let a superuser or the owner of the database run the script that `spillway grants` prints."
 	lockTimeout = "30s"
@@ -302,7 +302,7 @@ func dropSchema(ctx context.Context, tx pgx.Tx, name string) error {
 		GROUP BY c.relkind
 		UNION ALL
 		SELECT 'DROP FUNCTION ' || p.oid::pg_catalog.regprocedure::text FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-		WHERE n.nspname = $1 AND p.proname = 'live_jobs'`, name)
+		WHERE n.nspname = $1 AND p.proname IN ('handed_over', 'live_jobs')`, name)
 	if err != nil {
 		return err
 	}

@@ -33,11 +33,19 @@ func TestMigrateAtOnce(t *testing.T) {
 	if n := pgtest.Value[int](t, db, `SELECT count(*) FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner WHERE relnamespace IN ('spillway'::regnamespace, 'system'::regnamespace) AND rolname <> '`+db.Worker+`'`); n != 0 {
 		t.Errorf("%d relations are not the worker's", n)
 	}
-	missing := pgtest.Value[int](t, db, `
-		SELECT count(*) FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0
-		WHERE c.relnamespace = 'system'::regnamespace AND (col_description(c.oid, a.attnum) IS NULL OR obj_description(c.oid) IS NULL)`)
-	if missing != 0 {
-		t.Errorf("%d columns of the views have no comment", missing)
+	missing := pgtest.Value[string](t, db, `
+		SELECT coalesce(string_agg(c.relname || coalesce('.' || a.attname, ''), ', '), '')
+		FROM pg_class c JOIN LATERAL (SELECT 0 AS attnum, NULL::name AS attname
+			UNION ALL SELECT attnum, attname FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) AS a ON true
+		LEFT JOIN pg_description d ON d.classoid = 'pg_class'::regclass AND d.objoid = c.oid AND d.objsubid = a.attnum
+		WHERE c.relnamespace = 'system'::regnamespace AND coalesce(d.description, '') = ''`)
+	if missing != "" {
+		t.Errorf("without a comment: %s", missing)
+	}
+	for _, view := range []string{"jobs", "segments", "tables", "workers"} {
+		if !pgtest.Value[bool](t, db, `SELECT to_regclass('system.' || $1) IS NOT NULL`, view) {
+			t.Errorf("there is no system.%s", view)
+		}
 	}
 }
 

@@ -7,50 +7,55 @@
 -- Readers need USAGE on schema @system@ and SELECT on the views, no more: a view reads the ledger with the rights of its
 -- owner, the worker's role.
 --
--- How jobs is filled. Jobs that have ended are rows of the ledger. Live ones are known to Temporal alone, so the SQL
--- front-end hands them over in settings that last until the end of the transaction, and runs, as its own statement in the
--- user's transaction right before the user's:
+-- How jobs and workers are filled. Jobs that have ended are rows of the ledger. Live ones are known to Temporal alone, and so
+-- are workers. So the SQL front-end hands them over in settings that last until the end of the transaction, and runs, as its
+-- own statement in the user's transaction right before the user's:
 --
 --     SELECT set_config('spillway.jobs', $1, true) IS NULL,      -- JSON array with an object per job; its keys are the columns
 --            set_config('spillway.jobs_at', extract(epoch FROM statement_timestamp())::text, true) IS NULL,
 --            set_config('spillway.ui_prefix', $2, true) IS NULL  -- what stands before a workflow id in an address of the Web UI
 --
--- (IS NULL keeps the answer short.)
+-- and the same with spillway.workers. (IS NULL keeps the answer short.) What it could not find out it tells in spillway.jobs_error.
 -- These settings outlive the statement that they were made for. An EXECUTE, or a user's view over jobs, later in the same
--- transaction would see old jobs; after the transaction the settings are ''. live_jobs() therefore hands the jobs out only
--- if they are there, at most five seconds old, and to the first statement that reads them: it notes that statement's time in
+-- transaction would see old jobs; after the transaction the settings are ''. handed_over() therefore gives a list out only
+-- if it is there, at most five seconds old, and to the first statement that reads it: it notes that statement's time in
 -- spillway.jobs_read, and a statement with another time gets an error. PostgreSQL gives each Query, Parse, Bind and Execute
 -- message a statement_timestamp of its own, so the time of the reader cannot simply be compared with that of the writer.
 --
--- The function is volatile on purpose: it is never evaluated while planning, so EXPLAIN and PREPARE do not use the jobs up.
+-- The function is volatile on purpose: it is never evaluated while planning, so EXPLAIN and PREPARE do not use the list up.
 
-CREATE OR REPLACE FUNCTION @schema@.live_jobs() RETURNS json
+CREATE OR REPLACE FUNCTION @schema@.handed_over(list text) RETURNS json
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY INVOKER SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
-    jobs   text    := nullif(current_setting('spillway.jobs', true), '');
-    put_at text    := nullif(current_setting('spillway.jobs_at', true), '');
-    used   text    := current_setting('spillway.jobs_read', true);
+    value  text    := nullif(current_setting('spillway.' || list, true), '');
+    put_at text    := nullif(current_setting('spillway.' || list || '_at', true), '');
+    used   text    := current_setting('spillway.' || list || '_read', true);
+    failed text    := nullif(current_setting('spillway.' || list || '_error', true), '');
+    what   text    := CASE list WHEN 'jobs' THEN 'running jobs' ELSE list END;
     now_at numeric := extract(epoch FROM statement_timestamp());
 BEGIN
-    IF jobs IS NULL OR put_at IS NULL THEN
-        RAISE EXCEPTION 'the list of running jobs is not available on this connection'
+    IF failed IS NOT NULL THEN
+        RAISE EXCEPTION '%', failed USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    IF value IS NULL OR put_at IS NULL THEN
+        RAISE EXCEPTION 'the list of % is not available on this connection', what
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   HINT = 'Connect through the spillway front-end (spillway up or spillway front), and name the view in the statement itself.';
     END IF;
     IF now_at - put_at::numeric NOT BETWEEN 0 AND 5
        OR (split_part(used, ' ', 1) = put_at AND split_part(used, ' ', 2) <> now_at::text) THEN
-        RAISE EXCEPTION 'the list of running jobs is out of date'
+        RAISE EXCEPTION 'the list of % is out of date', what
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   DETAIL = 'It was made for an earlier statement of this transaction.',
                   HINT = 'Connect through the spillway front-end, and name the view in the statement itself: not by EXECUTE, search_path or a view of your own.';
     END IF;
-    PERFORM set_config('spillway.jobs_read', put_at || ' ' || now_at::text, true);
-    RETURN jobs::json;
+    PERFORM set_config('spillway.' || list || '_read', put_at || ' ' || now_at::text, true);
+    RETURN value::json;
 END
 $function$;
-COMMENT ON FUNCTION @schema@.live_jobs() IS 'The live jobs that the front-end handed to this very statement, or an error.';
--- Whoever reads the view runs the function with his own rights. It shows him nothing but settings of his own session.
-GRANT EXECUTE ON FUNCTION @schema@.live_jobs() TO PUBLIC;
+COMMENT ON FUNCTION @schema@.handed_over(text) IS 'The live jobs or the workers that the front-end handed to this very statement, or an error.';
+-- Whoever reads a view runs the function with his own rights. It shows him nothing but settings of his own session.
+GRANT EXECUTE ON FUNCTION @schema@.handed_over(text) TO PUBLIC;
 
 -- Where a job is both live and recorded, the record is right: it is final. This also leaves the second branch without a
 -- condition, so that PostgreSQL takes the newest jobs out of an index instead of sorting all.
@@ -62,7 +67,7 @@ SELECT j.job_id, j.job_type, j.target, j.status, nullif(j.phase, '') AS phase, j
        j.created_at, j.started_at, j.finished_at, j.cancelled_at,
        nullif(j.workflow_id, '') AS workflow_id, nullif(j.run_id, '') AS run_id, nullif(j.ui_url, '') AS ui_url,
        j.rows_left, j.rows_skipped_locked
-FROM pg_catalog.json_to_recordset(@schema@.live_jobs()) AS j(
+FROM pg_catalog.json_to_recordset(@schema@.handed_over('jobs')) AS j(
        job_id text, job_type text, target text, status text, phase text, progress double precision,
        rows_total bigint, rows_flushed bigint, bytes_written bigint, segments bigint, chunks_done bigint, chunks_total bigint, attempt integer,
        error text, error_class text, location text, requested_by text, trigger text, schedule text, statement text,
@@ -81,6 +86,8 @@ SELECT h.job_id, h.job_type, h.table_schema || '.' || h.table_name, h.status, NU
            || replace(replace(nullif(h.workflow_id, ''), '%', '%25'), '/', '%2F') || '/' || nullif(h.run_id, '') || '/history',
        h.rows_left, h.rows_skipped_locked
 FROM @schema@.job_history AS h;
+
+DROP FUNCTION IF EXISTS @schema@.live_jobs(); -- its name in earlier versions
 
 COMMENT ON VIEW @system@.jobs IS 'Jobs, live and ended. Readable through the spillway front-end.';
 COMMENT ON COLUMN @system@.jobs.job_id IS 'The job, for ever: <type>:<namespace>.<table>:<uuid>.';
@@ -178,3 +185,21 @@ COMMENT ON COLUMN @system@.tables.last_bytes_hot_before IS 'What the table took 
 COMMENT ON COLUMN @system@.tables.last_bytes_hot_after IS 'What the table took up when its last flush ended.';
 COMMENT ON COLUMN @system@.tables.last_rows_dead IS 'Dead rows when its last flush ended: those that it moved, and older ones.';
 COMMENT ON COLUMN @system@.tables.last_bytes_dead IS 'About how much of last_bytes_hot_after was dead rows, for VACUUM to make free.';
+
+CREATE OR REPLACE VIEW @system@.workers AS
+SELECT w.identity, w.host, w.pid, w.task_queue, w.status, w.slots_used, w.slots_total, w.version, w.started_at, w.last_seen_at
+FROM pg_catalog.json_to_recordset(@schema@.handed_over('workers')) AS w(
+       identity text, host text, pid text, task_queue text, status text, slots_used bigint, slots_total bigint, version text,
+       started_at timestamptz, last_seen_at timestamptz);
+
+COMMENT ON VIEW @system@.workers IS 'Processes that move chunks. Readable through the spillway front-end.';
+COMMENT ON COLUMN @system@.workers.identity IS 'Its name in Temporal.';
+COMMENT ON COLUMN @system@.workers.host IS 'The machine, by its own name.';
+COMMENT ON COLUMN @system@.workers.pid IS 'Its process there.';
+COMMENT ON COLUMN @system@.workers.task_queue IS 'The task queue in Temporal from which it takes chunks.';
+COMMENT ON COLUMN @system@.workers.status IS 'running; stopping: it takes no more chunks; silent: no sign of life for 20 seconds. A silent one is forgotten after some minutes.';
+COMMENT ON COLUMN @system@.workers.slots_used IS 'Chunks that it moves, as of last_seen_at. Null: not known yet.';
+COMMENT ON COLUMN @system@.workers.slots_total IS 'Chunks that it can move at once. Null: not known yet.';
+COMMENT ON COLUMN @system@.workers.version IS 'Version of the program.';
+COMMENT ON COLUMN @system@.workers.started_at IS 'When it started, by its own clock.';
+COMMENT ON COLUMN @system@.workers.last_seen_at IS 'Its last sign of life, by its own clock. There is one every 5 seconds.';

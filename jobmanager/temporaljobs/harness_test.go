@@ -112,6 +112,8 @@ func (h *harness) StartWorker(t testing.TB) {
 		HostPort:  srv.Address(),
 		Namespace: srv.Namespace(),
 		Logger:    worker.Logger(slog.New(slog.DiscardHandler)),
+		// The shortest there is: system.workers shows what heartbeats tell.
+		WorkerHeartbeatInterval: time.Second,
 		ConnectionOptions: client.ConnectionOptions{DialOptions: []grpc.DialOption{
 			grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 				if dead.Load() {
@@ -136,6 +138,7 @@ func (h *harness) newWorker(t testing.TB, c client.Client, alive context.Context
 	w, err := worker.New(c, workflows.TaskQueue(h.name), acts, &worker.Options{
 		Slots:           jobmanagertest.Slots,
 		ShutdownTimeout: time.Minute,
+		Build:           "test build",
 		Logger:          slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

@@ -16,7 +16,7 @@ func Classify(src string) bool {
 	case "SHOW":
 		return second(sc, "JOBS", "JOB", "COLD", "SCHEDULES", "STORAGES")
 	case "EXPLAIN":
-		return second(sc, "FLUSH", "KILL", "SCHEDULE", "STORAGE")
+		return second(sc, "FLUSH", "KILL", "CANCEL", "SCHEDULE", "STORAGE")
 	case "CREATE", "DROP":
 		return second(sc, "SCHEDULE", "STORAGE")
 	case "ALTER":
@@ -98,8 +98,8 @@ var near = []struct {
 	seconds []string
 }{
 	{"FLUSH", []string{"TABLE", "ALL"}},
-	{"KILL", []string{"JOB"}},
-	{"CANCEL", []string{"JOB"}},
+	{"KILL", []string{"JOB", "JOBS"}},
+	{"CANCEL", []string{"JOB", "JOBS"}},
 	{"PAUSE", []string{"JOB", "SCHEDULE"}},
 	{"RESUME", []string{"JOB", "SCHEDULE"}},
 	{"SHOW", []string{"JOB", "JOBS", "COLD"}},

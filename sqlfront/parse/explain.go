@@ -10,13 +10,23 @@ func (*ExplainFlush) Tag() string { return "EXPLAIN" }
 
 func (s *ExplainFlush) String() string { return "EXPLAIN " + s.Flush.String() }
 
-// explain reads EXPLAIN [STORAGE] FLUSH TABLE ….
+// explain reads EXPLAIN [STORAGE] FLUSH TABLE … and EXPLAIN KILL JOBS ….
 func (p *parser) explain() (Statement, error) {
 	if err := p.later(); err != nil {
 		return nil, err
 	}
 	p.advance()
-	p.accept("STORAGE")
+	if p.is("KILL") || p.is("CANCEL") {
+		return p.explainKill()
+	}
+	if p.is("FLUSH") || p.accept("STORAGE") {
+		return p.explainFlush()
+	}
+	return nil, p.fail("", "FLUSH TABLE", "KILL JOBS")
+}
+
+// explainFlush reads [EXPLAIN] FLUSH TABLE ….
+func (p *parser) explainFlush() (Statement, error) {
 	if err := p.expect("FLUSH"); err != nil {
 		return nil, err
 	}

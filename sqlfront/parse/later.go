@@ -9,7 +9,6 @@ type future struct {
 }
 
 var futures = []future{
-	{[]string{"EXPLAIN", "KILL"}, "look first: SELECT job_id FROM system.jobs WHERE …"},
 	{[]string{"EXPLAIN", "SCHEDULE"}, runCron},
 	{[]string{"CREATE", "SCHEDULE"}, runCron},
 	{[]string{"DROP", "SCHEDULE"}, runCron},
@@ -43,9 +42,6 @@ func (p *parser) later() error {
 	}
 	return nil
 }
-
-// notYet refuses a clause at the parser's place.
-func (p *parser) notYet(what, hint string) error { return p.refuse(p.pos(), what, hint) }
 
 func (p *parser) refuse(pos int, what, hint string) error {
 	return &Error{Pos: pos, SQLState: NotSupported, Msg: what + " is not supported yet", Hint: hint}

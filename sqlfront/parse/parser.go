@@ -120,7 +120,7 @@ func (p *parser) statement() (Statement, error) {
 	case p.is("FLUSH"):
 		return p.flush()
 	case p.is("KILL"), p.is("CANCEL"):
-		return p.change("kill", func(job JobRef) Statement { return &KillJob{Job: job} })
+		return p.kill()
 	case p.is("SHOW"):
 		return p.show()
 	case p.is("EXPLAIN"):
@@ -131,9 +131,9 @@ func (p *parser) statement() (Statement, error) {
 	}
 	switch {
 	case p.is("PAUSE"):
-		return p.change("pause", func(job JobRef) Statement { return &PauseJob{Job: job} })
+		return p.change(func(job JobRef) Statement { return &PauseJob{Job: job} })
 	case p.is("RESUME"):
-		return p.change("resume", func(job JobRef) Statement { return &ResumeJob{Job: job} })
+		return p.change(func(job JobRef) Statement { return &ResumeJob{Job: job} })
 	}
 	return nil, p.fail("", "FLUSH", "KILL", "PAUSE", "RESUME", "SHOW", "EXPLAIN FLUSH")
 }
@@ -203,21 +203,40 @@ func (p *parser) flushAll() (Statement, error) {
 
 func (p *parser) atEnd() bool { return p.tok.kind == tokEOF || p.isOther(";") }
 
-// change reads a statement that changes one job. do is the plain word for what it does.
-func (p *parser) change(do string, build func(JobRef) Statement) (Statement, error) {
+// kill reads KILL JOB, KILL JOBS WHERE, and the same with CANCEL.
+func (p *parser) kill() (Statement, error) {
 	verb := strings.ToUpper(p.text(p.tok))
 	p.advance()
 	if p.is("JOBS") {
-		return nil, p.notYet(verb+" JOBS WHERE", do+" jobs one by one: "+strings.ToUpper(do)+" JOB 'id'")
+		return p.killJobs(verb)
 	}
-	if !p.accept("JOB") {
-		return nil, p.fail("did you mean "+verb+" JOB 'id'?", "JOB")
+	job, err := p.theJob(verb, "JOB", "JOBS")
+	if err != nil {
+		return nil, err
 	}
-	job, err := p.job()
+	return &KillJob{Job: job}, nil
+}
+
+// change reads PAUSE JOB or RESUME JOB.
+func (p *parser) change(build func(JobRef) Statement) (Statement, error) {
+	verb := strings.ToUpper(p.text(p.tok))
+	p.advance()
+	if p.is("JOBS") {
+		return nil, p.refuse(p.pos(), verb+" JOBS WHERE", strings.ToLower(verb)+" jobs one by one: "+verb+" JOB 'id'")
+	}
+	job, err := p.theJob(verb, "JOB")
 	if err != nil {
 		return nil, err
 	}
 	return build(job), nil
+}
+
+// theJob reads JOB and the id behind it.
+func (p *parser) theJob(verb string, expected ...string) (JobRef, error) {
+	if !p.accept("JOB") {
+		return JobRef{}, p.fail("did you mean "+verb+" JOB 'id'?", expected...)
+	}
+	return p.job()
 }
 
 func (p *parser) show() (Statement, error) {

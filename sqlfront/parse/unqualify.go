@@ -18,6 +18,9 @@ func Unqualify(expr, table string) (string, error) {
 		if k := toks[i+2].kind; k != tokWord && k != tokQuoted {
 			continue
 		}
+		if i+3 < len(toks) && expr[toks[i+3].start] == '(' {
+			continue // a function of a schema with the table's name
+		}
 		b.WriteString(expr[done:toks[i].start])
 		done = toks[i+2].start
 		i += 2

@@ -92,7 +92,8 @@ func TestStrangersMayDoNothing(t *testing.T) {
 	done := o.wait(o.flush(tb, "WHERE id < 10").id, "completed")
 	for _, statement := range []string{
 		"FLUSH TABLE app.not_yours", "KILL JOB '" + done.ID + "'", "SHOW JOBS", "SHOW JOB '" + done.ID + "'", "SELECT * FROM system.jobs",
-		"SELECT * FROM spillway.requests", "FLUSH TABLE app.not_yours WITH (triggers = fire)",
+		"SELECT * FROM spillway.requests", "SELECT * FROM spillway.audit", "SELECT * FROM system.workers", "KILL JOBS WHERE true", "EXPLAIN KILL JOBS WHERE true",
+		"FLUSH TABLE app.not_yours WITH (triggers = fire)",
 	} {
 		if e := s.refused(statement); e.Code != "42501" {
 			t.Errorf("%s: %s %s", statement, e.Code, e.Message)

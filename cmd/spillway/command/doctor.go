@@ -115,7 +115,12 @@ func (d *doctor) examineUp(ctx context.Context) {
 		return
 	}
 	defer c.close()
-	rows, err := c.rows(ctx, "SELECT count(*) AS live FROM system.jobs WHERE finished_at IS NULL")
+	view, err := c.view(ctx, "jobs")
+	if err != nil {
+		d.failed("front-end", err)
+		return
+	}
+	rows, err := c.rows(ctx, "SELECT count(*) AS live FROM "+view+" WHERE finished_at IS NULL")
 	if err != nil {
 		d.failed("front-end", err)
 		return

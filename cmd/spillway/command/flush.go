@@ -187,7 +187,11 @@ var jobColumns = []string{
 
 // printJobs prints the jobs that match a condition, newest first.
 func printJobs(ctx context.Context, c *client, s sink, condition string) error {
-	return c.run(ctx, "SELECT "+strings.Join(jobColumns, ", ")+" FROM system.jobs WHERE "+condition+" ORDER BY created_at DESC, job_id", s)
+	view, err := c.view(ctx, "jobs")
+	if err != nil {
+		return err
+	}
+	return c.run(ctx, "SELECT "+strings.Join(jobColumns, ", ")+" FROM "+view+" WHERE "+condition+" ORDER BY created_at DESC, job_id", s)
 }
 
 // tee hands every result to all of its sinks.

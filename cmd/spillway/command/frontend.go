@@ -22,10 +22,14 @@ func (n *node) database() string { return n.db.Pool().Config().ConnConfig.Databa
 func (n *node) startFront(ln net.Listener) error {
 	opt := &sqlfront.Options{
 		Database: n.database(), SystemSchema: n.opt.systemSchema, LedgerSchema: n.opt.ledgerSchema, Operator: operatorRole, Logger: n.log,
-		Planner: &planner{flush.NewSurveyor(n.db, n.ledger)},
+		Planner: &planner{flush.NewSurveyor(n.db, n.ledger)}, Workers: crew{n.jobs},
 	}
 	if n.uiURL != "" {
 		opt.UIPrefix = n.uiURL + "/namespaces/" + n.namespace + "/workflows/"
+	}
+	var err error
+	if opt.PredicateFunctions, err = n.predicateFunctions(); err != nil {
+		return err
 	}
 	front, err := sqlfront.New(n.jobs, &catalog{n.ledger}, opt)
 	if err != nil {

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/sqlfront/parse"
 )
 
@@ -38,6 +40,8 @@ then run it as the tables' owner or a superuser. Run it again after adding table
 	f := cmd.Flags()
 	f.StringArrayVar(&o.tables, "for", nil, "the tables to flush, schema.table (may be repeated)")
 	f.StringVar(&o.databaseURL, "database-url", "", "where to look up columns and partitions (default: through a running `spillway up`)")
+	f.StringVar(&o.script.ledger, "ledger-schema", ledger.DefaultSchema, "schema of the ledger")
+	f.StringVar(&o.script.system, "system-schema", ledger.DefaultSystemSchema, "schema of the views that people read")
 	f.StringVar(&o.script.role, "role", "spillway", "the worker's role")
 	f.StringArrayVar(&o.script.readers, "reader", nil, "a role that may read system.jobs and system.segments (may be repeated)")
 	f.BoolVar(&o.script.operators, "operators", true, "make the role spillway_operator: its members may flush tables that they do not own")
@@ -123,6 +127,8 @@ func lookUpGrant(ctx context.Context, db hot.Querier, name string) (grantTable, 
 // grantScript is the script that `spillway grants` prints and `spillway up` runs in a private PostgreSQL.
 type grantScript struct {
 	role      string
+	ledger    string // schema of the ledger; "" is the default
+	system    string // schema of the views; the same
 	database  string
 	tables    []grantTable
 	readers   []string
@@ -143,11 +149,12 @@ func (g *grantScript) String() string {
 	p("-- Who is no superuser must be its member to create schemas that it owns.")
 	createRole(p, g.role, "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS", true)
 	p("")
-	p("-- Its two schemas: spillway, the ledger of what was moved, and system, the views that people read.")
-	p("CREATE SCHEMA IF NOT EXISTS spillway AUTHORIZATION %s;", role)
-	p("CREATE SCHEMA IF NOT EXISTS system AUTHORIZATION %s;", role)
+	own, system := parse.QuoteName(cmp.Or(g.ledger, ledger.DefaultSchema)), parse.QuoteName(cmp.Or(g.system, ledger.DefaultSystemSchema))
+	p("-- Its two schemas: %s, the ledger of what was moved, and %s, the views that people read.", own, system)
+	p("CREATE SCHEMA IF NOT EXISTS %s AUTHORIZATION %s;", own, role)
+	p("CREATE SCHEMA IF NOT EXISTS %s AUTHORIZATION %s;", system, role)
 	g.tableGrants(p, role)
-	g.readerGrants(p, role)
+	g.readerGrants(p, role, system)
 	p("COMMIT;")
 	return b.String()
 }
@@ -199,7 +206,7 @@ func grantTableTo(p func(string, ...any), t grantTable, role string) {
 	}
 }
 
-func (g *grantScript) readerGrants(p func(string, ...any), role string) {
+func (g *grantScript) readerGrants(p func(string, ...any), role, system string) {
 	readers := g.readers
 	if g.operators {
 		p("-- Members of this role may flush tables that they do not own, and kill any job: GRANT %s TO somebody;", operatorRole)
@@ -210,12 +217,12 @@ func (g *grantScript) readerGrants(p func(string, ...any), role string) {
 	if len(readers) == 0 {
 		return
 	}
-	p("-- Who may read system.jobs and system.segments. The views themselves come when the worker first starts.")
+	p("-- Who may read %[1]s.jobs and %[1]s.segments. The views themselves come when the worker first starts.", system)
 	for _, r := range readers {
 		r = parse.QuoteName(r)
-		p("GRANT USAGE ON SCHEMA system TO %s;", r)
-		p("GRANT SELECT ON ALL TABLES IN SCHEMA system TO %s;", r)
-		p("ALTER DEFAULT PRIVILEGES FOR ROLE %s IN SCHEMA system GRANT SELECT ON TABLES TO %s;", role, r)
+		p("GRANT USAGE ON SCHEMA %s TO %s;", system, r)
+		p("GRANT SELECT ON ALL TABLES IN SCHEMA %s TO %s;", system, r)
+		p("ALTER DEFAULT PRIVILEGES FOR ROLE %s IN SCHEMA %s GRANT SELECT ON TABLES TO %s;", role, system, r)
 	}
 	p("")
 }

@@ -10,6 +10,22 @@ import (
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 )
 
+// Both schemas can have other names.
+func TestGrantsOtherSchemas(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t)
+	db.Exec(t, "CREATE TABLE app.events (id int)")
+	r := invoke(t, []string{"grants", "--for", "app.events", "--database-url", db.OwnerURL, "--role", db.Worker, "--ledger-schema", "cold", "--system-schema", "Cold Views", "--reader", db.Owner, "--operators=false"})
+	if r.code != 0 {
+		t.Fatal(r.errOut)
+	}
+	mustContain(t, r.out, "CREATE SCHEMA IF NOT EXISTS cold AUTHORIZATION", `CREATE SCHEMA IF NOT EXISTS "Cold Views" AUTHORIZATION`, `GRANT USAGE ON SCHEMA "Cold Views" TO`)
+	if strings.Contains(r.out, "SCHEMA system") || strings.Contains(r.out, "EXISTS spillway") {
+		t.Errorf("the default names:\n%s", r.out)
+	}
+	must(t, db.Connect(t, db.SuperURL), r.out)
+}
+
 // The script gives a new role what moving rows takes, in leaf partitions too, and nothing else; it may be run again.
 // A52
 func TestGrants(t *testing.T) {

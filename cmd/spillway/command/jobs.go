@@ -15,12 +15,13 @@ func newJobs(env *Env) *cobra.Command {
 		Short: "List, show, kill, pause, resume and wait for jobs",
 		Example: `  spillway jobs list --all
   spillway jobs pause flush:app.events:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f
-  spillway jobs kill flush:app.events:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f`,
+  spillway jobs kill flush:app.events:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f
+  spillway jobs kill --where "target = 'app.events'" --dry-run`,
 	})
 	cmd.AddCommand(
 		newJobsList(env),
 		jobCommand(env, "show", "Show everything about jobs", "SHOW JOB "),
-		jobCommand(env, "kill", "Stop jobs; rows not yet moved stay in their tables", "KILL JOB "),
+		newJobsKill(env),
 		jobCommand(env, "pause", "Hold jobs between chunks, also across restarts", "PAUSE JOB "),
 		jobCommand(env, "resume", "Let paused jobs go on", "RESUME JOB "),
 		newJobsWait(env),
@@ -47,7 +48,11 @@ func newJobsList(env *Env) *cobra.Command {
 				return err
 			}
 			defer c.close()
-			return c.run(cmd.Context(), o.statement(), newSink(cmd, env))
+			view, err := c.view(cmd.Context(), "jobs")
+			if err != nil {
+				return err
+			}
+			return c.run(cmd.Context(), o.statement(view), newSink(cmd, env))
 		},
 	}
 	o.flags(cmd)
@@ -57,7 +62,7 @@ func newJobsList(env *Env) *cobra.Command {
 	return cmd
 }
 
-func (o *jobsListOptions) statement() string {
+func (o *jobsListOptions) statement(view string) string {
 	conditions := []string{"true"}
 	if !o.all {
 		var live []jobmanager.Status
@@ -71,8 +76,8 @@ func (o *jobsListOptions) statement() string {
 	if o.table != "" {
 		conditions = append(conditions, "target = "+literal(o.table))
 	}
-	return fmt.Sprintf("SELECT %s FROM system.jobs WHERE %s ORDER BY created_at DESC, job_id LIMIT %d",
-		strings.Join(jobColumns, ", "), strings.Join(conditions, " AND "), max(0, o.limit))
+	return fmt.Sprintf("SELECT %s FROM %s WHERE %s ORDER BY created_at DESC, job_id LIMIT %d",
+		strings.Join(jobColumns, ", "), view, strings.Join(conditions, " AND "), max(0, o.limit))
 }
 
 // jobCommand builds a command that sends one statement per job id.

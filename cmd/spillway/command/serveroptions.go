@@ -14,26 +14,27 @@ import (
 
 // serverOptions are the settings of processes that serve: up, worker, front; doctor looks at the same ones.
 type serverOptions struct {
-	databaseURL       string
-	dataDir           string
-	storage           string
-	installation      string
-	ledgerSchema      string
-	systemSchema      string
-	temporalAddress   string
-	temporalNamespace string
-	temporalStore     string
-	sqlListen         string
-	sqlCert, sqlKey   string
-	temporalListen    string
-	uiListen          string
-	metricsListen     string
-	slots             int
-	attempts          int
-	heartbeat         time.Duration
-	shutdownTimeout   time.Duration
-	logLevel          string
-	logFormat         string
+	databaseURL        string
+	dataDir            string
+	storage            string
+	installation       string
+	ledgerSchema       string
+	systemSchema       string
+	temporalAddress    string
+	temporalNamespace  string
+	temporalStore      string
+	sqlListen          string
+	sqlCert, sqlKey    string
+	predicateFunctions []string
+	temporalListen     string
+	uiListen           string
+	metricsListen      string
+	slots              int
+	attempts           int
+	heartbeat          time.Duration
+	shutdownTimeout    time.Duration
+	logLevel           string
+	logFormat          string
 
 	listens []listenFlag // of the addresses above, those that the command has flags for
 }
@@ -79,6 +80,8 @@ func (o *serverOptions) frontFlag(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.sqlCert, "sql-tls-cert", "", "certificate (PEM, with its chain) by which the SQL front-end offers TLS; read again when the file changes")
 	f.StringVar(&o.sqlKey, "sql-tls-key", "", "private key (PEM) of --sql-tls-cert")
+	f.StringArrayVar(&o.predicateFunctions, "predicate-functions", nil,
+		"a function, schema.name(types), that WHERE of a FLUSH may call; it runs with the worker's rights, see docs/sql.md (may be repeated)")
 	f.IntVar(&o.attempts, "attempts", 10, "how often a step of a job is tried before the job fails")
 	f.DurationVar(&o.heartbeat, "heartbeat-timeout", 10*time.Second, "silence after which a worker counts as lost and its chunks go to another")
 }
@@ -146,6 +149,9 @@ func (o *serverOptions) check() error {
 	}
 	if (o.sqlCert == "") != (o.sqlKey == "") {
 		return usagef("--sql-tls-cert and --sql-tls-key go together: only one of them is set")
+	}
+	if err := checkFunctions(o.predicateFunctions); err != nil {
+		return err
 	}
 	if o.slots < 1 {
 		return usagef("--slots %d: expected 1 or more", o.slots)

@@ -42,7 +42,8 @@ func (n *node) openTemporal(ctx context.Context, embed bool) error {
 		if err := n.startTemporal(ctx); err != nil {
 			return err
 		}
-		opts = sdk.Options{HostPort: n.embedded.Address(), Namespace: n.embedded.Namespace(), Logger: opts.Logger}
+		opts = sdk.Options{HostPort: n.embedded.Address(), Namespace: n.embedded.Namespace(), Logger: opts.Logger,
+			WorkerHeartbeatInterval: opts.WorkerHeartbeatInterval}
 	}
 	if opts.HostPort == "" {
 		opts.HostPort = sdk.DefaultHostPort
@@ -140,6 +141,7 @@ func (n *node) temporalOptions(embed bool) (sdk.Options, error) {
 		opts.Namespace = sdk.DefaultNamespace
 	}
 	opts.Logger = worker.Logger(n.log.With(obs.KeyPart, "temporal"))
+	opts.WorkerHeartbeatInterval = temporaljobs.HeartbeatEvery // system.workers shows them
 	return opts, nil
 }
 

@@ -92,7 +92,23 @@ KILL JOB $2
 --==
 KILL JOB 'a' 'b'
 --==
-KILL JOBS WHERE status = 'running'
+KILL JOBS
+--==
+CANCEL JOBS 'a'
+--==
+KILL JOBS WHERE
+--==
+KILL JOBS WHERE status = 'running'; DROP TABLE x
+--==
+KILL JOBS WHERE true) OR (true
+--==
+KILL JOBS WHERE (true
+--==
+KILL JOBS WHERE target = $1
+--==
+KILL JOBS WHERE true /* open
+--==
+KILL JOBS WHERE target = 'open
 --==
 STORAGE KILL JOB 'x'
 --==
@@ -124,7 +140,11 @@ EXPLAIN STORAGE SHOW JOBS
 --==
 EXPLAIN FLUSH TABLE a.b WEHRE true
 --==
-EXPLAIN KILL JOBS WHERE true
+EXPLAIN KILL JOB 'x'
+--==
+EXPLAIN CANCEL JOBS
+--==
+EXPLAIN STORAGE KILL JOBS WHERE true
 --==
 ALTER TABLE a.b SET FLUSH POLICY (rows = 1)
 --==

@@ -66,3 +66,12 @@ explain storage flush table app.events older than '7 days' on at with (paralleli
 SHOW JOB 'flush:app.events:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f' WHEN COMPLETE;
 --==
 show job $1 when complete
+--==
+KILL JOBS WHERE target = 'app.events' AND status IN ('pending', 'running')
+--==
+cancel jobs where /* old ones */ created_at < now() - interval '1 h' -- and
+  AND job_id NOT IN (SELECT id FROM keep);
+--==
+EXPLAIN KILL JOBS WHERE true
+--==
+explain cancel jobs where requested_by = current_user;
