@@ -121,7 +121,7 @@ func TestMixedErrors(t *testing.T) {
 	_, through, _ := proxy(t, db, nil)
 	f, _ := hijack(t, through(db.OwnerURL))
 	for _, c := range []struct{ query, want string }{
-		{"INSERT INTO app.t VALUES (1); KILL JOB 'a'; KILL 'b'", "error 42601 at 50: syntax error at or near \"'b'\": expected JOB\nready I"},
+		{"INSERT INTO app.t VALUES (1); KILL JOB 'a'; KILL 'b'", "error 42601 at 50: syntax error at or near \"'b'\": expected JOB or JOBS\nready I"},
 		{"INSERT INTO app.t VALUES (1); SHOW JOB 'x'; SELECT 1", "INSERT 0 1\nerror 22023 at 33: cannot\nready I"},
 		{"INSERT INTO app.t VALUES (1); FLUSH TABLE a.b WHERE 1/0 = 1; SELECT 1", "INSERT 0 1\nerror 22012 at 0: division by zero\nready I"},
 		{"INSERT INTO app.t VALUES (1); KILL JOB $1", "INSERT 0 1\nerror 42P02 at 0: there is no parameter $1\nready I"},
