@@ -140,6 +140,14 @@ func (in *Input) Line() (string, bool) {
 	return strings.TrimSuffix(line, "\r"), true
 }
 
+// EndLine passes over the rest of the line, if that is blank.
+func (in *Input) EndLine() {
+	src := in.buf.String()[in.at:]
+	if n := strings.IndexByte(src, '\n'); n >= 0 && strings.TrimSpace(src[:n]) == "" {
+		in.at += n + 1
+	}
+}
+
 // Rest takes what has no end, for the end of a file, where the last statement needs no semicolon. Its text is empty if there
 // is nothing but white space and comments.
 func (in *Input) Rest() Typed {
