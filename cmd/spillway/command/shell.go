@@ -38,6 +38,8 @@ type shell struct {
 	history     *history
 	names       nameCache
 	typing      *parse.Input // what is typed now, for completion
+	data        bool         // rows of a COPY are typed, and a Tab is a Tab
+	shown       string       // the line whose candidates were listed last
 
 	last   string // the statement that \g and \watch repeat
 	depth  int    // of \i
@@ -111,6 +113,7 @@ func (sh *shell) run(ctx context.Context, r *sqlRun) error {
 	}
 	typed := ""
 	for {
+		sh.shown = ""
 		line, err := r.lines.next(ctx, sh.promptText(in))
 		switch {
 		case errors.Is(err, errLineCancelled):
@@ -286,6 +289,7 @@ func (sh *shell) execute(ctx context.Context, text string, in *parse.Input, r *s
 	defer done()
 	began := time.Now()
 	err := sh.send(ctx, text, in, r)
+	sh.names.at = time.Time{} // it may have made or dropped something
 	if sh.timing {
 		sh.say("Time: %.3f ms", float64(time.Since(began).Microseconds())/1000)
 	}
@@ -319,7 +323,9 @@ func (sh *shell) copyIn(ctx context.Context, text string, in *parse.Input, r *sq
 	case sh.interactive && sh.depth == 0:
 		// All of it first: a person can still change his mind, and sees an error afterwards.
 		sh.say(`Enter the rows, columns separated by a tab, and then a line with \. alone.`)
+		sh.data = true
 		all, err := io.ReadAll(lines)
+		sh.data = false
 		r.lines.release()
 		if errors.Is(err, errLineCancelled) {
 			return nil

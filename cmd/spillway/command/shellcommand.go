@@ -381,6 +381,7 @@ const (
 		       pg_catalog.pg_size_pretty(CASE WHEN c.relkind IN ('r', 'm') THEN pg_catalog.pg_table_size(c.oid) END) AS size
 		FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+		  AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
 		ORDER BY 1, 2`
 	listColumns = `
 		SELECT a.attname AS column, pg_catalog.format_type(a.atttypid, a.atttypmod) AS type,

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
@@ -63,6 +64,9 @@ func (sh *shell) complete(line string, pos int, key rune) (string, int, bool) {
 	if key != '\t' {
 		return "", 0, false
 	}
+	if sh.data {
+		return line[:pos] + "\t" + line[pos:], pos + 1, true
+	}
 	before := line[:pos]
 	start := wordStart(before)
 	word := before[start:]
@@ -79,7 +83,8 @@ func (sh *shell) complete(line string, pos int, key rune) (string, int, bool) {
 		common += " "
 	}
 	if len(common) <= len(word) {
-		if len(found) > 1 {
+		if shown := fmt.Sprint(line, pos); len(found) > 1 && sh.shown != shown {
+			sh.shown = shown
 			sh.list(found)
 		}
 		return line, pos, true
@@ -118,7 +123,7 @@ func (sh *shell) candidates(earlier, before, word string) []string {
 		return sh.tableNames(word)
 	}
 	if next := following(words); next != nil {
-		return inCase(word, next)
+		return inCase(cmp.Or(word, strings.TrimSpace(earlier+before)), next)
 	}
 	return inCase(word, keywords)
 }
@@ -177,16 +182,16 @@ func (sh *shell) tableNames(word string) []string {
 			out = append(out, n)
 		}
 	}
-	if !slices.ContainsFunc(out, func(n string) bool { return hasPrefixFold(n, word) }) && len(out) == 1 {
-		return []string{asTyped(out[0])}
+	if !slices.ContainsFunc(out, func(n string) bool { return hasPrefixFold(n, word) }) {
+		for i := range out {
+			out[i] = typedAnyway + out[i]
+		}
 	}
 	return out
 }
 
 // typedAnyway marks a candidate that does not begin with the word and is meant all the same.
 const typedAnyway = "\x00"
-
-func asTyped(s string) string { return typedAnyway + s }
 
 // matching keeps the candidates that begin with the word, in whatever case.
 func matching(word string, list []string) []string {
@@ -217,9 +222,9 @@ func commonPrefix(list []string) string {
 	return common
 }
 
-// inCase writes keywords in the case that the word was begun in.
-func inCase(word string, list []string) []string {
-	if word == "" || word != strings.ToLower(word) {
+// inCase writes keywords in the case of what was typed.
+func inCase(typed string, list []string) []string {
+	if typed == "" || typed[:1] != strings.ToLower(typed[:1]) {
 		return list
 	}
 	out := make([]string, len(list))
@@ -268,7 +273,8 @@ func (sh *shell) lookUp() *nameCache {
 	}
 	ask(`SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS name
 		FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-		WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ORDER BY 1 LIMIT 5000`, "name", &n.tables)
+		WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+		  AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') ORDER BY 1 LIMIT 5000`, "name", &n.tables)
 	n.schemas = schemasOf(n.tables)
 	ask("SHOW JOBS", "job_id", &n.live)
 	ask(`SELECT job_id FROM system.jobs ORDER BY created_at DESC LIMIT 200`, "job_id", &n.jobs)
