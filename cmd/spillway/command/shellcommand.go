@@ -257,6 +257,7 @@ func (sh *shell) watch(c *shellCall) error {
 // watchEnd is how \watch ends: Ctrl-C is what people end it with, and no error.
 func (sh *shell) watchEnd(ctx context.Context, err error) error {
 	if errors.Is(context.Cause(ctx), errStopped) && !sh.c.conn.IsClosed() {
+		sh.say("") // behind the ^C
 		return nil
 	}
 	return err
