@@ -72,16 +72,22 @@ func (f *Flusher) PublishTable(ctx context.Context, schema, table string) error 
 		}
 		byStorage[s.Storage] = append(byStorage[s.Storage], s)
 	}
-	dir, err := ExpandPath("{namespace}/{table}", map[string]string{"namespace": schema, "table": table})
+	key, err := ManifestKey(schema, table)
 	if err != nil {
 		return classified(ClassInvalid, err)
 	}
 	for storage, list := range byStorage {
-		if err := f.publishTo(ctx, storage, dir, manifestOf(schema, table, list)); err != nil {
+		if err := f.publishTo(ctx, storage, key, manifestOf(schema, table, list)); err != nil {
 			return fmt.Errorf("publish manifest of %s.%s: %w", schema, table, err)
 		}
 	}
 	return nil
+}
+
+// ManifestKey is where a storage holds the manifest of a table.
+func ManifestKey(schema, table string) (string, error) {
+	dir, err := ExpandPath("{namespace}/{table}", map[string]string{"namespace": schema, "table": table})
+	return dir + "/" + ManifestName, err
 }
 
 func manifestOf(schema, table string, list []ledger.Segment) *Manifest {
@@ -97,7 +103,7 @@ func manifestOf(schema, table string, list []ledger.Segment) *Manifest {
 	return m
 }
 
-func (f *Flusher) publishTo(ctx context.Context, storage, dir string, m *Manifest) error {
+func (f *Flusher) publishTo(ctx context.Context, storage, key string, m *Manifest) error {
 	store, _, err := f.stores.Store(ctx, storage)
 	if err != nil {
 		return err
@@ -111,5 +117,5 @@ func (f *Flusher) publishTo(ctx context.Context, storage, dir string, m *Manifes
 	if err != nil {
 		return err
 	}
-	return store.Replace(ctx, dir+"/"+ManifestName, append(text, '\n'))
+	return store.Replace(ctx, key, append(text, '\n'))
 }

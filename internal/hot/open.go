@@ -92,7 +92,7 @@ func configure(cfg *pgxpool.Config, opt *Options) {
 	if opt.MaxConns > 0 {
 		cfg.MaxConns = opt.MaxConns
 	}
-	cfg.MinConns = 0
+	cfg.MinConns = 1 // by it `spillway uninstall` sees that this process uses the ledger
 	cfg.MaxConnIdleTime = 5 * time.Minute
 }
 

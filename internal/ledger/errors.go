@@ -3,6 +3,8 @@ package ledger
 import (
 	"errors"
 	"fmt"
+	"strings"
+	"time"
 )
 
 // ErrNotFound is returned when the row asked for is not in the ledger.
@@ -41,7 +43,45 @@ func (e *ForeignSchemaError) Error() string {
 // Is makes errors.Is(err, ErrForeignSchema) true.
 func (e *ForeignSchemaError) Is(target error) bool { return target == ErrForeignSchema }
 
-// VersionError is returned by Migrate when the ledger was made by a newer build.
+// InUseError is returned by Uninstall while processes of ours are connected to the database.
+type InUseError struct {
+	Processes []Process
+}
+
+func (e *InUseError) Error() string {
+	var list []string
+	for _, p := range e.Processes {
+		list = append(list, fmt.Sprintf("%s from %s (backend %d, since %s)", p.Name, p.Client, p.Backend, p.Since.Format(time.DateTime)))
+	}
+	return "the ledger is in use: " + strings.Join(list, ", ")
+}
+
+// LiveJobsError is returned by Uninstall while the ledger has jobs that have not ended.
+type LiveJobsError struct {
+	Jobs []string
+}
+
+func (e *LiveJobsError) Error() string {
+	return fmt.Sprintf("jobs have not ended: %s", strings.Join(e.Jobs, ", "))
+}
+
+// DependentError is returned by Uninstall when others have built upon what is ours, or put something into our schemas.
+type DependentError struct {
+	Reason  string
+	Objects []string // as PostgreSQL names them: "view app.mine depends on view system.jobs"
+	Outside bool     // they depend on our objects, so that Cascade would drop them
+	Err     error    // PostgreSQL's own; may be nil
+}
+
+func (e *DependentError) Error() string {
+	if len(e.Objects) == 0 {
+		return e.Reason
+	}
+	return e.Reason + ": " + strings.Join(e.Objects, ", ")
+}
+func (e *DependentError) Unwrap() error { return e.Err }
+
+// VersionError is returned by Migrate and Uninstall when the ledger was made by a newer build.
 type VersionError struct {
 	Found, Known int
 }

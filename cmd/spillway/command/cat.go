@@ -114,8 +114,9 @@ func catFiles(ctx context.Context, files []string, out sink) error {
 
 // csvSink prints RFC 4180.
 type csvSink struct {
-	w   *csv.Writer
-	rec []string
+	w    *csv.Writer
+	null string // stands for NULL
+	rec  []string
 }
 
 func (s *csvSink) begin(cols []column) error {
@@ -132,6 +133,10 @@ func (s *csvSink) begin(cols []column) error {
 func (s *csvSink) row(values [][]byte) error {
 	s.rec = s.rec[:0]
 	for _, v := range values {
+		if v == nil {
+			s.rec = append(s.rec, s.null)
+			continue
+		}
 		s.rec = append(s.rec, string(v))
 	}
 	return s.w.Write(s.rec)

@@ -23,8 +23,10 @@ func (o *clientOptions) flags(cmd *cobra.Command) {
 
 // client is a connection to the front-end.
 type client struct {
-	conn     *pgconn.PgConn
-	onNotice func(*pgconn.Notice) // may be nil
+	conn           *pgconn.PgConn
+	onNotice       func(*pgconn.Notice)       // may be nil
+	onNotification func(*pgconn.Notification) // may be nil
+	patience       *pgconn.CancelRequestContextWatcherHandler
 }
 
 // connect opens a connection to the front-end that the flags name.
@@ -51,6 +53,11 @@ func dial(ctx context.Context, url string) (*client, error) {
 			c.onNotice(n)
 		}
 	}
+	cfg.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) {
+		if c.onNotification != nil {
+			c.onNotification(n)
+		}
+	}
 	if cfg.RuntimeParams["application_name"] == "" {
 		cfg.RuntimeParams["application_name"] = "spillway cli"
 	}
@@ -59,7 +66,8 @@ func dial(ctx context.Context, url string) (*client, error) {
 	}
 	// An interrupt cancels the statement as psql does, and closes the connection only if that does not help.
 	cfg.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
-		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: 2 * time.Second}
+		c.patience = &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: 2 * time.Second}
+		return c.patience
 	}
 	if c.conn, err = pgconn.ConnectConfig(ctx, cfg); err != nil {
 		if interrupted(ctx) {
@@ -110,11 +118,16 @@ func (c *client) run(ctx context.Context, statement string, s sink) error {
 	if err := results.Close(); err != nil && failed == nil {
 		failed = err
 	}
+	return ofStatement(failed, statement)
+}
+
+// ofStatement keeps an answer of the server with the statement that it belongs to.
+func ofStatement(err error, statement string) error {
 	var pg *pgconn.PgError
-	if errors.As(failed, &pg) {
+	if errors.As(err, &pg) {
 		return &statementError{statement: statement, err: pg}
 	}
-	return failed
+	return err
 }
 
 func copyResult(r *pgconn.ResultReader, s sink) error {

@@ -24,11 +24,47 @@ type Env struct {
 	Width       int  // of the terminal behind Stdout; 0: there is none
 	Bar         bool // Stderr is a terminal: progress may redraw its line
 
-	last *lastRites // nil: nobody will be in such a hurry
+	last  *lastRites  // nil: nobody will be in such a hurry
+	ctrlC *interrupts // nil: nobody can press it
 }
 
 // errInterrupted is the cause of a context that ended because the user asked the process to stop.
 var errInterrupted = errors.New("interrupted")
+
+// interrupts lets a prompt have Ctrl-C for itself: there it stops a statement, and not the process.
+type interrupts struct {
+	mu    sync.Mutex
+	takes []func()
+}
+
+// divert sends each Ctrl-C to f, until the returned function is called. The latest diversion counts.
+func (i *interrupts) divert(f func()) (giveBack func()) {
+	if i == nil {
+		return func() {}
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.takes = append(i.takes, f)
+	depth := len(i.takes)
+	return func() {
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		i.takes = i.takes[:depth-1]
+	}
+}
+
+// press hands a Ctrl-C to whoever diverted it, and reports whether there is one.
+func (i *interrupts) press() bool {
+	i.mu.Lock()
+	if len(i.takes) == 0 {
+		i.mu.Unlock()
+		return false
+	}
+	f := i.takes[len(i.takes)-1]
+	i.mu.Unlock()
+	f()
+	return true
+}
 
 // lastRites are functions to run when the user cannot wait for a graceful stop: each must return within a second or so.
 type lastRites struct {
@@ -79,7 +115,7 @@ func Main(args []string) int {
 	env := &Env{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, LookupEnv: os.LookupEnv, Environ: os.Environ,
 		Interactive: term.IsTerminal(int(os.Stdin.Fd())), Bar: term.IsTerminal(int(os.Stderr.Fd())),
-		last: &lastRites{},
+		last: &lastRites{}, ctrlC: &interrupts{},
 	}
 	if term.IsTerminal(int(os.Stdout.Fd())) {
 		env.Width = 80
@@ -91,14 +127,24 @@ func Main(args []string) int {
 	defer cancel(nil)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	go func() {
-		<-signals
-		cancel(errInterrupted)
-		<-signals
-		env.last.run(3 * time.Second)
-		os.Exit(exitInterrupted)
-	}()
+	go env.obey(signals, func() { cancel(errInterrupted) })
 	return Run(ctx, env, args)
+}
+
+// obey stops the process gracefully at the first signal, at once at the second. A diverted Ctrl-C counts as neither.
+func (e *Env) obey(signals <-chan os.Signal, stop func()) {
+	asked := false
+	for s := range signals {
+		switch {
+		case s == os.Interrupt && e.ctrlC.press():
+		case !asked:
+			asked = true
+			stop()
+		default:
+			e.last.run(3 * time.Second)
+			os.Exit(exitInterrupted)
+		}
+	}
 }
 
 // Run executes one command line, prints its error if it has one, and returns the exit code.

@@ -210,6 +210,12 @@ func roomHint(err error) string {
 		return e.Hint
 	case *ledger.ForeignSchemaError:
 		return e.Hint
+	case *ledger.InUseError:
+		return "stop every `spillway up`, worker and front of this database, then run this again"
+	case *ledger.LiveJobsError:
+		return "start `spillway up` and wait for their end, or stop them with KILL JOB; if Temporal has forgotten them: --abandon-jobs"
+	case *ledger.DependentError:
+		return dependentHint(e)
 	case *embedtemporal.PortError:
 		return "stop what listens there, or choose another address with --temporal-listen and --ui-listen"
 	case *objstore.ForeignOwnerError:
@@ -225,6 +231,16 @@ func roomHint(err error) string {
 		return "stop what listens there, or choose another address"
 	}
 	return ""
+}
+
+func dependentHint(e *ledger.DependentError) string {
+	switch {
+	case e.Outside:
+		return "drop them first, or give --cascade to drop them too; where they are Spillway's own views, name their schema with --system-schema"
+	case len(e.Objects) > 0:
+		return "move them to another schema first: ALTER … SET SCHEMA"
+	}
+	return "run this without --cascade: it names them; drop them yourself"
 }
 
 // interrupted reports whether ctx ended because the user asked to stop.

@@ -121,6 +121,8 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"completion", "tcsh"}, []string{`unknown shell "tcsh"`}},
 		{[]string{"grants"}, []string{"no table given"}},
 		{[]string{"cat"}, []string{"TABLE is missing"}},
+		{[]string{"uninstall"}, []string{"no database given", "a private PostgreSQL goes with its data directory"}},
+		{[]string{"uninstall", "--database-url", "postgres://127.0.0.1:1/x"}, []string{"there is no terminal to ask at", "--yes"}},
 		{[]string{"cat", "a.b", "-o", "table"}, []string{"--output table: expected csv or json"}},
 		{[]string{"sql", "-f", "/no/such/file"}, []string{"--file: open /no/such/file"}},
 		{[]string{"sql", "-c", "x", "--sql-url", "postgres://:x:/"}, []string{"--sql-url cannot be read", "the form is postgres://"}},
@@ -147,7 +149,7 @@ func TestNotYet(t *testing.T) {
 		{"policy", "reset", "a.b"}, {"policy", "list"},
 		{"storage", "create", "x", "--location", "s3://x"}, {"storage", "list"}, {"storage", "drop", "x"},
 		{"restore", "a.b", "--from-job", "x", "--where", "x", "--on-conflict", "skip", "--wait"},
-		{"verify", "a.b", "--wait"}, {"cleanup", "--dry-run"}, {"uninstall", "--database-url", "x", "--yes"},
+		{"verify", "a.b", "--wait"}, {"cleanup", "--dry-run"},
 	} {
 		r := invoke(t, args)
 		if r.code != 1 {

@@ -93,12 +93,3 @@ func newCleanup() *cobra.Command {
 			c.Flags().Bool("dry-run", false, "only say what would go")
 		})
 }
-
-func newUninstall() *cobra.Command {
-	return later("uninstall", "Remove the schemas spillway and system", "uninstall",
-		"by hand: DROP SCHEMA system CASCADE; and, once the segments of spillway.segments are not needed, DROP SCHEMA spillway CASCADE;",
-		func(c *cobra.Command) {
-			c.Flags().String("database-url", "", "the database to remove them from")
-			c.Flags().Bool("yes", false, "do not ask")
-		})
-}

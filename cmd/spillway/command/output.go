@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
+	"unicode"
 
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/spf13/cobra"
@@ -52,12 +52,25 @@ func newSink(cmd *cobra.Command, env *Env) sink {
 	return &tableSink{w: env.Stdout, width: env.Width}
 }
 
-// tableSink prints aligned text as psql does, and one block per row where a row does not fit the terminal.
+// expansion says when a row is printed as a block of lines, one per column.
+type expansion uint8
+
+const (
+	expandAuto expansion = iota // where it does not fit the terminal
+	expandOn
+	expandOff
+)
+
+func (e expansion) String() string { return [...]string{"auto", "on", "off"}[e] }
+
+// tableSink prints aligned text as psql does, or one block per row.
 type tableSink struct {
-	w     io.Writer
-	width int // 0: as wide as it takes
-	cols  []column
-	rows  [][]string
+	w        io.Writer
+	width    int // 0: as wide as it takes
+	expanded expansion
+	null     string // stands for NULL
+	cols     []column
+	rows     [][]string
 }
 
 func (t *tableSink) begin(cols []column) error {
@@ -68,7 +81,9 @@ func (t *tableSink) begin(cols []column) error {
 func (t *tableSink) row(values [][]byte) error {
 	r := make([]string, len(values))
 	for i, v := range values {
-		r[i] = printable(v)
+		if r[i] = printable(v); v == nil {
+			r[i] = t.null
+		}
 	}
 	t.rows = append(t.rows, r)
 	return nil
@@ -86,14 +101,15 @@ func (t *tableSink) end(tag string) error {
 	widths := make([]int, len(t.cols))
 	total := 0
 	for i, c := range t.cols {
-		widths[i] = utf8.RuneCountInString(c.name)
+		widths[i] = displayWidth(c.name)
 		for _, r := range t.rows {
-			widths[i] = max(widths[i], utf8.RuneCountInString(r[i]))
+			widths[i] = max(widths[i], displayWidth(r[i]))
 		}
 		total += widths[i] + 3
 	}
-	if t.width > 0 && total-1 > t.width && len(t.rows) > 0 {
-		t.expanded(b)
+	tooWide := t.width > 0 && total-1 > t.width && len(t.rows) > 0
+	if t.expanded == expandOn || t.expanded == expandAuto && tooWide {
+		t.blocks(b)
 	} else {
 		t.aligned(b, widths)
 	}
@@ -108,7 +124,7 @@ func (t *tableSink) aligned(b *bufio.Writer, widths []int) {
 				b.WriteByte('|')
 			}
 			text, right := cell(i)
-			fill := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(text))
+			fill := strings.Repeat(" ", widths[i]-displayWidth(text))
 			switch {
 			case right:
 				b.WriteString(" " + fill + text + " ")
@@ -131,6 +147,10 @@ func (t *tableSink) aligned(b *bufio.Writer, widths []int) {
 	for _, r := range t.rows {
 		line(func(i int) (string, bool) { return r[i], numeric(t.cols[i].oid) })
 	}
+	t.count(b)
+}
+
+func (t *tableSink) count(b *bufio.Writer) {
 	if len(t.rows) == 1 {
 		b.WriteString("(1 row)\n")
 	} else {
@@ -138,16 +158,20 @@ func (t *tableSink) aligned(b *bufio.Writer, widths []int) {
 	}
 }
 
-func (t *tableSink) expanded(b *bufio.Writer) {
+// blocks prints the rows expanded.
+func (t *tableSink) blocks(b *bufio.Writer) {
+	if len(t.rows) == 0 {
+		t.count(b)
+	}
 	widest := 0
 	for _, c := range t.cols {
-		widest = max(widest, utf8.RuneCountInString(c.name))
+		widest = max(widest, displayWidth(c.name))
 	}
 	for n, r := range t.rows {
 		head := fmt.Sprintf("-[ %d ]", n+1)
 		b.WriteString(head + strings.Repeat("-", max(3, widest+1-len(head))) + "+------\n")
 		for i, c := range t.cols {
-			b.WriteString(c.name + strings.Repeat(" ", widest-utf8.RuneCountInString(c.name)) + " | " + r[i] + "\n")
+			b.WriteString(c.name + strings.Repeat(" ", widest-displayWidth(c.name)) + " | " + r[i] + "\n")
 		}
 	}
 }
@@ -160,6 +184,34 @@ func printable(v []byte) string {
 	}
 	q := strconv.Quote(s)
 	return strings.ReplaceAll(q[1:len(q)-1], `\"`, `"`)
+}
+
+// displayWidth counts the cells of a terminal that a text takes.
+func displayWidth(s string) int {
+	n := 0
+	for _, r := range s {
+		switch {
+		case r < 0x300:
+			n++
+		case unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf): // drawn upon the one before, or not at all
+		case unicode.Is(wide, r):
+			n += 2
+		default:
+			n++
+		}
+	}
+	return n
+}
+
+// wide are the characters that take two cells: East Asian scripts and pictographs.
+var wide = &unicode.RangeTable{
+	R16: []unicode.Range16{
+		{Lo: 0x1100, Hi: 0x115f, Stride: 1}, {Lo: 0x2e80, Hi: 0x303e, Stride: 1}, {Lo: 0x3041, Hi: 0x33ff, Stride: 1},
+		{Lo: 0x3400, Hi: 0x4dbf, Stride: 1}, {Lo: 0x4e00, Hi: 0xa4cf, Stride: 1}, {Lo: 0xac00, Hi: 0xd7a3, Stride: 1},
+		{Lo: 0xf900, Hi: 0xfaff, Stride: 1}, {Lo: 0xfe30, Hi: 0xfe6f, Stride: 1}, {Lo: 0xff00, Hi: 0xff60, Stride: 1},
+		{Lo: 0xffe0, Hi: 0xffe6, Stride: 1},
+	},
+	R32: []unicode.Range32{{Lo: 0x1f300, Hi: 0x1f64f, Stride: 1}, {Lo: 0x1f900, Hi: 0x1f9ff, Stride: 1}, {Lo: 0x20000, Hi: 0x3fffd, Stride: 1}},
 }
 
 func numeric(oid uint32) bool {

@@ -111,14 +111,26 @@ func TestLiteral(t *testing.T) {
 	}
 }
 
-func TestComplete(t *testing.T) {
+func TestDisplayWidth(t *testing.T) {
 	t.Parallel()
-	for text, want := range map[string]bool{
-		"SELECT 1": false, "SELECT 1;": true, "SELECT ';": false, "SELECT ';';": true, "SELECT 1; -- x": true,
-		"SELECT 1; SELECT 2": false, "": true, "\n": true, "SELECT $a$;": false, "/* ; ": false,
-	} {
-		if got := complete(text); got != want {
-			t.Errorf("complete(%q) = %v, want %v", text, got, want)
+	for in, want := range map[string]int{"": 0, "abc": 3, "é": 1, "e\u0301": 1, "日本": 4, "한": 2, "…": 1, "😀": 2} {
+		if got := displayWidth(in); got != want {
+			t.Errorf("displayWidth(%q) = %d, want %d", in, got, want)
 		}
+	}
+}
+
+func TestTableModes(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	feed(t, &tableSink{w: &b, expanded: expandOn, null: "∅"})
+	mustContain(t, b.String(), "-[ 2 ]---+------\nid   | 1000\nnote | ∅\n")
+	b.Reset()
+	feed(t, &tableSink{w: &b, width: 20, expanded: expandOff})
+	mustContain(t, b.String(), " id   | note ", "(2 rows)\n")
+	b.Reset()
+	s := &tableSink{w: &b, expanded: expandOn}
+	if s.begin([]column{{"id", pgtype.Int8OID}}) != nil || s.end("SELECT 0") != nil || b.String() != "(0 rows)\n" {
+		t.Errorf("no rows: %q", b.String())
 	}
 }

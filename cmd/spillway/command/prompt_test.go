@@ -2,26 +2,112 @@ package command
 
 import (
 	"bytes"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 )
 
-// The prompt runs each statement when its semicolon has come, shows errors and goes on.
-func TestPrompt(t *testing.T) {
-	t.Parallel()
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// typeAt feeds lines to a prompt that is no terminal.
+func typeAt(t *testing.T, db *pgtest.DB, typed string, flags ...string) result {
+	t.Helper()
 	var out, errOut bytes.Buffer
 	env := testEnv(&out, &errOut)
 	env.Interactive = true
-	env.Stdin = strings.NewReader("SELECT 1 AS one,\n 'a;b' AS two; SELECT 3 AS three;\nSELECT nope;\n\nSELECT 4 AS four;\n\\q\nSELECT 5 AS five;\n")
-	if code := Run(t.Context(), env, []string{"sql", "--sql-url", pgtest.Database(t).OwnerURL}); code != 0 {
-		t.Errorf("exit code %d", code)
+	env.Stdin = strings.NewReader(typed)
+	code := Run(t.Context(), env, append([]string{"sql", "--sql-url", db.OwnerURL}, flags...))
+	return result{code: code, out: out.String(), errOut: errOut.String()}
+}
+
+// The prompt runs each statement when its semicolon has come, shows errors and goes on.
+func TestPrompt(t *testing.T) {
+	t.Parallel()
+	r := typeAt(t, pgtest.Database(t), "SELECT 1 AS one,\n 'a;b' AS two; SELECT 3 AS three;\nSELECT nope;\n\nSELECT 4 AS four;\n\\q\nSELECT 5 AS five;\n")
+	if r.code != 0 {
+		t.Errorf("exit code %d", r.code)
 	}
-	mustContain(t, out.String(), "Statements end with a semicolon", "spillway=> spillway-> ", "   1 | a;b\n", "three", "four")
-	mustContain(t, errOut.String(), `column "nope" does not exist (SQLSTATE 42703)`, "  SELECT nope\n         ^\n")
-	if strings.Contains(out.String(), "five") {
+	mustContain(t, r.out, "Statements end with a semicolon", "spillway=> spillway-> ", "   1 | a;b\n", "three", "four")
+	mustContain(t, r.errOut, `column "nope" does not exist (SQLSTATE 42703)`, "  SELECT nope\n         ^\n")
+	if strings.Contains(r.out, "five") {
 		t.Error(`\q did not leave`)
+	}
+}
+
+// The prompt says what it waits for, and how the transaction stands.
+func TestPromptSigns(t *testing.T) {
+	t.Parallel()
+	r := typeAt(t, pgtest.Database(t), "SELECT '\n' AS a,\n\"x\n\"\n(\n)\n/*\n*/ $$\n$$ \\r\nBEGIN;\nSELECT 1/0;\nROLLBACK;\nSELECT 'unfinished")
+	var prompts []string
+	for _, line := range strings.Split(r.out, "\n") {
+		for _, p := range strings.Split(line, "spillway")[1:] {
+			if sign, _, ok := strings.Cut(p, "> "); ok {
+				prompts = append(prompts, sign)
+			}
+		}
+	}
+	want := []string{"=", "'", "-", `"`, "-", "(", "-", "*", "$", "=", "=*", "=!", "=", "'"}
+	if !slices.Equal(prompts, want) || r.code != 0 {
+		t.Errorf("exit code %d, prompts\n%q, want\n%q", r.code, prompts, want)
+	}
+}
+
+func TestPromptCommands(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t)
+	db.Exec(t, "CREATE TABLE app.events (id int NOT NULL DEFAULT 7, note text)", "COMMENT ON COLUMN app.events.note IS 'what people said'")
+	for _, c := range []struct {
+		typed    string
+		out, err []string
+	}{
+		{"help\n", []string{`\watch [SECONDS]`, "FLUSH TABLE schema.table"}, nil},
+		{`\?` + "\n", []string{`\x [on|off|auto]`}, nil},
+		{"quit\nSELECT 1;\n", nil, nil},
+		{`\d` + "\n" + `\d app.events` + "\n" + `\d app.nope` + "\n", []string{" app    | events | table |", "| not null | 7 ", "what people said"},
+			[]string{"table app.nope does not exist"}},
+		{`\x` + "\nSELECT 1 AS a;\n" + `\x` + "\n" + `\x auto` + "\n" + `\x perhaps` + "\n",
+			[]string{"Expanded display is on.\n", "-[ 1 ]", "Expanded display is off.\n", "Expanded display is auto.\n"}, []string{`\x: "perhaps": expected on, off or auto`}},
+		{`\timing` + "\nSELECT 1;\n" + `\timing off` + "\n" + `\timing x` + "\n", []string{"Timing is on.\n", "Time: ", " ms\n", "Timing is off.\n"}, []string{`\timing: "x": expected on or off`}},
+		{`\pset null ∅` + "\nSELECT NULL AS a;\n" + `\pset` + "\n" + `\pset colour red` + "\n", []string{" ∅\n", "null     '∅'"}, []string{`\pset: unknown option "colour"`}},
+		{`\g` + "\n" + `\dt` + "\n" + `\watch soon` + "\n" + `\g file` + "\n" + `\echo 'open` + "\n" + `\i` + "\n" + `\i /no/such` + "\n", nil, []string{
+			"there is no statement to run yet", `unknown command \dt`, `\watch: "soon" is no number of seconds`, `\g: unexpected argument "file"`,
+			`\echo: unterminated quoted string`, "the name of a file is missing", "open /no/such: no such file",
+		}},
+		{`\conninfo` + "\n", []string{"connected to database \"" + db.Name + "\" as user \"" + db.Owner}, nil},
+		{"SELECT 1 AS\n" + `\x on` + "\n goes_on;\n", []string{"goes_on | 1"}, nil},
+		{"COPY app.events FROM STDIN;\n1\ta\n2\tb\n" + `\.` + "\nSELECT count(*) AS n FROM app.events;\nCOPY app.events TO STDOUT;\n", []string{">> >> >> COPY 2\n", "1\ta\n2\tb\n"}, nil},
+		{"LISTEN c;\nNOTIFY c, 'hello';\n", []string{`Notification "c" with payload "hello" from backend `}, nil},
+		{"SET standard_conforming_strings = off;\nSELECT 'it\\'s; ' AS a;\n", []string{" it's; \n"}, nil},
+	} {
+		r := typeAt(t, db, c.typed)
+		if r.code != 0 {
+			t.Errorf("%q: exit code %d", c.typed, r.code)
+		}
+		mustContain(t, r.out, c.out...)
+		mustContain(t, r.errOut, c.err...)
+		if c.err == nil && strings.Contains(r.errOut, "spillway: ") {
+			t.Errorf("%q: %s", c.typed, r.errOut)
+		}
+	}
+}
+
+// The connection breaks while the prompt is open: it gets another one, and a script ends with exit code 3.
+func TestPromptLosesConnection(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t)
+	const kill = "SELECT pg_terminate_backend(pg_backend_pid());\n"
+	r := typeAt(t, db, kill+"SELECT 'here again' AS a;\n")
+	mustContain(t, r.errOut, "spillway: the connection is gone: terminating connection due to administrator command", "Connected again.")
+	mustContain(t, r.out, "here again")
+	r = invokeWith(t.Context(), kill+"SELECT 'here again' AS a;\n", []string{"sql", "--sql-url", db.OwnerURL})
+	if r.code != 3 || r.out != "" {
+		t.Errorf("script: exit code %d: %s%s", r.code, r.out, r.errOut)
 	}
 }
 
@@ -29,14 +115,198 @@ func TestPrompt(t *testing.T) {
 func TestSQLSources(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Database(t).OwnerURL
-	file := writeFile(t, "-- a comment; with a semicolon\nSELECT 'from file' AS a;\nSELECT 2 AS b")
-	r := invoke(t, []string{"sql", "-o", "json", "-c", "SELECT 1 AS c", "-f", file, "--sql-url", url})
-	if r.code != 0 || r.out != `{"c":1}`+"\n"+`{"a":"from file"}`+"\n"+`{"b":2}`+"\n" {
+	file := writeFile(t, "\ufeff-- a comment; with a semicolon\nSELECT 'from file' AS a;\nSELECT 2 AS b")
+	r := invoke(t, []string{"sql", "-o", "json", "-c", "SELECT 1 AS c", "-f", file, "-c", `\echo last`, "--sql-url", url})
+	if r.code != 0 || r.out != `{"c":1}`+"\n"+`{"a":"from file"}`+"\n"+`{"b":2}`+"\nlast\n" {
 		t.Errorf("exit code %d: %s%s", r.code, r.out, r.errOut)
 	}
 	r = invokeWith(t.Context(), "SELECT 1 AS a; SELECT 1/0; SELECT 2 AS b", []string{"sql", "-o", "json", "--sql-url", url})
 	if r.code != 1 || r.out != `{"a":1}`+"\n" {
 		t.Errorf("exit code %d: %s%s", r.code, r.out, r.errOut)
 	}
-	mustContain(t, r.errOut, "division by zero (SQLSTATE 22012)")
+	mustContain(t, r.errOut, "spillway: stdin:1: division by zero (SQLSTATE 22012)")
+	r = invokeWith(t.Context(), "1\n2\n", []string{"sql", "-c", "CREATE TABLE app.n (i int); COPY app.n FROM STDIN; SELECT sum(i) FROM app.n", "-o", "csv", "--sql-url", url})
+	if r.code != 0 || r.out != "sum\n3\n" {
+		t.Errorf("COPY from standard input: exit code %d: %s%s", r.code, r.out, r.errOut)
+	}
+}
+
+// -v ON_ERROR_STOP=off goes on after errors; the exit code still tells of them.
+func TestSQLGoesOn(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Database(t).OwnerURL
+	args := []string{"sql", "-o", "csv", "-c", "SELECT 1 AS a; SELECT nope; SELECT 1/0; SELECT 2 AS a", "--sql-url", url}
+	for set, want := range map[string]string{"ON_ERROR_STOP=off": "a\n1\na\n2\n", "ON_ERROR_STOP=1": "a\n1\n"} {
+		r := invoke(t, append(slices.Clone(args), "-v", set))
+		if r.code != 1 || r.out != want {
+			t.Errorf("%s: exit code %d: %s%s", set, r.code, r.out, r.errOut)
+		}
+		if set == "ON_ERROR_STOP=off" {
+			mustContain(t, r.errOut, `column "nope" does not exist`, "division by zero", "spillway: 2 statements failed")
+		}
+	}
+	r := invoke(t, []string{"sql", "-o", "csv", "-f", "testdata/sql/copy-error.sql", "-v", "ON_ERROR_STOP=off", "--sql-url", url})
+	if r.code != 1 || r.out != "a\nafter\n" {
+		t.Errorf("the rows of a refused COPY: exit code %d: %s%s", r.code, r.out, r.errOut)
+	}
+	for _, set := range []string{"ON_ERROR_STOP=perhaps", "VERBOSITY=terse"} {
+		if r := invoke(t, append(slices.Clone(args), "-v", set)); r.code != 2 {
+			t.Errorf("%s: exit code %d", set, r.code)
+		}
+	}
+}
+
+// Scripts, with all that they print.
+func TestSQLScripts(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/sql/*.sql")
+	if err != nil || len(files) < 5 {
+		t.Fatalf("%d scripts, %v", len(files), err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			t.Parallel()
+			r := invoke(t, []string{"sql", "-f", file, "--sql-url", pgtest.Database(t).OwnerURL})
+			got := r.out + "-- standard error, exit code " + string(rune('0'+r.code)) + "\n" + r.errOut
+			golden := strings.TrimSuffix(file, ".sql") + ".golden"
+			if *update {
+				if err := os.WriteFile(golden, []byte(withoutTimes(got)), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// \watch prints the time.
+			if got = withoutTimes(got); got != string(want) {
+				t.Errorf("%s differs:\n%s", golden, got)
+			}
+		})
+	}
+}
+
+func withoutTimes(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, l := range lines {
+		if strings.Contains(l, " (every ") {
+			lines[i] = "(time)"
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+func TestHistory(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "state", "spillway", "history")
+	h, err := openHistory(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{
+		"SELECT 1;\n", "SELECT 1;\n", "SELECT\n  2 -- two\n;\n", "SELECT 'a\nb';\n", "\n", `\x` + "\n",
+		"ALTER ROLE x\nPASSWORD\n'geheim';\n", "CREATE STORAGE s LOCATION 's3://b' WITH (secret_access_key = 'geheim');\n",
+		"CREATE SUBSCRIPTION s CONNECTION 'postgres://u:geheim@h/d';\n",
+	} {
+		if err := h.record(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if h.Len() != 8 || h.At(0) != "CREATE SUBSCRIPTION s CONNECTION 'postgres://u:geheim@h/d';" || h.At(7) != "SELECT 1;" {
+		t.Errorf("in memory: %q", h.entries)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil || string(text) != "SELECT 1;\nSELECT 2 ;\nSELECT 'a\nb';\n\\x\n" {
+		t.Errorf("in the file: %q, %v", text, err)
+	}
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	again, err := openHistory(path)
+	if err != nil || again.Len() != 5 {
+		t.Errorf("read again: %q, %v", again.entries, err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	if err := os.WriteFile(path, []byte(strings.Repeat("SELECT 'long';\n", 2*historyLength+1)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if again, err = openHistory(path); err != nil || again.Len() != historyLength {
+		t.Errorf("cut: %d entries, %v", again.Len(), err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 || info.Size() != historyLength*15 {
+		t.Errorf("cut file: %v, %v", info, err)
+	}
+	if h, err := openHistory(filepath.Join(path, "history")); err == nil || h.record("SELECT 1;") != nil || h.Len() != 1 {
+		t.Errorf("without a file: %v", err)
+	}
+}
+
+func TestComplete(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t)
+	db.Exec(t, "CREATE TABLE app.events (id int)", "CREATE TABLE app.exports (id int)", `CREATE TABLE app."Odd" (id int)`, "CREATE TABLE app.users (id int)")
+	const a, b = "flush:app.events:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f", "flush:app.events:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e90"
+	sh := &shell{env: testEnv(nil, nil), dial: (&clientOptions{sqlURL: db.OwnerURL}).connect, view: view{width: func() int { return 80 }}}
+	if err := sh.connect(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer sh.c.close()
+	sh.lookUp()
+	sh.names.jobs, sh.names.live = []string{a, b}, []string{a}
+	for _, c := range []struct{ line, want string }{
+		{"fl", "flush "}, {"FLUSH T", "FLUSH TABLE "}, {"FLUSH TABLE app.ev", "FLUSH TABLE app.events "}, {"flush table use", "flush table app.users "},
+		{"FLUSH TABLE app.", "FLUSH TABLE app."}, {"SELECT * FROM e", "SELECT * FROM app.e"}, {`SELECT * FROM app."`, `SELECT * FROM app."Odd" `},
+		{"FLUSH TABLE app.events wh", "FLUSH TABLE app.events where "}, {"FLUSH TABLE app.events WITH (chu", "FLUSH TABLE app.events WITH (chunk_bytes = "},
+		{"KILL JOB ", "KILL JOB '" + a + "' "}, {"SHOW JOB '", "SHOW JOB '" + a[:len(a)-2]}, {"SELECT 1; kill ", "SELECT 1; kill job "}, {"kill ", "kill job "}, {"KILL ", "KILL JOB "},
+		{`\wa`, `\watch `}, {`\x au`, `\x auto `}, {`\i testdata/sql/inclu`, `\i testdata/sql/include`}, {"xyzzy", "xyzzy"}, {"SELECT id gro", "SELECT id group by "},
+	} {
+		// Where there is more than one candidate and nothing in common, they would be listed on a terminal.
+		start := wordStart(c.line)
+		if found := matching(c.line[start:], sh.candidates("", c.line[:start], c.line[start:])); len(found) > 1 && len(commonPrefix(found)) <= len(c.line)-start {
+			if c.want != c.line {
+				t.Errorf("%q: %d candidates", c.line, len(found))
+			}
+			continue
+		}
+		if got, pos, ok := sh.complete(c.line, len(c.line), '\t'); got != c.want || pos != len(got) || !ok {
+			t.Errorf("%q completes to %q, want %q", c.line, got, c.want)
+		}
+	}
+	if got, pos, _ := sh.complete("KILL JOB  -- x", 9, '\t'); got != "KILL JOB '"+a+"'  -- x" || pos != 9+len(a)+3 {
+		t.Errorf("in the middle of a line: %q, %d", got, pos)
+	}
+	if _, _, ok := sh.complete("fl", 2, 'u'); ok {
+		t.Error("a letter was completed")
+	}
+	// A question that fails would abort the user's transaction, so there is none.
+	must := func(statement string) {
+		if err := sh.c.run(t.Context(), statement, &mapSink{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	must("BEGIN")
+	sh.names.at = sh.names.at.Add(-namesFresh)
+	sh.complete("KILL JOB ", 9, '\t')
+	if sh.c.conn.TxStatus() != 'T' {
+		t.Errorf("transaction status %c", sh.c.conn.TxStatus())
+	}
+	must("ROLLBACK")
+}
+
+func TestCommandWords(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string][]string{
+		`\x`: {`\x`, "|"}, `\x on \timing`: {`\x`, "on", `|\timing`}, `\echo 'a ''b\c' d"e`: {`\echo`, `a 'b\c`, `d"e`, "|"},
+		`\g;`: {`\g`, "|"}, `\\ SELECT`: {`\`, `|\ SELECT`}, `\pset null ''`: {`\pset`, "null", "", "|"}, `\i a;b`: {`\i`, "a;b", "|"},
+	} {
+		words, rest, err := commandWords(line)
+		if got := append(words, "|"+rest); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %q, %v", line, got, err)
+		}
+	}
+	if _, _, err := commandWords(`\echo 'a`); err == nil || errors.Is(err, errQuit) {
+		t.Error("an open quote was taken")
+	}
 }

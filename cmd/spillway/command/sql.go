@@ -2,92 +2,179 @@ package command
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
-
-	"github.com/spillwaydb/spillway/sqlfront/parse"
 )
 
 type sqlOptions struct {
 	clientOptions
-	commands []string
-	files    []string
+	sources []sqlSource
+	output  string
+	null    string
+	history string
+	set     []string
+}
+
+// sqlSource is one -c or -f, in the order of the command line.
+type sqlSource struct {
+	text string // the statements, or the name of their file
+	file bool
 }
 
 func newSQL(env *Env) *cobra.Command {
 	var o sqlOptions
 	cmd := &cobra.Command{
 		Use:   "sql",
-		Short: "Run SQL statements, or prompt for them",
-		Long: `Run SQL statements through the front-end: Spillway's own (FLUSH TABLE, KILL JOB, SHOW JOBS) and PostgreSQL's.
+		Short: "Prompt for SQL statements, or run them",
+		Long: `Run SQL through the front-end: Spillway's own statements (FLUSH TABLE, KILL JOB, SHOW JOBS) and PostgreSQL's.
 
-Without -c and -f the statements come from standard input; at a terminal there is a prompt. psql works as well, and
-better: this command is for machines that have none.`,
-		Example: `  spillway sql -c 'FLUSH TABLE app.events'
+At a terminal there is a prompt with history, completion by Tab, and the backslash commands that psql users expect; \? lists them.
+psql works as well: this command is for machines that have none, and for scripts.
+
+Scripts come from -c and -f, in their order, or from standard input. Each statement is a transaction of its own unless you write
+BEGIN. The first error stops the run with exit code 1; after -v ON_ERROR_STOP=off it goes on, and still ends with exit code 1.
+Notices go to standard error. COPY … FROM STDIN reads what follows in the file up to a line \. and, with -c, standard input.`,
+		Example: `  spillway sql
+  spillway sql -c 'FLUSH TABLE app.events'
   spillway sql -c 'SELECT * FROM system.jobs' -o json
-  spillway sql -f nightly.sql`,
+  spillway sql -f nightly.sql -o csv > report.csv`,
 		Args: args(),
-		RunE: func(cmd *cobra.Command, _ []string) error { return runSQL(cmd, env, &o) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return runSQL(cmd.Context(), env, &o) },
 	}
 	o.flags(cmd)
-	cmd.Flags().StringArrayVarP(&o.commands, "command", "c", nil, "run these statements (may be repeated)")
-	cmd.Flags().StringArrayVarP(&o.files, "file", "f", nil, "run the statements of this file; - is standard input (may be repeated)")
+	f := cmd.Flags()
+	f.VarP(&sourceFlag{list: &o.sources}, "command", "c", "run these statements, or a backslash command (may be repeated)")
+	f.VarP(&sourceFlag{list: &o.sources, file: true}, "file", "f", "run the statements of this file; - is standard input (may be repeated)")
+	f.StringVarP(&o.output, "output", "o", "table", "table, json (one object per line) or csv")
+	f.Lookup("output").Annotations = map[string][]string{"forms": sqlForms}
+	f.StringVar(&o.null, "null", "", "what stands for NULL in tables and csv")
+	f.StringVar(&o.history, "history", historyPath(env), "file of the prompt's history; empty: keep none")
+	f.StringArrayVarP(&o.set, "set", "v", nil, "ON_ERROR_STOP=off: go on after errors")
 	return cmd
 }
 
-func runSQL(cmd *cobra.Command, env *Env, o *sqlOptions) error {
-	texts := o.commands
-	for _, name := range o.files {
-		text, err := readStatements(name, env.Stdin)
-		if err != nil {
-			return err
-		}
-		texts = append(texts, text)
+var sqlForms = []string{"table", "json", "csv"}
+
+// sourceFlag collects -c and -f in one list, so that their order stays.
+type sourceFlag struct {
+	list *[]sqlSource
+	file bool
+}
+
+func (s *sourceFlag) Set(text string) error {
+	*s.list = append(*s.list, sqlSource{text: text, file: s.file})
+	return nil
+}
+func (s *sourceFlag) String() string { return "" }
+func (s *sourceFlag) Type() string {
+	if s.file {
+		return "file"
 	}
-	prompt := len(texts) == 0 && env.Interactive
-	if len(texts) == 0 && !prompt {
-		text, err := readStatements("-", env.Stdin)
-		if err != nil {
-			return err
+	return "statements"
+}
+
+// goOn reads -v. ON_ERROR_STOP is on by default, for a script that goes on after an error does not do what it says.
+func (o *sqlOptions) goOn() (bool, error) {
+	goOn := false
+	for _, set := range o.set {
+		name, value, _ := strings.Cut(set, "=")
+		if name != "ON_ERROR_STOP" {
+			return false, &usageError{msg: fmt.Sprintf("--set %s: unknown variable", name), hint: "known is ON_ERROR_STOP=on|off"}
 		}
-		texts = append(texts, text)
+		stop, err := parseSwitch(value)
+		if err != nil {
+			return false, usagef("--set %s: %v", set, err)
+		}
+		goOn = !stop
 	}
-	c, err := o.connect(cmd.Context())
+	return goOn, nil
+}
+
+// parseSwitch reads a truth value as psql does.
+func parseSwitch(text string) (bool, error) {
+	switch strings.ToLower(text) {
+	case "on", "yes":
+		return true, nil
+	case "off", "no":
+		return false, nil
+	}
+	v, err := strconv.ParseBool(text)
+	if err != nil {
+		return false, fmt.Errorf("expected on or off")
+	}
+	return v, nil
+}
+
+func runSQL(ctx context.Context, env *Env, o *sqlOptions) error {
+	goOn, err := o.goOn()
 	if err != nil {
 		return err
 	}
-	defer c.close()
-	c.onNotice = func(n *pgconn.Notice) { printNotice(env.Stderr, n) }
-	s := newSink(cmd, env)
-	if prompt {
-		return promptSQL(cmd.Context(), env, c, s)
+	runs, closeAll, err := openSources(o.sources, env.Stdin)
+	if err != nil {
+		return err
 	}
-	for _, text := range texts {
-		for _, p := range parse.Split(text, nil) {
-			if err := c.run(cmd.Context(), p.Text, s); err != nil {
-				return err
-			}
+	defer closeAll()
+	sh := &shell{
+		env: env, dial: o.connect, goOn: goOn,
+		view: view{form: o.output, null: o.null, width: terminalWidth(env)},
+	}
+	if err := sh.connect(ctx); err != nil {
+		return err
+	}
+	defer func() { sh.c.close() }()
+	if len(runs) == 0 && env.Interactive {
+		return sh.prompt(ctx, o.history)
+	}
+	if len(runs) == 0 {
+		runs = []sqlRun{{lines: newScript(env.Stdin), name: "stdin"}}
+	}
+	for _, r := range runs {
+		if err := sh.run(ctx, &r); err != nil {
+			return orNil(err, errQuit)
 		}
 	}
-	return nil
+	return sh.failures()
 }
 
-func readStatements(name string, stdin io.Reader) (string, error) {
-	if name == "-" {
-		b, err := io.ReadAll(stdin)
-		return string(b), err
+// sqlRun is a source of statements that is open.
+type sqlRun struct {
+	lines lineSource
+	name  string    // for error messages; "" for -c
+	data  io.Reader // what COPY FROM STDIN reads; nil: the lines that follow
+}
+
+// openSources opens all files before the first statement runs: a name that was mistyped must not leave half the work done.
+func openSources(sources []sqlSource, stdin io.Reader) (runs []sqlRun, closeAll func(), err error) {
+	var files []*os.File
+	closeAll = func() {
+		for _, f := range files {
+			f.Close() // only read
+		}
 	}
-	b, err := os.ReadFile(name)
-	if err != nil {
-		return "", usagef("--file: %v", err)
+	for _, s := range sources {
+		switch {
+		case !s.file:
+			runs = append(runs, sqlRun{lines: newScript(strings.NewReader(s.text)), data: stdin})
+		case s.text == "-":
+			runs = append(runs, sqlRun{lines: newScript(stdin), name: "stdin"})
+		default:
+			f, err := os.Open(s.text)
+			if err != nil {
+				closeAll()
+				return nil, nil, usagef("--file: %v", err)
+			}
+			files = append(files, f)
+			runs = append(runs, sqlRun{lines: newScript(f), name: s.text})
+		}
 	}
-	return string(b), nil
+	return runs, closeAll, nil
 }
 
 // printNotice shows a NOTICE or WARNING of the server as psql does.
@@ -99,54 +186,4 @@ func printNotice(w io.Writer, n *pgconn.Notice) {
 	if n.Hint != "" {
 		fmt.Fprintf(w, "HINT:  %s\n", n.Hint)
 	}
-}
-
-// promptSQL reads statements line by line, runs each as soon as its semicolon has come, and goes on after errors.
-func promptSQL(ctx context.Context, env *Env, c *client, s sink) error {
-	fmt.Fprintln(env.Stdout, `Statements end with a semicolon; \q or Ctrl-D leaves.`)
-	lines, err := newLineReader(env)
-	if err != nil {
-		return err
-	}
-	defer lines.close()
-	var pending strings.Builder
-	for ctx.Err() == nil {
-		prompt := "spillway=> "
-		if pending.Len() > 0 {
-			prompt = "spillway-> "
-		}
-		line, err := lines.read(prompt)
-		if errors.Is(err, io.EOF) {
-			return nil
-		} else if err != nil {
-			return err
-		}
-		if word := strings.TrimSpace(line); pending.Len() == 0 && (word == `\q` || word == "exit" || word == "quit") {
-			return nil
-		}
-		pending.WriteString(line + "\n")
-		if !complete(pending.String()) {
-			continue
-		}
-		text := pending.String()
-		pending.Reset()
-		for _, p := range parse.Split(text, nil) {
-			if err := c.run(ctx, p.Text, s); err != nil {
-				if ctx.Err() != nil {
-					return err
-				}
-				if c.conn.IsClosed() {
-					return &unreachableError{what: "the connection is gone", err: err, hint: "is `spillway up` still running?"}
-				}
-				report(env.Stderr, err)
-			}
-		}
-	}
-	return ctx.Err()
-}
-
-// complete reports whether text holds no statement that waits for its semicolon: with one more word behind it, it would
-// have one more statement.
-func complete(text string) bool {
-	return len(parse.Split(text+"\nx", nil)) > len(parse.Split(text, nil)) || strings.TrimSpace(text) == ""
 }

@@ -1,0 +1,2 @@
+\frobnicate now
+SELECT 'after' AS a;

@@ -1,0 +1,5 @@
+SELECT 'before' AS a;
+
+SELECT 1,
+       nope;
+SELECT 'after' AS a;

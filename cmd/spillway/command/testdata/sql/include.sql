@@ -1,0 +1,3 @@
+\i testdata/sql/included.sql
+\echo back again
+\i testdata/sql/error.sql
