@@ -143,6 +143,7 @@ func TestUninstallRefuses(t *testing.T) {
 }
 
 const elsewhere = `
-	UPDATE spillway.storages SET location = 'file:///srv/elsewhere';
+	INSERT INTO spillway.storages (name, location, is_default) VALUES ('default', 'file:///srv/elsewhere', true)
+		ON CONFLICT (name) DO UPDATE SET location = excluded.location;
 	INSERT INTO spillway.segments (segment_id, job_id, chunk, attempt, table_schema, table_name, leaf, storage, location, row_count, bytes, sha256, schema_version)
 	VALUES (gen_random_uuid(), 'j', 0, gen_random_uuid(), 'app', 'events', 'app.events', 'default', 'file:///srv/elsewhere/x.parquet', 1, 1, '', 1)`
