@@ -15,7 +15,7 @@ import (
 
 const (
 	repeatEvery = 2 * time.Second
-	mostFiles  = 16 // of \i in one another
+	mostFiles   = 16 // of \i in one another
 )
 
 // shellCommand is a backslash command.
