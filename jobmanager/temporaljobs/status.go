@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"time"
 
+	commonpb "go.temporal.io/api/common/v1"
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/api/workflowservice/v1"
-	"go.temporal.io/sdk/client"
 
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/jobmanager"
@@ -84,21 +84,51 @@ func (m *Manager) WaitJob(ctx context.Context, id jobmanager.JobID) (jobmanager.
 // answer a poll, which then ends only after its 20 s.
 const glance = 2 * time.Second
 
-// awaitClose returns nil when a run is closed, or when it may be and patience is over.
+// pollTime is the deadline of a long poll. The server answers before it; close to a deadline it would answer at once, and be
+// asked again and again.
+const pollTime = 30 * time.Second
+
+// awaitClose returns nil when a run is closed, or when it may be and patience is over. How it closed is not the question.
 func (m *Manager) awaitClose(ctx context.Context, workflowID, runID string, patience time.Duration) error {
-	pollCtx, cancel := context.WithTimeout(ctx, patience)
+	pollCtx, cancel := context.WithTimeout(ctx, pollTime)
 	defer cancel()
-	err := m.client.GetWorkflow(pollCtx, workflowID, runID).
-		GetWithOptions(pollCtx, nil, client.WorkflowRunGetOptions{DisableFollowingRuns: true})
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case pollCtx.Err() != nil || late(err): // the server may notice the end of patience first
+	answer := make(chan error, 1)
+	go func() { answer <- m.pollClose(pollCtx, workflowID, runID) }()
+	over := time.NewTimer(patience)
+	defer over.Stop()
+	select {
+	case err := <-answer:
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case unreachable(err) && !late(err):
+			return err
+		}
 		return nil
-	case unreachable(err):
-		return err
+	case <-over.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
-	return nil // how it closed is not the question
+}
+
+// pollClose asks once, and returns when the run is closed or the server has waited long enough.
+func (m *Manager) pollClose(ctx context.Context, workflowID, runID string) error {
+	got, err := m.client.WorkflowService().GetWorkflowExecutionHistory(ctx, &workflowservice.GetWorkflowExecutionHistoryRequest{
+		Namespace:              m.opt.Namespace,
+		Execution:              &commonpb.WorkflowExecution{WorkflowId: workflowID, RunId: runID},
+		WaitNewEvent:           true,
+		HistoryEventFilterType: enumspb.HISTORY_EVENT_FILTER_TYPE_CLOSE_EVENT,
+		SkipArchival:           true,
+	})
+	if len(got.GetHistory().GetEvents()) > 0 || len(got.GetRawHistory()) > 0 {
+		return nil
+	}
+	select { // whoever asks again must not do so at once
+	case <-time.After(50 * time.Millisecond):
+	case <-ctx.Done():
+	}
+	return err
 }
 
 // findTries bounds how often a job may move on while it is looked for.
