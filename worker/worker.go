@@ -28,7 +28,7 @@ type Options struct {
 	Slots                        int           // chunks at once; default 4
 	ShutdownTimeout              time.Duration // how long Stop waits for running chunks; default 5 min
 	Grace                        time.Duration // how long Stop waits for given-up chunks to roll back; default 15 s
-	MaxHeartbeatThrottleInterval time.Duration // default 200 ms: also how late a cancel may reach a chunk
+	MaxHeartbeatThrottleInterval time.Duration // default 400 ms: also how late a cancel may reach a chunk where the server does not push it
 	Identity                     string        // default: the client's
 	Build                        string        // version of this program, for people to read; default: unknown
 	Logger                       *slog.Logger  // default: slog.Default()
@@ -49,7 +49,7 @@ func (o *Options) withDefaults() Options {
 		opt.Grace = 15 * time.Second
 	}
 	if opt.MaxHeartbeatThrottleInterval <= 0 {
-		opt.MaxHeartbeatThrottleInterval = 200 * time.Millisecond
+		opt.MaxHeartbeatThrottleInterval = 400 * time.Millisecond
 	}
 	if opt.Build == "" {
 		opt.Build = "unknown"
