@@ -25,9 +25,9 @@ import (
 // front starts `spillway front` beside the rig's `up`, and returns its process id and its URL.
 func (r *rig) front(t *testing.T, args ...string) (int, string) {
 	t.Helper()
-	cmd, out := process(t, append([]string{"front", "--database-url", r.db.WorkerURL, "--temporal-address", r.up.TemporalAddress,
+	p, line := process(t, append([]string{"front", "--database-url", r.db.WorkerURL, "--temporal-address", r.up.TemporalAddress,
 		"--sql-listen", "127.0.0.1:0", "--metrics-listen", ""}, args...)...)
-	return cmd.Process.Pid, regexp.MustCompile(`postgres://[^\s']+`).FindString(out.String())
+	return p.PID(), regexp.MustCompile(`postgres://[^\s']+`).FindString(line)
 }
 
 // idleClients weighs what 200 idle clients cost a process that is only a front-end: less than 30 MB.

@@ -11,8 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -92,62 +90,13 @@ func at(direct, front string) string {
 	return d.String()
 }
 
-// output collects what a process prints.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
-
-// process runs spillway until the test ends, and returns once it is ready. It must stop cleanly.
-func process(t *testing.T, args ...string) (*exec.Cmd, *output) {
+// process runs spillway until the test ends, and returns it and its line once it is ready. It must stop cleanly.
+func process(t *testing.T, args ...string) (p *product.Process, line string) {
 	t.Helper()
-	var out, log output
-	cmd := exec.Command(binary, args...)
-	cmd.Stdout, cmd.Stderr, cmd.Dir, cmd.WaitDelay = &out, &log, t.TempDir(), 5*time.Second
-	must(t, cmd.Start())
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
-	t.Cleanup(func() {
-		if err := cmd.Process.Signal(syscall.SIGTERM); err == nil {
-			select {
-			case err := <-done:
-				if err != nil {
-					t.Errorf("spillway %s: %v", args[0], err)
-				}
-			case <-time.After(patience):
-				t.Errorf("spillway %s does not stop", args[0])
-				must(t, cmd.Process.Kill())
-				<-done
-			}
-		}
-		if t.Failed() {
-			t.Logf("spillway %s: %s", args[0], tail(log.String(), 4000))
-		}
-	})
-	until(t, "spillway "+args[0]+" is ready", func() bool {
-		select {
-		case err := <-done:
-			t.Fatalf("spillway %s ended: %v\n%s", args[0], err, log.String())
-		default:
-		}
-		return strings.Contains(out.String(), "is ready")
-	})
-	return cmd, &out
+	p = product.Start(t, binary, nil, args...)
+	t.Cleanup(p.Terminate)
+	return p, p.Ready()
 }
-
-func tail(s string, n int) string { return s[max(0, len(s)-n):] }
 
 // until polls cond until it holds.
 func until(t testing.TB, what string, cond func() bool) {

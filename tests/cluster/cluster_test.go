@@ -150,7 +150,8 @@ func TestFrontAndWorkersOnACluster(t *testing.T) {
 	s := newSecured(t, cluster(t))
 	db := database(t)
 	storage := t.TempDir()
-	front := product.Start(t, binary, s.with(nil), "front", "--database-url", db.WorkerURL, "--sql-listen", "127.0.0.1:0", "--metrics-listen", "")
+	front := product.Start(t, binary, s.with(nil), "front", "--database-url", db.WorkerURL, "--sql-listen", "127.0.0.1:0", "--metrics-listen", "",
+		"--temporal-ui-url", "https://ui.test/temporal/")
 	line := front.Ready()
 	worker := []string{"worker", "--database-url", db.WorkerURL, "--storage", storage, "--slots", "1", "--metrics-listen", ""}
 	one := product.Start(t, binary, s.with(nil), worker...)
@@ -168,6 +169,10 @@ func TestFrontAndWorkersOnACluster(t *testing.T) {
 	r := product.Run(t, binary, nil, "flush", "app.events", "--wait", "-o", "json", "--sql-url", u.String())
 	if r.Code != 0 || !strings.Contains(r.Out, `"rows_flushed":1000`) {
 		t.Fatalf("flush: exit code %d: %s%s", r.Code, r.Out, r.Err)
+	}
+	link := product.Run(t, binary, nil, "sql", "-c", "SELECT ui_url FROM system.jobs", "-o", "csv", "--sql-url", u.String())
+	if !strings.Contains(link.Out, "https://ui.test/temporal/namespaces/default/workflows/") {
+		t.Errorf("the job links to %s%s", link.Out, link.Err)
 	}
 	if n := pgtest.Value[int](t, db, "SELECT count(*)::int FROM app.events"); n != 0 {
 		t.Errorf("%d rows are still hot", n)

@@ -39,7 +39,7 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// Start runs a binary with an environment of just these variables. The process is killed when the test ends, if it still
+// Start runs a binary with an environment of just these variables; nil is this process's own. The process is killed when the test ends, if it still
 // runs then, and what it said is shown if the test failed.
 func Start(t testing.TB, binary string, environ []string, args ...string) *Process {
 	t.Helper()

@@ -126,6 +126,7 @@ func TestUsageErrors(t *testing.T) {
 		{[]string{"cat", "a.b", "-o", "table"}, []string{"--output table: expected csv or json"}},
 		{[]string{"sql", "-f", "/no/such/file"}, []string{"--file: open /no/such/file"}},
 		{[]string{"sql", "-c", "x", "--sql-url", "postgres://:x:/"}, []string{"--sql-url cannot be read", "the form is postgres://"}},
+		{[]string{"up", "--temporal-ui-url", "temporal.example.com"}, []string{`--temporal-ui-url "temporal.example.com": expected http://host`}},
 		{[]string{"version", "--config", "/no/such/file"}, []string{"config file: open /no/such/file"}},
 	} {
 		r := invoke(t, c.args)

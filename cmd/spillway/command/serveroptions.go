@@ -3,6 +3,7 @@ package command
 import (
 	"io"
 	"log/slog"
+	"net/url"
 	"strings"
 	"time"
 
@@ -22,6 +23,7 @@ type serverOptions struct {
 	systemSchema       string
 	temporalAddress    string
 	temporalNamespace  string
+	temporalUI         string
 	temporalStore      string
 	sqlListen          string
 	sqlCert, sqlKey    string
@@ -73,6 +75,7 @@ func (o *serverOptions) temporalFlags(cmd *cobra.Command, address string) {
 	f := cmd.Flags()
 	f.StringVar(&o.temporalAddress, "temporal-address", "", "host:port of a Temporal cluster"+address)
 	f.StringVar(&o.temporalNamespace, "temporal-namespace", "", "namespace in Temporal (default: default)")
+	f.StringVar(&o.temporalUI, "temporal-ui-url", "", "address of that cluster's Web UI, to which jobs link: https://temporal.example.com (default: no links)")
 }
 
 func (o *serverOptions) frontFlag(cmd *cobra.Command) {
@@ -147,6 +150,9 @@ func (o *serverOptions) check() error {
 		}
 		return usagef("--temporal-store %s: expected sqlite or a postgres:// URL", o.temporalStore)
 	}
+	if err := checkUI(o.temporalUI); err != nil {
+		return err
+	}
 	if (o.sqlCert == "") != (o.sqlKey == "") {
 		return usagef("--sql-tls-cert and --sql-tls-key go together: only one of them is set")
 	}
@@ -172,6 +178,18 @@ func (o *serverOptions) checkListens() error {
 		if _, _, err := hostPort(l.flag.Name, address); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// checkUI refuses an address that no job could link to.
+func checkUI(address string) error {
+	if address == "" {
+		return nil
+	}
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return usagef("--temporal-ui-url %q: expected http://host or https://host, with a path if there is one", address)
 	}
 	return nil
 }

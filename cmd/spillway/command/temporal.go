@@ -38,7 +38,11 @@ func (n *node) openTemporal(ctx context.Context, embed bool) error {
 	if err != nil {
 		return err
 	}
+	n.uiURL = strings.TrimSuffix(n.opt.temporalUI, "/")
 	if embed && opts.HostPort == "" {
+		if n.uiURL != "" {
+			return usagef("--temporal-ui-url belongs to a cluster: name it with --temporal-address, or leave the flag out for the Web UI of the embedded Temporal")
+		}
 		if err := n.startTemporal(ctx); err != nil {
 			return err
 		}
