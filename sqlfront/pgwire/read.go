@@ -3,6 +3,7 @@ package pgwire
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"unicode/utf8"
 
@@ -245,10 +246,9 @@ func isASCII(s string) bool {
 	return true
 }
 
-func writeFrame(w interface{ Write([]byte) (int, error) }, t byte, body []byte) error {
-	n := len(body) + 4
-	head := [5]byte{t, byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}
-	if _, err := w.Write(head[:]); err != nil {
+func writeFrame(w *bufio.Writer, t byte, body []byte) error {
+	head := binary.BigEndian.AppendUint32(append(w.AvailableBuffer(), t), uint32(len(body)+4))
+	if _, err := w.Write(head); err != nil {
 		return err
 	}
 	_, err := w.Write(body)

@@ -66,10 +66,16 @@ func copyFrame(w *bufio.Writer, r *bufio.Reader, total int) error {
 
 // take reads one whole message of PostgreSQL's. Memory is taken as bytes come, whatever length the message claims.
 func (c *conn) take(n int) ([]byte, error) {
-	var buf bytes.Buffer
-	if n < bufSize {
-		buf.Grow(n + 1)
+	if n+1 <= c.ur.Size() {
+		head, err := c.ur.Peek(n + 1)
+		if err != nil {
+			return nil, err
+		}
+		msg := bytes.Clone(head)
+		_, err = c.ur.Discard(n + 1)
+		return msg, err
 	}
+	var buf bytes.Buffer
 	if _, err := io.CopyN(&buf, c.ur, int64(n+1)); err != nil {
 		return nil, err
 	}
