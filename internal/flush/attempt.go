@@ -107,6 +107,13 @@ func (a *attempt) move(ctx context.Context) (ChunkResult, error) {
 	if err != nil {
 		return ChunkResult{}, err
 	}
+	if a.plan.part.Table.HasComposite() {
+		// The lock on the table does not keep attributes from being added to a composite type or dropped from it in the middle of
+		// the COPY. Attribute numbers are never used twice: if they are what they were, all rows had the same ones.
+		if err := a.look(ctx, m); err != nil {
+			return ChunkResult{}, err
+		}
+	}
 	res := ChunkResult{Rows: sum.Rows, Bytes: sum.Bytes}
 	if a.skipLocked {
 		if res.Skipped, err = a.session.CountLeft(ctx, m); err != nil {
@@ -139,6 +146,17 @@ func (a *attempt) begin(ctx context.Context, m *hot.Move) error {
 	if err := a.session.LockTable(ctx, m.Schema, m.Table); err != nil {
 		return err
 	}
+	if err := a.look(ctx, m); err != nil {
+		return err
+	}
+	if err := a.f.ledger.InsertChunk(ctx, a.session, a.in.JobID, a.in.Chunk, a.id, a.in.Attempt); err != nil {
+		return err
+	}
+	return a.session.ConstraintsNow(ctx)
+}
+
+// look compares the table with its plan.
+func (a *attempt) look(ctx context.Context, m *hot.Move) error {
 	now, err := a.f.hot.Inspect(ctx, a.session, m.Schema, m.Table)
 	if err != nil {
 		return err
@@ -146,10 +164,7 @@ func (a *attempt) begin(ctx context.Context, m *hot.Move) error {
 	if diff, same := hot.SameShape(&a.plan.part.Table, now); !same {
 		return classified(ClassReplan, fmt.Errorf("table %s.%s changed since it was planned: %s", m.Schema, m.Table, diff))
 	}
-	if err := a.f.ledger.InsertChunk(ctx, a.session, a.in.JobID, a.in.Chunk, a.id, a.in.Attempt); err != nil {
-		return err
-	}
-	return a.session.ConstraintsNow(ctx)
+	return nil
 }
 
 // copy streams the deleted rows into one object, makes it durable and looks at it. A chunk without rows writes no object.

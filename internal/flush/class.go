@@ -88,6 +88,8 @@ func className(err error) string {
 		return ClassBusy
 	case errors.As(err, &foreign):
 		return ClassRefused
+	case errors.Is(err, segment.ErrTypeChanged):
+		return ClassReplan
 	case errors.As(err, &ue):
 		return ClassUnrepresentable
 	case errors.Is(err, objstore.ErrFull):

@@ -1,6 +1,7 @@
 package flush
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -34,6 +35,7 @@ type Options struct {
 	SkipReferenced  bool          // leave rows that foreign keys refer to
 	Storage         string        // name of the storage, or "" for the default one
 	NullUnrepresent bool          // write NULL for values without a place in their Parquet type
+	AsText          []string      // columns that are stored as text, whatever their type
 }
 
 // OptionError is a parameter that no flush can have.
@@ -62,6 +64,7 @@ var options = map[string]func(o *Options, v string) error{
 	"replicate":          func(o *Options, v string) (err error) { o.Replicate, err = boolean(v); return },
 	"skip_referenced":    func(o *Options, v string) (err error) { o.SkipReferenced, err = boolean(v); return },
 	"storage":            func(o *Options, v string) error { o.Storage = v; return nil },
+	"as_text":            func(o *Options, v string) (err error) { o.AsText, err = nameList(v); return },
 	"on_unrepresentable": func(o *Options, v string) (err error) { o.NullUnrepresent, err = oneOf(v, "null", "error"); return },
 }
 
@@ -98,6 +101,58 @@ func knownOptions() []string {
 	}
 	slices.Sort(known)
 	return known
+}
+
+// nameList reads names as SQL writes them, with commas between them.
+func nameList(v string) ([]string, error) {
+	var names []string
+	for rest := v; ; {
+		name, after, err := oneName(strings.TrimLeft(rest, " "))
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+		after = strings.TrimLeft(after, " ")
+		if after == "" {
+			return names, nil
+		}
+		if after[0] != ',' {
+			return nil, fmt.Errorf("expected a comma before %s", strconv.Quote(after))
+		}
+		rest = after[1:]
+	}
+}
+
+// oneName reads a name at the start of s: in double quotes as it stands, else folded to lower case.
+func oneName(s string) (name, after string, err error) {
+	if !strings.HasPrefix(s, `"`) {
+		end := strings.IndexAny(s, `, "`)
+		if end < 0 {
+			end = len(s)
+		}
+		if end == 0 {
+			return "", "", errors.New("expected a list of names, such as (a, b)")
+		}
+		return strings.ToLower(s[:end]), s[end:], nil
+	}
+	var b strings.Builder
+	for rest := s[1:]; ; {
+		i := strings.IndexByte(rest, '"')
+		if i < 0 {
+			return "", "", errors.New("a name in quotes has no end")
+		}
+		b.WriteString(rest[:i])
+		if rest = rest[i+1:]; !strings.HasPrefix(rest, `"`) {
+			if b.Len() == 0 {
+				return "", "", errors.New("a name is empty")
+			}
+			return b.String(), rest, nil
+		}
+		b.WriteByte('"')
+		rest = rest[1:]
+	}
 }
 
 func intBetween(v string, lo, hi int) (int, error) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -131,6 +132,9 @@ func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options) (*
 	if err := refused(root, opts); err != nil {
 		return nil, 0, err
 	}
+	if err := checkAsText(root, opts.AsText); err != nil {
+		return nil, 0, err
+	}
 	leaves, err := leavesOf(ctx, f.hot, root)
 	if err != nil {
 		return nil, 0, err
@@ -163,6 +167,16 @@ func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options) (*
 	}
 	doc.Space = &space
 	return doc, rows, nil
+}
+
+// checkAsText refuses names of columns that the table does not have.
+func checkAsText(t *hot.Table, names []string) error {
+	for _, name := range names {
+		if !slices.ContainsFunc(t.Columns, func(c hot.Column) bool { return c.Name == name }) {
+			return classified(ClassInvalid, fmt.Errorf("option as_text: table %s.%s has no column %q", t.Schema, t.Name, name))
+		}
+	}
+	return nil
 }
 
 func tooMany(schema, name string, chunks int) error {
@@ -284,13 +298,25 @@ func schemaOf(t *hot.Table, opts Options) (*segment.Schema, error) {
 	}
 	cols := make([]segment.Column, len(t.Columns))
 	for i, c := range t.Columns {
-		cols[i] = segmentColumn(c, key[c.Name])
+		cols[i] = segmentColumn(c, key[c.Name], slices.Contains(opts.AsText, c.Name))
+		if !textOnTheWire(t.Encoding) && hasHstore(c) {
+			cols[i].AsText = true
+		}
 	}
 	o := &segment.SchemaOptions{CheckUTF8: t.Encoding == "SQL_ASCII", RowID: len(t.PrimaryKey) == 0, OnUnrepresentable: "error"}
 	if opts.NullUnrepresent {
 		o.OnUnrepresentable = "null"
 	}
 	return segment.NewSchema(cols, o)
+}
+
+// textOnTheWire reports whether PostgreSQL sends text in the encoding that it keeps it in. Where it does not, the lengths in
+// hstore's binary form are those before the conversion, so hstore has to come as text.
+func textOnTheWire(encoding string) bool { return encoding == "UTF8" || encoding == "SQL_ASCII" }
+
+func hasHstore(c hot.Column) bool {
+	t := hot.Type{TypeName: c.TypeName, Extension: c.Extension, Elem: c.Elem, Attributes: c.Attributes}
+	return t.Contains(func(t *hot.Type) bool { return t.Extension == "hstore" })
 }
 
 // loadPlan finds the generation that has a chunk, and the chunk's range in it.

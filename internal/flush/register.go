@@ -42,9 +42,34 @@ func (a *attempt) register(ctx context.Context, sum segment.Summary) error {
 }
 
 // segmentColumn hands what the catalog says of a column to the encoder.
-func segmentColumn(c hot.Column, key bool) segment.Column {
+func segmentColumn(c hot.Column, key, asText bool) segment.Column {
 	return segment.Column{
 		Name: c.Name, TypeOID: c.TypeOID, BaseOID: c.BaseOID, TypMod: c.TypMod, TypeName: c.TypeName, TypeSchema: c.TypeSchema,
 		TypeKind: c.TypeKind, Declared: c.Declared, Domain: c.Domain, Collation: c.Collation, NotNull: c.NotNull, HasElem: c.HasElem, Key: key, AttNum: c.Number,
+		Extension: c.Extension, Elem: segmentElem(c.Elem), Attributes: segmentAttributes(c.Attributes), AsText: asText,
 	}
+}
+
+func segmentType(t *hot.Type) segment.Type {
+	return segment.Type{
+		TypeOID: t.TypeOID, BaseOID: t.BaseOID, TypMod: t.TypMod, TypeName: t.TypeName, TypeSchema: t.TypeSchema, TypeKind: t.TypeKind,
+		Declared: t.Declared, Domain: t.Domain, Collation: t.Collation, Extension: t.Extension,
+		Elem: segmentElem(t.Elem), Attributes: segmentAttributes(t.Attributes),
+	}
+}
+
+func segmentElem(t *hot.Type) *segment.Type {
+	if t == nil {
+		return nil
+	}
+	elem := segmentType(t)
+	return &elem
+}
+
+func segmentAttributes(list []hot.Attribute) []segment.Attribute {
+	var out []segment.Attribute
+	for i := range list {
+		out = append(out, segment.Attribute{Name: list[i].Name, AttNum: list[i].Number, Type: segmentType(&list[i].Type)})
+	}
+	return out
 }

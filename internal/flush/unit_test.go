@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -20,11 +21,11 @@ func TestParseOptions(t *testing.T) {
 	t.Parallel()
 	o, err := ParseOptions(map[string]string{
 		"parallelism": "4", "chunk_bytes": "8MB", "lock_timeout": "50", "verify": "full", "triggers": "fire", "replicate": "on",
-		"skip_referenced": "true", "storage": "archive", "on_unrepresentable": "null", "where": "(id > 1)",
+		"skip_referenced": "true", "storage": "archive", "on_unrepresentable": "null", "where": "(id > 1)", "as_text": `tags, "Odd, ""name""", tags`,
 	})
 	want := Options{Where: "(id > 1)", Parallelism: 4, ChunkBytes: 8 << 20, LockTimeout: 50 * time.Millisecond, VerifyFull: true,
-		FireTriggers: true, Replicate: true, SkipReferenced: true, Storage: "archive", NullUnrepresent: true}
-	if err != nil || o != want {
+		FireTriggers: true, Replicate: true, SkipReferenced: true, Storage: "archive", NullUnrepresent: true, AsText: []string{"tags", `Odd, "name"`}}
+	if err != nil || !reflect.DeepEqual(o, want) {
 		t.Errorf("got %+v, %v; want %+v", o, err, want)
 	}
 	if o, err := ParseOptions(nil); err != nil || o.Parallelism != DefaultParallelism || o.ChunkBytes != DefaultChunkBytes {
@@ -32,7 +33,7 @@ func TestParseOptions(t *testing.T) {
 	}
 	for name, value := range map[string]string{
 		"parallelism": "0", "chunk_bytes": "1kB", "lock_timeout": "1h", "verify": "half", "triggers": "maybe", "replicate": "2",
-		"on_unrepresentable": "drop", "colour": "red",
+		"as_text": "a b", "on_unrepresentable": "drop", "colour": "red",
 	} {
 		_, err := ParseOptions(map[string]string{name: value})
 		var bad *OptionError

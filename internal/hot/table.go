@@ -60,6 +60,10 @@ type Column struct {
 	HasElem    bool   // an array type
 	Generated  string // attgenerated: s stored, v virtual, or ""
 	Identity   string // attidentity: a always, d by default, or ""
+
+	Extension  string // that the base type belongs to, or ""
+	Elem       *Type
+	Attributes []Attribute
 }
 
 // LeafName names a table that holds rows of another.
@@ -106,8 +110,8 @@ func (t *Table) Partitioned() bool { return len(t.Leaves) > 0 || t.RelKind == "p
 // Ident is the quoted, qualified name.
 func (t *Table) Ident() string { return pgx.Identifier{t.Schema, t.Name}.Sanitize() }
 
-// Inspect reads everything that decides whether and how a table can be flushed, in one statement. The error is ErrNoTable
-// when nothing has the name.
+// Inspect reads everything that decides whether and how a table can be flushed, in one statement, and one more if it has columns
+// of arrays, composites or extensions' types. The error is ErrNoTable when nothing has the name.
 func (db *DB) Inspect(ctx context.Context, q Querier, schema, table string) (*Table, error) {
 	t := &Table{Schema: schema, Name: table, Encoding: db.encoding, Reserved: db.isReserved(schema)}
 	var timescale, citus bool
@@ -121,6 +125,9 @@ func (db *DB) Inspect(ctx context.Context, q Querier, schema, table string) (*Ta
 		return nil, missingTable(schema, table)
 	}
 	if err != nil {
+		return nil, fmt.Errorf("inspect table: %w", err)
+	}
+	if err := describeTypes(ctx, q, t.Columns); err != nil {
 		return nil, fmt.Errorf("inspect table: %w", err)
 	}
 	t.RowsEstimate = scaledRows(reltuples, relpages, t)
@@ -179,7 +186,7 @@ func SameShape(a, b *Table) (string, bool) {
 		{"its name", a.Schema == b.Schema && a.Name == b.Name},
 		{"its kind", a.RelKind == b.RelKind && a.Persistence == b.Persistence && a.Method == b.Method && a.Extension == b.Extension},
 		{"it was rewritten or truncated", a.RelFileNode == b.RelFileNode},
-		{"its columns", slices.Equal(a.Columns, b.Columns)},
+		{"its columns", slices.EqualFunc(a.Columns, b.Columns, sameColumn)},
 		{"its primary key", slices.Equal(a.PrimaryKey, b.PrimaryKey)},
 		{"its place in a partitioned table", a.Partition == b.Partition && slices.Equal(a.Leaves, b.Leaves)},
 		{"its rules", slices.Equal(a.DeleteRules, b.DeleteRules)},

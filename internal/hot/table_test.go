@@ -35,11 +35,13 @@ func TestInspectColumns(t *testing.T) { // A14, A16
 	want[1].TypeOID = pgtest.Value[uint32](t, db, `SELECT 'app.price'::regtype::oid`)
 	want[2].TypeOID = pgtest.Value[uint32](t, db, `SELECT 'app.mood[]'::regtype::oid`)
 	want[2].BaseOID = want[2].TypeOID
+	mood := pgtest.Value[uint32](t, db, `SELECT 'app.mood'::regtype::oid`)
+	want[2].Elem = &hot.Type{TypeOID: mood, BaseOID: mood, TypMod: -1, TypeName: "mood", TypeSchema: "app", TypeKind: "e", Declared: "app.mood"}
 	if len(tab.Columns) != len(want) {
 		t.Fatalf("%d columns, want %d: %+v", len(tab.Columns), len(want), tab.Columns)
 	}
 	for i := range want {
-		if tab.Columns[i] != want[i] {
+		if !reflect.DeepEqual(tab.Columns[i], want[i]) {
 			t.Errorf("column %d:\n got %+v\nwant %+v", i, tab.Columns[i], want[i])
 		}
 	}

@@ -9,61 +9,82 @@ import (
 	"github.com/parquet-go/parquet-go"
 )
 
-// columnEncoder turns the cells of one column into values and hands them to the column's Parquet writer.
+// columnEncoder turns the cells of one leaf of the file into values and hands them to the leaf's Parquet writer.
 type columnEncoder struct {
 	mapping
-	index     int
+	node      *node
+	index     int // of the column that the leaf belongs to
 	checkUTF8 bool
 	out       *parquet.ColumnWriter
-	leaf      *leafType // for columns whose bounds are ours, else nil
+	leaf      *leafType // for leaves whose bounds are ours, else nil
 	maxDict   int64     // the dictionary's limit in bytes
+
+	entries // of a leaf inside of a nested column
 }
 
 // encoder holds what all columns of a file share.
 type encoder struct {
 	schema  *Schema
 	scan    *scanner
-	columns []columnEncoder
+	columns []columnEncoder // the file's leaves
 	vals    []parquet.Value // one batch of one column
 	scratch []byte          // values that had to be rewritten
+	nested  nestedState
 }
 
 func newEncoder(s *Schema, scan *scanner) *encoder {
 	e := &encoder{
 		schema:  s,
 		scan:    scan,
-		columns: make([]columnEncoder, len(s.columns)),
+		columns: make([]columnEncoder, len(s.tree.leaves)),
 		vals:    make([]parquet.Value, batchRows),
 	}
-	for i, m := range s.mappings {
-		e.columns[i] = columnEncoder{mapping: m, index: i, checkUTF8: s.opt.CheckUTF8 && m.text()}
+	e.nested.nulls = make([]int64, len(s.columns))
+	for i, root := range s.tree.roots {
+		for _, n := range s.tree.leaves[root.first:root.end] {
+			e.columns[n.first] = columnEncoder{mapping: n.mapping, node: n, index: i, checkUTF8: s.opt.CheckUTF8 && n.text()}
+		}
 	}
 	return e
 }
 
 // encodeBatch writes the scanner's batch, column by column.
 func (e *encoder) encodeBatch() error {
-	for i := range e.columns {
-		c := &e.columns[i]
+	for i, root := range e.schema.tree.roots {
+		if root.nested() {
+			if err := e.encodeNested(i); err != nil {
+				return err
+			}
+			continue
+		}
+		c := &e.columns[root.first]
 		vals := e.vals[:e.scan.rows]
 		e.scratch = e.scratch[:0]
 		if err := e.fill(c, e.scan.column(i), vals); err != nil {
 			return err
 		}
-		if c.leaf != nil {
-			c.leaf.bounds.addValues(vals)
-		}
-		if _, err := c.out.WriteRowValues(vals); err != nil {
-			return fmt.Errorf("write column %q: %w", e.schema.columns[i].Name, err)
-		}
-		if c.leaf != nil && c.leaf.dict != nil && c.leaf.dict.Size() > c.maxDict {
-			if err := c.out.Flush(); err != nil { // the column writer leaves a dictionary only between pages
-				return fmt.Errorf("write column %q: %w", e.schema.columns[i].Name, err)
-			}
+		if err := e.write(c, vals); err != nil {
+			return err
 		}
 	}
 	if cap(e.scratch) > keepBytes {
 		e.scratch = nil
+	}
+	return nil
+}
+
+// write hands the values of whole rows to the leaf's writer.
+func (e *encoder) write(c *columnEncoder, vals []parquet.Value) error {
+	if c.leaf != nil {
+		c.leaf.bounds.addValues(vals)
+	}
+	if _, err := c.out.WriteRowValues(vals); err != nil {
+		return fmt.Errorf("write column %q: %w", e.schema.columns[c.index].Name, err)
+	}
+	if c.leaf != nil && c.leaf.dict != nil && c.leaf.dict.Size() > c.maxDict {
+		if err := c.out.Flush(); err != nil { // the column writer leaves a dictionary only between pages
+			return fmt.Errorf("write column %q: %w", e.schema.columns[c.index].Name, err)
+		}
 	}
 	return nil
 }
@@ -316,14 +337,21 @@ func (e *encoder) fillBytes(c *columnEncoder, cells []cell, vals []parquet.Value
 	return nil
 }
 
-// reject decides about a value that its Parquet type cannot hold: nil means that NULL is written.
-func (e *encoder) reject(c *columnEncoder, row int, reason string) error {
-	if e.schema.opt.OnUnrepresentable == UnrepresentableNull {
+// reject decides about a value that its Parquet type cannot hold: nil means that NULL is written. at is the value's place
+// among the leaf's cells.
+func (e *encoder) reject(c *columnEncoder, at int, reason string) error {
+	if e.schema.opt.OnUnrepresentable == UnrepresentableNull && !c.node.required {
 		return nil
 	}
-	col := e.schema.columns[c.index]
+	return e.unrepresentable(c.index, c.node, c.row(at), reason)
+}
+
+// unrepresentable names the row of the batch that has a value without a counterpart.
+func (e *encoder) unrepresentable(column int, n *node, row int, reason string) error {
+	col := e.schema.columns[column]
 	err := &UnrepresentableError{
 		Column:   col.Name,
+		Path:     n.path,
 		Declared: col.Declared,
 		Reason:   reason,
 		Row:      e.scan.rowBase + int64(row) + 1,
@@ -356,7 +384,7 @@ func (e *encoder) cellText(col, row int) string {
 	if at.len < 0 {
 		return "NULL"
 	}
-	text, ok := e.schema.mappings[col].streamText(e.scan.bytes(at))
+	text, ok := e.schema.tree.roots[col].streamText(e.scan.bytes(at))
 	if !ok {
 		return "?"
 	}
@@ -366,15 +394,20 @@ func (e *encoder) cellText(col, row int) string {
 	return string(text)
 }
 
-func (e *encoder) badLength(c *columnEncoder, row int, at cell) error {
-	return e.badValue(c, row, at, fmt.Sprintf("%d bytes are no value of type %s", at.len, e.schema.columns[c.index].Declared))
+func (e *encoder) badLength(c *columnEncoder, i int, at cell) error {
+	return e.badValue(c, i, at, fmt.Sprintf("%d bytes are no value of type %s", at.len, c.node.typ.Declared))
 }
 
-func (e *encoder) badValue(c *columnEncoder, row int, at cell, reason string) error {
+func (e *encoder) badValue(c *columnEncoder, i int, at cell, reason string) error {
+	return e.malformed(c.index, c.row(i), at, reason)
+}
+
+// malformed is the error for bytes that PostgreSQL would not send for a value.
+func (e *encoder) malformed(column, row int, at cell, reason string) error {
 	return &FormatError{
 		Offset: e.scan.base + int64(at.off),
 		Row:    e.scan.rowBase + int64(row) + 1,
-		Column: e.schema.columns[c.index].Name,
+		Column: e.schema.columns[column].Name,
 		Reason: reason,
 	}
 }

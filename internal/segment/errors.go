@@ -19,6 +19,10 @@ var (
 	// ErrClosed is returned by a Writer that was closed or aborted before.
 	ErrClosed = errors.New("segment writer is closed")
 
+	// ErrTypeChanged is returned by a Writer when a composite in the stream has other attributes than its Schema knows: the type
+	// was changed meanwhile.
+	ErrTypeChanged = errors.New("the composite has other attributes than when the table was looked at")
+
 	// ErrIncomplete is returned by Close when the COPY stream did not end with its trailer.
 	ErrIncomplete = errors.New("the COPY stream ended before its trailer")
 )
@@ -32,6 +36,7 @@ type KeyValue struct {
 // UnrepresentableError says that a value has no counterpart in the Parquet type of its column.
 type UnrepresentableError struct {
 	Column   string
+	Path     string // names of the attributes that lead to the value inside of the column, joined by dots, or ""
 	Declared string // the column's type, as declared
 	Reason   string
 	Row      int64      // which row of the stream, from 1
@@ -41,7 +46,11 @@ type UnrepresentableError struct {
 
 func (e *UnrepresentableError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "column %q (%s), row %d", e.Column, e.Declared, e.Row)
+	fmt.Fprintf(&b, "column %q (%s)", e.Column, e.Declared)
+	if e.Path != "" {
+		fmt.Fprintf(&b, ", attribute %q", e.Path)
+	}
+	fmt.Fprintf(&b, ", row %d", e.Row)
 	if e.RowID != "" {
 		fmt.Fprintf(&b, ", ctid %s", e.RowID)
 	}

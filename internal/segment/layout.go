@@ -31,27 +31,71 @@ type layout struct {
 	schema *parquet.Schema
 	leaves []*leafType // nil where parquet-go's own bounds do
 	paths  [][]string
+	dict   []bool
 }
 
 // newLayout builds a file's schema. Every column is optional, NOT NULL or not: PostgreSQL 18 has NOT NULL constraints that
-// older rows need not keep, and files of all schema versions have to fit each other. dict says which columns get a dictionary.
+// older rows need not keep, and files of all schema versions have to fit each other. dict says which leaves get a dictionary.
 func newLayout(s *Schema, dict []bool) *layout {
-	l := &layout{leaves: make([]*leafType, len(s.columns))}
+	n := len(s.tree.leaves)
+	l := &layout{leaves: make([]*leafType, n), paths: make([][]string, n), dict: dict}
 	group := &orderedGroup{}
 	for i, c := range s.columns {
-		m := s.mappings[i]
-		node := m.node()
-		if kind, ok := m.ownBounds(); ok {
-			l.leaves[i] = &leafType{Type: node.Type(), bounds: &bounds{kind: kind}}
-			node = parquet.Leaf(l.leaves[i])
-		}
-		node = parquet.Encoded(node, encodingFor(m, dict[i]))
-		node = parquet.FieldID(parquet.Optional(node), s.fieldID(i))
+		node := l.build(s.tree.roots[i], []string{c.Name})
 		group.fields = append(group.fields, &orderedField{Node: node, name: c.Name})
-		l.paths = append(l.paths, []string{c.Name})
 	}
 	l.schema = parquet.NewSchema("segment", group)
 	return l
+}
+
+// build makes the Parquet node of n, which lies at path.
+func (l *layout) build(n *node, path []string) parquet.Node {
+	within := func(names ...string) []string { return append(path[:len(path):len(path)], names...) }
+	var out parquet.Node
+	switch n.kind {
+	case kindList:
+		out = parquet.List(l.build(n.parts[0], within("list", "element")))
+	case kindMap:
+		out = parquet.Map(l.build(n.parts[0], within("key_value", "key")), l.build(n.parts[1], within("key_value", "value")))
+	case kindGroup:
+		group := &orderedGroup{}
+		for _, p := range n.parts {
+			group.fields = append(group.fields, &orderedField{Node: l.build(p, within(p.name)), name: p.name})
+		}
+		out = group
+	default:
+		out = n.mapping.node()
+		if kind, ok := n.ownBounds(); ok {
+			l.leaves[n.first] = &leafType{Type: out.Type(), bounds: &bounds{kind: kind}}
+			out = parquet.Leaf(l.leaves[n.first])
+		}
+		out = parquet.Encoded(out, encodingFor(n.mapping, l.dict[n.first]))
+		l.paths[n.first] = path
+	}
+	if !n.required {
+		out = parquet.Optional(out)
+	}
+	if n.id > 0 {
+		out = parquet.FieldID(out, n.id)
+	}
+	return out
+}
+
+// plainNode is n's Parquet node without what one file adds.
+func plainNode(n *node) parquet.Node {
+	switch n.kind {
+	case kindList:
+		return parquet.List(parquet.Optional(plainNode(n.parts[0])))
+	case kindMap:
+		return parquet.Map(plainNode(n.parts[0]), parquet.Optional(plainNode(n.parts[1])))
+	case kindGroup:
+		group := &orderedGroup{}
+		for _, p := range n.parts {
+			group.fields = append(group.fields, &orderedField{Node: parquet.Optional(plainNode(p)), name: p.name})
+		}
+		return group
+	}
+	return n.mapping.node()
 }
 
 // ownBounds says whether parquet-go's bounds do not do for a column, and why.
@@ -86,15 +130,27 @@ const (
 	dictRepetitions = 4   // each value has to occur so often in the sample
 )
 
-// sampleDictionaries looks at the first batch and says which columns a dictionary pays for.
-func sampleDictionaries(s *Schema, scan *scanner) []bool {
-	dict := make([]bool, len(s.columns))
-	for i, m := range s.mappings {
-		switch {
-		case m.kind == kindEnum:
-			dict[i] = true
-		case m.kind == kindText || m.kind == kindChar:
-			dict[i] = scan.rows >= sampleRows && repeats(scan, scan.column(i))
+// sampleDictionaries looks at the first batch and says which leaves a dictionary pays for.
+func (e *encoder) sampleDictionaries() []bool {
+	dict := make([]bool, len(e.columns))
+	for i, root := range e.schema.tree.roots {
+		if root.nested() {
+			// A value that cannot be walked is reported when the batch is encoded.
+			if err := e.walkColumn(i); err != nil {
+				continue
+			}
+		}
+		for _, n := range e.schema.tree.leaves[root.first:root.end] {
+			cells := e.columns[n.first].cells
+			if !root.nested() {
+				cells = e.scan.column(i)
+			}
+			switch n.kind {
+			case kindEnum:
+				dict[n.first] = true
+			case kindText, kindChar:
+				dict[n.first] = len(cells) >= sampleRows && repeats(e.scan, cells)
+			}
 		}
 	}
 	return dict

@@ -55,6 +55,9 @@ const (
 	kindJSON
 	kindJSONB
 	kindEnum
+	kindList  // an array of one dimension
+	kindGroup // a composite
+	kindMap   // hstore
 )
 
 var kindOfOID = map[uint32]kind{
@@ -89,18 +92,35 @@ type mapping struct {
 	comparable bool // byte order is an order that people expect: the ledger keeps min and max
 }
 
-// mappingOf chooses the mapping of a column by its base type.
-func mappingOf(c *Column) mapping {
-	if c.BaseOID == oidNumeric {
-		return mappingOfNumeric(c.TypMod)
+// mappingOf chooses the mapping of a type by its base type. What has a part without a mapping of its own comes as text as a
+// whole: PostgreSQL prints such parts only inside of the whole.
+func mappingOf(t *Type) mapping {
+	text := mapping{kind: kindText, asText: true}
+	if t.base() == oidNumeric {
+		return mappingOfNumeric(t.TypMod)
 	}
-	if k, ok := kindOfOID[c.BaseOID]; ok {
+	if k, ok := kindOfOID[t.base()]; ok {
 		return mapping{kind: k, comparable: k != kindJSON && k != kindJSONB && k != kindBytes && k != kindChar}
 	}
-	if c.TypeKind == 'e' && !c.HasElem {
+	switch {
+	case t.Elem != nil:
+		if mappingOf(t.Elem).asText {
+			return text
+		}
+		return mapping{kind: kindList}
+	case t.TypeKind == "c" && len(t.Attributes) > 0: // Parquet has no group without fields
+		for i := range t.Attributes {
+			if mappingOf(&t.Attributes[i].Type).asText {
+				return text
+			}
+		}
+		return mapping{kind: kindGroup}
+	case t.TypeKind == "e":
 		return mapping{kind: kindEnum}
+	case t.TypeName == "hstore" && t.Extension == "hstore":
+		return mapping{kind: kindMap}
 	}
-	return mapping{kind: kindText, asText: true}
+	return text
 }
 
 const (

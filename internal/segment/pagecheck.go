@@ -16,44 +16,49 @@ const (
 
 // checkPages looks at the page headers of a row group before the library does: what they state about sizes and counts has to
 // agree with the footer and the file.
-func checkPages(r io.ReaderAt, size int64, f *parquet.File, group int) error {
+func checkPages(r io.ReaderAt, size int64, f *parquet.File, group int, t *tree) error {
 	g := &f.Metadata().RowGroups[group]
 	for i := range g.Columns {
-		if err := checkChunk(r, size, &g.Columns[i].MetaData, g.NumRows); err != nil {
+		repeated := t.leaves[i].repeated
+		if err := checkChunk(r, size, &g.Columns[i].MetaData, g.NumRows, repeated); err != nil {
 			return fmt.Errorf("row group %d, column %d: %w", group, i+1, err)
 		}
 	}
 	return nil
 }
 
-func checkChunk(r io.ReaderAt, size int64, m *format.ColumnMetaData, rows int64) error {
+// checkChunk checks one column. A repeated one has at least a value for each row, any other exactly one.
+func checkChunk(r io.ReaderAt, size int64, m *format.ColumnMetaData, rows int64, repeated bool) error {
 	start := m.DataPageOffset
 	if m.DictionaryPageOffset > 0 {
 		start = min(start, m.DictionaryPageOffset)
 	}
 	length := m.TotalCompressedSize
-	if start < int64(len(parquetMagic)) || length < 0 || start > size || length > size-start || m.NumValues != rows {
+	if start < int64(len(parquetMagic)) || length < 0 || start > size || length > size-start || m.NumValues < rows || m.NumValues > rows && !repeated {
 		return fmt.Errorf("%w: %d bytes at %d and %d values, in a file of %d bytes, for %d rows",
 			ErrCorrupt, length, start, m.NumValues, size, rows)
 	}
 	if m.Codec != format.Zstd {
 		return fmt.Errorf("%w: compressed by %v", ErrCorrupt, m.Codec)
 	}
-	values := int64(0)
+	var values, seen int64
 	for at, end := start, start+length; at < end; {
 		header, n, err := readPageHeader(r, at, end)
 		if err != nil {
 			return err
 		}
-		k, err := checkPageHeader(header, m, end-at-n, rows-values)
+		k, err := checkPageHeader(header, m, end-at-n, m.NumValues-values, rows-seen, repeated)
 		if err != nil {
 			return fmt.Errorf("page at %d: %w", at, err)
 		}
 		values += k
+		if header.Type == format.DataPageV2 {
+			seen += int64(header.DataPageHeaderV2.V.NumRows)
+		}
 		at += n + int64(header.CompressedPageSize)
 	}
-	if values != rows {
-		return fmt.Errorf("%w: pages of %d values for %d rows", ErrCorrupt, values, rows)
+	if values != m.NumValues || seen != rows {
+		return fmt.Errorf("%w: pages of %d values in %d rows, for %d in %d", ErrCorrupt, values, seen, m.NumValues, rows)
 	}
 	return nil
 }
@@ -80,26 +85,26 @@ func readPageHeader(r io.ReaderAt, at, end int64) (*format.PageHeader, int64, er
 	}
 }
 
-// checkPageHeader returns how many values of the column a page says it has. Bytes are left in the chunk for the page, and rows
-// for its values.
-func checkPageHeader(h *format.PageHeader, m *format.ColumnMetaData, bytes, rows int64) (int64, error) {
+// checkPageHeader returns how many values of the column a page says it has. Bytes are left in the chunk for the page, values
+// and rows for its content.
+func checkPageHeader(h *format.PageHeader, m *format.ColumnMetaData, bytes, values, rows int64, repeated bool) (int64, error) {
 	if c, u := int64(h.CompressedPageSize), int64(h.UncompressedPageSize); c < 0 || c > bytes || u < 0 || u > m.TotalUncompressedSize {
 		return 0, fmt.Errorf("%w: %d bytes, %d uncompressed, of %d and %d", ErrCorrupt, c, u, bytes, m.TotalUncompressedSize)
 	}
 	switch h.Type {
 	case format.DictionaryPage:
 		if n := int64(h.DictionaryPageHeader.V.NumValues); n < 0 || n > m.NumValues {
-			return 0, fmt.Errorf("%w: a dictionary of %d values for %d rows", ErrCorrupt, n, m.NumValues)
+			return 0, fmt.Errorf("%w: a dictionary of %d values for %d", ErrCorrupt, n, m.NumValues)
 		}
 		return 0, nil
 	case format.DataPageV2:
 		v2 := &h.DataPageHeaderV2.V
-		n := int64(v2.NumValues)
+		n, k := int64(v2.NumValues), int64(v2.NumRows)
 		if !encodingFits(v2.Encoding, m.Type) {
 			return 0, fmt.Errorf("%w: values of type %v encoded as %v", ErrCorrupt, m.Type, v2.Encoding)
 		}
-		if n < 0 || n > rows || v2.NumNulls < 0 || int64(v2.NumNulls) > n || int64(v2.NumRows) != n {
-			return 0, fmt.Errorf("%w: %d values in %d rows, %d null, with %d rows left", ErrCorrupt, n, v2.NumRows, v2.NumNulls, rows)
+		if k < 0 || k > rows || n < k || n > values || n > k && !repeated || v2.NumNulls < 0 || int64(v2.NumNulls) > n {
+			return 0, fmt.Errorf("%w: %d values in %d rows, %d null, with %d values in %d rows left", ErrCorrupt, n, k, v2.NumNulls, values, rows)
 		}
 		return n, nil
 	}

@@ -50,7 +50,54 @@ func describe(t *testing.T, conn *pgx.Conn, table string) []Column {
 	if r.Err() != nil {
 		t.Fatal(r.Err())
 	}
+	for i := range cols {
+		inner := describeType(t, conn, cols[i].BaseOID, cols[i].TypMod)
+		cols[i].Extension, cols[i].Elem, cols[i].Attributes = inner.Extension, inner.Elem, inner.Attributes
+	}
 	return cols
+}
+
+// describeType reads a type and what it is made of.
+func describeType(t *testing.T, conn *pgx.Conn, oid uint32, typmod int32) Type {
+	t.Helper()
+	ctx := context.Background()
+	typ := Type{TypeOID: oid, BaseOID: oid, TypMod: typmod}
+	for {
+		var base, elem, relation uint32
+		var baseMod int32
+		err := conn.QueryRow(ctx, `SELECT t.typbasetype, t.typtypmod, t.typname, t.typtype::text, format_type(t.oid, $2), t.typrelid,
+			coalesce((SELECT e.oid FROM pg_type e WHERE e.oid = t.typelem AND e.typarray = t.oid), 0::oid),
+			coalesce((SELECT extname::text FROM pg_depend d JOIN pg_extension x ON x.oid = d.refobjid WHERE d.objid = t.oid AND d.deptype = 'e'), '')
+			FROM pg_type t WHERE t.oid = $1`, typ.BaseOID, typ.TypMod).
+			Scan(&base, &baseMod, &typ.TypeName, &typ.TypeKind, &typ.Declared, &relation, &elem, &typ.Extension)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if typ.TypeKind == "d" {
+			typ.BaseOID, typ.TypMod = base, baseMod
+			continue
+		}
+		if elem != 0 {
+			inner := describeType(t, conn, elem, typ.TypMod)
+			typ.Elem = &inner
+		}
+		rows, err := conn.Query(ctx, "SELECT attname, attnum, atttypid, atttypmod FROM pg_attribute WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped AND $1 <> 0 ORDER BY attnum", relation)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var a Attribute
+		if _, err := pgx.ForEachRow(rows, []any{&a.Name, &a.AttNum, &a.TypeOID, &a.TypMod}, func() error {
+			typ.Attributes = append(typ.Attributes, a)
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		for i := range typ.Attributes {
+			a := &typ.Attributes[i]
+			a.Type = describeType(t, conn, a.TypeOID, a.TypMod)
+		}
+		return typ
+	}
 }
 
 // selectList is what a flush puts in its RETURNING list.
@@ -166,9 +213,29 @@ var pgTypes = []struct{ declared, values string }{
 	{"int4range", `'[1,5)', 'empty'`},
 	{"pg_lsn", `'16/B374D848'`},
 	{"regclass", `'pg_class'`},
-	{"int4[]", `'{}', '{1,NULL,3}', '[2:3]={7,8}', '{{1,2},{3,4}}'`},
-	{"text[]", `'{"a b",NULL,"NULL",""}'`},
-	{"pair", `ROW(1, 'x y'), ROW(NULL, NULL)`},
+	{"int4[]", `'{}', '{1,NULL,3}', '{NULL}', array_fill(7, ARRAY[5000])`},
+	{"text[]", `'{"a b",NULL,"NULL","","null","nuLL ","{","a,b","q\"uote","back\\slash","tab	","naïve 日本"}', array_fill('same'::text, ARRAY[300])`},
+	{"bool[]", `'{t,f,NULL}'`}, {"int2[]", `'{-32768,32767}'`}, {"int8[]", `'{-9223372036854775808}'`}, {"oid[]", `'{4294967295}'`},
+	{"float4[]", `'{NaN,Infinity,-0,1.5}'`}, {"float8[]", `'{NaN,-Infinity,-0,1e100}'`},
+	{"numeric(12,2)[]", `'{1.50,NULL,-9999999999.99}'`}, {"numeric(38,10)[]", `'{-0.0000000001,NULL}'`}, {"numeric(5,2)[]", `'{1.5}'`}, {"numeric[]", `'{NaN,1e200,-0.000}'`},
+	{"char(5)[]", `'{a,"b c"}'`}, {"varchar(3)[]", `'{abc}'`}, {"name[]", `'{n}'`}, {`"char"[]`, `'{a,""}'`},
+	{"bytea[]", `ARRAY['\x00ff'::bytea, '', NULL]`}, {"uuid[]", `'{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11,NULL}'`},
+	{"date[]", `'{4714-11-24 BC,2000-02-29}'`}, {"time[]", `'{24:00:00,12:34:56.789}'`}, {"timestamp(3)[]", `'{1969-12-31 23:59:59.999}'`},
+	{"timestamptz[]", `'{2024-02-29 12:34:56.7+02,NULL}'`}, {"json[]", `ARRAY['{"a" :  1}'::json, 'null', NULL]`}, {"jsonb[]", `ARRAY['{"b": [1, "\\"]}'::jsonb]`},
+	{"mood[]", `'{sad,"a, quoted \"label\"",NULL}'`}, {"price[]", `'{1.25,NULL}'`}, {"codes", `'{a,b}', '{}'`},
+	{"pair", `ROW(1, 'x y'), ROW(NULL, NULL), ROW(NULL, ''), ROW(3, 'a,(b)"c"\d')`},
+	{"pair[]", `ARRAY[ROW(1, 'x "y"')::pair, NULL, ROW(NULL, NULL)::pair], '{}'`},
+	{"deep", `ROW(ARRAY[ROW(1, '"\')::pair, NULL], ROW(NULL, NULL), '{a,NULL}', 1.5, 'ok'), ROW(NULL, NULL, NULL, NULL, NULL), ROW('{}', ROW(1, NULL), '{}', NULL, NULL)`},
+	{"deep[]", `ARRAY[ROW(ARRAY[ROW(1, '"\')::pair, ROW(2, '')::pair], ROW(NULL, 'NULL'), '{"a b",NULL}', 1.5, 'sad')::deep, NULL, ROW(NULL, NULL, NULL, NULL, NULL)::deep]`},
+	{"pairish", `ROW(7, 'domain over a composite')`},
+	{"hstore", `'', 'a=>1, b=>NULL', hstore(ARRAY['k "q"', '\', '', 'NULL'], ARRAY['v, w', '', NULL, 'null'])`},
+	{"hstore[]", `ARRAY['a=>"x y"'::hstore, '', NULL]`},
+	{"withstore", `ROW('a=>"1,2", "b c"=>NULL', 1), ROW(NULL, NULL)`},
+	{"citext", `'CaSe'`}, {"citext[]", `'[2:2]={a}', '{a,NULL,"b c"}'`}, {"cube", `'(1,2),(3,4)'`},
+	{"interval[]", `'{1 day,NULL}', '[2:2]={1 mon}', '{{1 day}}'`}, {"int4range[]", `'{"[1,2)",empty}'`}, {"hasinet", `ROW('10.0.0.1', 1), ROW(NULL, NULL), NULL`},
+	{"int4multirange", `'{[1,3),[5,7)}', '{}'`}, {"tstzrange", `'[2020-01-01,)'`}, {"int2vector", `'1 2 3'`}, {"oidvector", `''`}, {"empty", `ROW()`}, {"inside", `ROW(1)`},
+	{"tsquery", `'a & b'`}, {"jsonpath", `'$.a[*]'`}, {"box[]", `'{(1,1),(0,0);(2,2),(1,1)}'`}, {"macaddr8", `'08:00:2b:01:02:03:04:05'`}, {"lseg", `'[(1,2),(3,4)]'`},
+	{"xid", `'7'`}, {"txid_snapshot", `'1:2:'`}, {"regtype[]", `'{int4,text}'`}, {"regproc", `'now'`}, {"words", `'[a,b)', '["x y",)'`},
 	{"tid", `'(1,2)'`},
 }
 
@@ -176,13 +243,18 @@ var pgTypes = []struct{ declared, values string }{
 func TestReaderPrintsAsPostgreSQL(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t)
+	db.Super(t, "CREATE EXTENSION hstore SCHEMA public", "CREATE EXTENSION citext SCHEMA public", "CREATE EXTENSION cube SCHEMA public")
 	conn := db.Connect(t, db.OwnerURL)
 	if _, err := conn.Exec(context.Background(), pinned+`;
-		SET search_path = app;
+		SET search_path = app, public;
 		CREATE TYPE mood AS ENUM ('sad', 'ok', 'a, quoted "label"');
 		CREATE DOMAIN price AS numeric(7,2); CREATE DOMAIN positive AS price CHECK (VALUE > 0);
 		CREATE DOMAIN label AS char(5);
-		CREATE TYPE pair AS (a int, b text)`); err != nil {
+		CREATE DOMAIN codes AS varchar(5)[] CHECK (cardinality(VALUE) < 9);
+		CREATE TYPE pair AS (a int, b text); CREATE DOMAIN pairish AS pair;
+		CREATE TYPE deep AS (list pair[], "the ""pair""" pairish, tags text[], gone int, price price, mood mood); ALTER TYPE deep DROP ATTRIBUTE gone;
+		CREATE TYPE withstore AS (h hstore, n int); CREATE TYPE hasinet AS (addr inet, n int); CREATE TYPE empty AS (); CREATE TYPE inside AS (x int);
+		CREATE TYPE words AS RANGE (subtype = text)`); err != nil {
 		t.Fatal(err)
 	}
 	for i, tc := range pgTypes {
@@ -259,9 +331,9 @@ func splitValues(list string) []string {
 		case c == '\'':
 			quoted = !quoted
 		case quoted:
-		case c == '(':
+		case c == '(' || c == '[':
 			depth++
-		case c == ')':
+		case c == ')' || c == ']':
 			depth--
 		case c == ',' && depth == 0:
 			out = append(out, list[from:i])

@@ -28,26 +28,29 @@ type Reader struct {
 	footer  Footer
 	groups  []parquet.RowGroup
 	group   int // the next one
-	columns []columnReader
-	octal   bool // "char" prints high bytes in octal
+	tree    *tree
+	columns []columnReader // the file's leaves
+	octal   bool           // "char" prints high bytes in octal
 
 	left int64 // rows of the row group still to come
 	row  []Value
 	text []byte
+	part []byte // scratch: a part of a value before it is quoted
 	err  error
 }
 
-// columnReader holds the next values of one column.
+// columnReader holds the next values of one leaf.
 type columnReader struct {
 	mapping
 	values parquet.ColumnChunkValueReader
 	buf    []parquet.Value
 	at, n  int
+	left   int64 // values of the row group that were not yet read into buf
 }
 
 // OpenReader opens a segment. The Reader reads r until Close.
 func OpenReader(r io.ReaderAt, size int64) (*Reader, error) {
-	f, ft, err := openFile(r, size)
+	f, t, ft, err := openFile(r, size)
 	if err != nil {
 		return nil, err
 	}
@@ -57,12 +60,13 @@ func OpenReader(r io.ReaderAt, size int64) (*Reader, error) {
 		size:    size,
 		footer:  ft,
 		groups:  f.RowGroups(),
-		columns: make([]columnReader, len(ft.Columns)),
+		tree:    t,
+		columns: make([]columnReader, len(t.leaves)),
 		row:     make([]Value, len(ft.Columns)),
 		octal:   majorVersion(ft.PGVersion) >= 16,
 	}
 	for i := range rd.columns {
-		rd.columns[i] = columnReader{mapping: mappingOf(&ft.Columns[i]), buf: make([]parquet.Value, readerBatch)}
+		rd.columns[i] = columnReader{mapping: t.leaves[i].mapping, buf: make([]parquet.Value, readerBatch)}
 	}
 	return rd, nil
 }
@@ -95,8 +99,8 @@ func (r *Reader) Next() bool {
 	}
 	r.left--
 	r.text = r.text[:0]
-	for i := range r.columns {
-		if err := r.readValue(i); err != nil {
+	for i, root := range r.tree.roots {
+		if err := r.readValue(i, root); err != nil {
 			r.err = fmt.Errorf("column %q: %w", r.footer.Columns[i].Name, err)
 			return false
 		}
@@ -120,7 +124,7 @@ func (r *Reader) Close() error {
 }
 
 func (r *Reader) nextGroup() bool {
-	if r.err = checkPages(r.source, r.size, r.file, r.group); r.err != nil {
+	if r.err = checkPages(r.source, r.size, r.file, r.group, r.tree); r.err != nil {
 		return false
 	}
 	group := r.groups[r.group]
@@ -132,6 +136,7 @@ func (r *Reader) nextGroup() bool {
 		if r.err = c.open(chunk); r.err != nil {
 			return false
 		}
+		c.left = chunk.NumValues()
 	}
 	return true
 }
@@ -165,18 +170,33 @@ func (c *columnReader) fill() (err error) {
 		return corrupt("read page", err)
 	}
 	c.at, c.n = 0, n
+	c.left -= int64(n)
 	return nil
 }
 
-// readValue prints the next value of column i.
-func (r *Reader) readValue(i int) error {
-	c := &r.columns[i]
+// peek returns the leaf's next value without taking it.
+func (c *columnReader) peek() (parquet.Value, error) {
 	if c.at == c.n {
 		if err := c.fill(); err != nil {
-			return err
+			return parquet.Value{}, err
 		}
 	}
-	v := c.buf[c.at]
+	return c.buf[c.at], nil
+}
+
+// ended reports whether the row group has no more values.
+func (c *columnReader) ended() bool { return c.at == c.n && c.left <= 0 }
+
+// readValue prints the next value of column i.
+func (r *Reader) readValue(i int, root *node) error {
+	if root.nested() {
+		return r.readNested(i, root)
+	}
+	c := &r.columns[root.first]
+	v, err := c.peek()
+	if err != nil {
+		return err
+	}
 	c.at++
 	if v.IsNull() {
 		r.row[i] = Value{Null: true}

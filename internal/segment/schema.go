@@ -23,6 +23,11 @@ type Column struct {
 	HasElem    bool   `json:"has_elem,omitempty"` // an array
 	Key        bool   `json:"key,omitempty"`      // part of the primary key
 	AttNum     int16  `json:"attnum,omitempty"`   // pg_attribute.attnum; the Parquet field id, so that a renamed column keeps it
+
+	Extension  string      `json:"extension,omitempty"`  // the extension that the base type belongs to
+	Elem       *Type       `json:"elem,omitempty"`       // of an array
+	Attributes []Attribute `json:"attributes,omitempty"` // of a composite
+	AsText     bool        `json:"as_text,omitempty"`    // stored as text although its type has a mapping
 }
 
 // columnJSON is a Column without its methods.
@@ -74,12 +79,13 @@ type SchemaOptions struct {
 
 // Schema is a table's columns with their Parquet types. It is immutable, and may serve many Writers at once.
 type Schema struct {
-	columns  []Column
-	mappings []mapping
-	opt      SchemaOptions
+	columns []Column
+	tree    *tree
+	opt     SchemaOptions
 }
 
-// NewSchema maps columns to Parquet types. The names have to differ and not be empty; every type has a mapping.
+// NewSchema maps columns to Parquet types. The names have to differ and not be empty; every type has a mapping. The error is
+// *SchemaError.
 func NewSchema(cols []Column, opt *SchemaOptions) (*Schema, error) {
 	s := &Schema{columns: slices.Clone(cols)}
 	if opt != nil {
@@ -111,7 +117,10 @@ func NewSchema(cols []Column, opt *SchemaOptions) (*Schema, error) {
 		if c.BaseOID == 0 {
 			c.BaseOID = c.TypeOID
 		}
-		s.mappings = append(s.mappings, mappingOf(c))
+	}
+	var err error
+	if s.tree, err = newTree(s.columns, fieldIDs(s.columns)); err != nil {
+		return nil, err
 	}
 	return s, nil
 }
@@ -120,7 +129,7 @@ func NewSchema(cols []Column, opt *SchemaOptions) (*Schema, error) {
 const maxColumns = 1664
 
 // AsText reports whether column i has to come as text, in the output form of its type.
-func (s *Schema) AsText(i int) bool { return s.mappings[i].asText }
+func (s *Schema) AsText(i int) bool { return s.tree.roots[i].asText }
 
 // Columns returns the columns in the table's order.
 func (s *Schema) Columns() []Column { return slices.Clone(s.columns) }
@@ -150,7 +159,7 @@ func (s *Schema) String() string {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		fmt.Fprintf(&b, "%s %s -> %s", c.Name, c.Declared, s.mappings[i].node().String())
+		fmt.Fprintf(&b, "%s %s -> %s", c.Name, c.Declared, plainNode(s.tree.roots[i]).String())
 	}
 	return b.String()
 }
@@ -163,14 +172,14 @@ func (s *Schema) streamFields() int {
 	return len(s.columns)
 }
 
-// fieldID is the Parquet field id of column i: its attribute number where all columns have one.
-func (s *Schema) fieldID(i int) int {
-	seen := make(map[int16]bool, len(s.columns))
-	for _, c := range s.columns {
+// fieldIDs gives each column its Parquet field id: its attribute number where all columns have one, else its position.
+func fieldIDs(cols []Column) func(i int) int {
+	seen := make(map[int16]bool, len(cols))
+	for _, c := range cols {
 		if c.AttNum <= 0 || seen[c.AttNum] {
-			return i + 1
+			return func(i int) int { return i + 1 }
 		}
 		seen[c.AttNum] = true
 	}
-	return int(s.columns[i].AttNum)
+	return func(i int) int { return int(cols[i].AttNum) }
 }

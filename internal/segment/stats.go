@@ -12,7 +12,8 @@ import (
 
 // ColumnStats is what the ledger keeps about a column of a segment. Min and Max are in PostgreSQL's output form: no value is
 // less than Min or greater than Max. Strings compare byte by byte, as under the collation C, and their bounds may be cut; then
-// Inexact is set. Columns whose values have no order that a reader could rely on have neither.
+// Inexact is set. Columns whose values have no order that a reader could rely on have neither, and nor have arrays, composites
+// and maps.
 type ColumnStats struct {
 	Name    string  `json:"name"`
 	Nulls   int64   `json:"nulls"`
@@ -25,14 +26,19 @@ type ColumnStats struct {
 func (w *Writer) columnStats(meta *format.FileMetaData) []ColumnStats {
 	stats := make([]ColumnStats, len(w.schema.columns))
 	for i, c := range w.schema.columns {
-		m := w.schema.mappings[i]
+		root := w.schema.tree.roots[i]
 		s := &stats[i]
 		s.Name = c.Name
+		if root.nested() {
+			s.Nulls = w.enc.nested.nulls[i]
+			continue
+		}
+		m, leaf := root.mapping, root.first
 		var lower, upper []byte
 		for _, g := range meta.RowGroups {
-			st := &g.Columns[i].MetaData.Statistics
+			st := &g.Columns[leaf].MetaData.Statistics
 			s.Nulls += st.NullCount
-			if g.Columns[i].MetaData.NumValues == st.NullCount {
+			if g.Columns[leaf].MetaData.NumValues == st.NullCount {
 				continue
 			}
 			if lower == nil || m.compareBounds(st.MinValue, lower) < 0 {
@@ -51,9 +57,10 @@ func (w *Writer) columnStats(meta *format.FileMetaData) []ColumnStats {
 }
 
 func (w *Writer) setBounds(s *ColumnStats, i int, lower, upper []byte) {
-	m := w.schema.mappings[i]
+	root := w.schema.tree.roots[i]
+	m := root.mapping
 	if m.kind == kindText {
-		s.Inexact = w.layout.leaves[i].bounds.lost
+		s.Inexact = w.layout.leaves[root.first].bounds.lost
 		lo, ok := validLower(lower)
 		s.Inexact = s.Inexact || !ok
 		s.Min = &lo

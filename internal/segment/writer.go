@@ -97,7 +97,7 @@ func NewWriter(w io.Writer, s *Schema, meta Meta, opt *WriterOptions) (*Writer, 
 	return &Writer{
 		schema: s,
 		meta:   meta,
-		opt:    opt.withDefaults(len(s.columns)),
+		opt:    opt.withDefaults(len(s.tree.leaves)),
 		out:    &hashingWriter{w: w, hash: sha256.New()},
 		scan:   scan,
 		enc:    newEncoder(s, scan),
@@ -232,12 +232,12 @@ func (w *Writer) start() error {
 	if err != nil {
 		return err
 	}
-	w.layout = newLayout(w.schema, sampleDictionaries(w.schema, w.scan))
+	w.layout = newLayout(w.schema, w.enc.sampleDictionaries())
 	codec, err := newCodec()
 	if err != nil {
 		return err
 	}
-	n := len(w.schema.columns)
+	n := len(w.schema.tree.leaves)
 	dictBytes := int64(min(maxDictBytes, max(minDictBytes, openDictBytes/n)))
 	chunkBytes := min(maxChunkBytes, max(minChunkBytes, openChunkBytes/n))
 	options := []parquet.WriterOption{

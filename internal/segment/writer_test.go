@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"reflect"
 	"runtime"
 	"runtime/debug"
 	"strings"
@@ -43,7 +44,7 @@ func TestFooterSaysWhatTheWriterWasTold(t *testing.T) {
 			t.Errorf("%s: got %+v", name, ft)
 		}
 		for i := range cols {
-			if ft.Columns[i] != cols[i] {
+			if !reflect.DeepEqual(ft.Columns[i], cols[i]) {
 				t.Errorf("%s: column %d: got %+v, want %+v", name, i, ft.Columns[i], cols[i])
 			}
 		}
