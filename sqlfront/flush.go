@@ -124,7 +124,7 @@ func (r *request) start(ctx context.Context, t target, params map[string]string)
 
 // flushAll runs FLUSH ALL: one job per table, and one table's trouble is not another's.
 func (r *request) flushAll(ctx context.Context, s *parse.FlushAll) ([][]any, error) {
-	params, err := readOptions(s.Options)
+	params, err := readOptions(s.Options, "as_text") // names columns of one table
 	if err != nil {
 		return nil, err
 	}

@@ -25,12 +25,12 @@ func TestFlushTable(t *testing.T) { // A1, A6, A62
 			w := newWorld(t, nil)
 			w.Exec(t, "CREATE TABLE app.events (id bigint)")
 			conn := w.through(t, w.OwnerURL, mode)
-			got, err := start(t.Context(), conn, "FLUSH TABLE app.events WITH (parallelism = 3, chunk_bytes = '1MB', lock_timeout = '0.2s', replicate = on, verify = FULL, skip_referenced = false);")
+			got, err := start(t.Context(), conn, "FLUSH TABLE app.events WITH (parallelism = 3, chunk_bytes = '1MB', lock_timeout = '0.2s', replicate = on, verify = FULL, skip_referenced = false, as_text = (note, \"B, b\", note), on_unrepresentable = null);")
 			if err != nil || len(got) != 1 || *got[0].Status != "pending" || *got[0].Existing || got[0].Target != "app.events" || got[0].Error != nil {
 				t.Fatalf("%+v %v", got, err)
 			}
 			spec := w.jobs.last()
-			want := map[string]string{"parallelism": "3", "chunk_bytes": "1048576", "lock_timeout": "200", "replicate": "true", "verify": "full"}
+			want := map[string]string{"parallelism": "3", "chunk_bytes": "1048576", "lock_timeout": "200", "replicate": "true", "verify": "full", "as_text": `"B, b", note`, "on_unrepresentable": "null"}
 			if !mapsEqual(spec.Params, want) || spec.Type != "flush" || spec.RequestedBy != w.Owner || spec.Trigger != "command" ||
 				!strings.HasPrefix(spec.Statement, "FLUSH TABLE app.events WITH") || strings.HasSuffix(spec.Statement, ";") {
 				t.Errorf("%+v", spec)
@@ -103,6 +103,12 @@ func TestFlushRefusals(t *testing.T) { // A9
 		{"FLUSH TABLE app.events WITH (waits = true)", "22023", 30, `unknown option "waits"`},
 		{"FLUSH TABLE app.events WITH (unregistered = true)", "22023", 30, "unknown option"},
 		{"FLUSH TABLE app.events WITH (parallelism = 0)", "22023", 44, "from 1 to 64"},
+		{"FLUSH TABLE app.events WITH (as_text = 5)", "22023", 40, "expected a list of names"},
+		{"FLUSH TABLE app.events WITH (as_text = ())", "42601", 41, "expected a name"},
+		{"FLUSH TABLE app.events WITH (as_text = (a b))", "42601", 43, "expected"},
+		{"FLUSH TABLE app.events WITH (as_text = 'a,')", "22023", 40, "expected a list of names"},
+		{"FLUSH ALL IN app WITH (as_text = (a))", "22023", 24, "unknown option"},
+		{"FLUSH TABLE app.events WITH (on_unrepresentable = zero)", "22023", 51, "error or null"},
 		{"FLUSH TABLE app.events WITH (verify = some)", "22023", 39, "footer or full"},
 		{"FLUSH TABLE app.events WITH (chunk_bytes = '1 furlong')", "22023", 44, "expected a size"},
 		{"FLUSH TABLE app.events WITH (replicate = maybe)", "22023", 42, "true or false"},

@@ -2,6 +2,7 @@ package sqlfront
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,12 +21,14 @@ type option struct {
 // flushOptions lists the options of FLUSH in the order in which an error names them.
 var flushOptions = []option{
 	{"wait", boolean},
+	{"as_text", names},
 	{"parallelism", between(1, 64)},
 	{"chunk_bytes", size},
 	{"lock_timeout", milliseconds},
 	{"verify", oneOf("footer", "full")},
 	{"triggers", oneOf("fire")},
 	{"replicate", boolean},
+	{"on_unrepresentable", orDefault("error", oneOf("error", "null"))},
 	{"skip_referenced", boolean},
 	{"storage", anything},
 	{"max_rows_per_second", notYet},
@@ -82,6 +85,20 @@ func anything(text string) (string, error) {
 	return text, nil
 }
 
+// names reads a list of names, (a, "B") or 'a, "B"', and writes it in one way: sorted, each name once.
+func names(text string) (string, error) {
+	list, ok := parse.Names(text)
+	if !ok {
+		return "", invalid("expected a list of names such as (a, b), not \"%s\"", text)
+	}
+	slices.Sort(list)
+	list = slices.Compact(list)
+	for i, name := range list {
+		list[i] = parse.QuoteName(name)
+	}
+	return strings.Join(list, ", "), nil
+}
+
 func boolean(text string) (string, error) {
 	switch strings.ToLower(text) {
 	case "true", "on", "yes", "1":
@@ -110,6 +127,17 @@ func oneOf(words ...string) func(string) (string, error) {
 			}
 		}
 		return "", invalid("expected %s, not \"%s\"", strings.Join(words, " or "), text)
+	}
+}
+
+// orDefault leaves a parameter out whose value is the default.
+func orDefault(value string, read func(string) (string, error)) func(string) (string, error) {
+	return func(text string) (string, error) {
+		got, err := read(text)
+		if got == value {
+			got = ""
+		}
+		return got, err
 	}
 }
 

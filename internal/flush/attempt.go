@@ -19,6 +19,9 @@ import (
 // counts as unknown and is found out by condemning the attempt.
 const commitPatience = 2 * time.Second
 
+// findRowTime bounds the look for a row that an error names.
+const findRowTime = 2 * time.Second
+
 // attempt is one try at one chunk: one backend, one transaction, at most one object. Its id is used once.
 type attempt struct {
 	f          *Flusher
@@ -186,7 +189,7 @@ func (a *attempt) copy(ctx context.Context, m *hot.Move) (segment.Summary, error
 	deleted, err := a.session.CopyOut(ctx, m, w)
 	a.copying = err != nil
 	if err != nil {
-		return segment.Summary{}, a.nameRow(err)
+		return segment.Summary{}, a.nameRow(ctx, err)
 	}
 	if deleted == 0 && w.Rows() == 0 {
 		return segment.Summary{}, a.object.Abort()
@@ -194,7 +197,7 @@ func (a *attempt) copy(ctx context.Context, m *hot.Move) (segment.Summary, error
 	a.rep.report(StepUploading, a.id)
 	sum, err := w.Close()
 	if err != nil {
-		return segment.Summary{}, a.nameRow(err)
+		return segment.Summary{}, a.nameRow(ctx, err)
 	}
 	if sum.Rows != deleted {
 		return segment.Summary{}, classified(ClassInternal, fmt.Errorf("PostgreSQL deleted %d rows but %d were written", deleted, sum.Rows))
@@ -205,13 +208,37 @@ func (a *attempt) copy(ctx context.Context, m *hot.Move) (segment.Summary, error
 	return sum, a.check(ctx, sum)
 }
 
-// nameRow adds the table to an error about a value.
-func (a *attempt) nameRow(err error) error {
+// nameRow adds the table to an error about a value, and where its row lies if only its key is known: rows of tables with a key
+// bring no ctid, which would cost each of them something.
+func (a *attempt) nameRow(ctx context.Context, err error) error {
 	var ue *segment.UnrepresentableError
 	if errors.As(err, &ue) {
+		if ue.RowID == "" {
+			ue.RowID = a.findRow(ctx, ue)
+		}
 		return fmt.Errorf("table %s.%s: %w", a.plan.part.Table.Schema, a.plan.part.Table.Name, err)
 	}
 	return err
+}
+
+// findRow looks for the row that an error names by its key. The key alone names it too, so what keeps the look from being had is
+// only logged.
+func (a *attempt) findRow(ctx context.Context, ue *segment.UnrepresentableError) string {
+	ctx, cancel := context.WithTimeout(ctx, findRowTime)
+	defer cancel()
+	key := make([]string, 0, len(ue.Key))
+	for _, name := range a.plan.part.Table.PrimaryKey { // in the order of the key, not of the table
+		for _, kv := range ue.Key {
+			if kv.Column == name {
+				key = append(key, kv.Value)
+			}
+		}
+	}
+	ctid, err := a.f.hot.FindRow(ctx, &a.plan.part.Table, key)
+	if err != nil {
+		a.f.log.Debug("could not look for a row by its key", obs.KeyJob, a.in.JobID, obs.KeyChunk, a.in.Chunk, obs.KeyClass, ClassOf(err).Name)
+	}
+	return ctid
 }
 
 // check reads the object back from its store, before COMMIT makes it the only copy.

@@ -132,9 +132,6 @@ func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options) (*
 	if err := refused(root, opts); err != nil {
 		return nil, 0, err
 	}
-	if err := checkAsText(root, opts.AsText); err != nil {
-		return nil, 0, err
-	}
 	leaves, err := leavesOf(ctx, f.hot, root)
 	if err != nil {
 		return nil, 0, err
@@ -169,14 +166,15 @@ func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options) (*
 	return doc, rows, nil
 }
 
-// checkAsText refuses names of columns that the table does not have.
-func checkAsText(t *hot.Table, names []string) error {
-	for _, name := range names {
+// refusals are the reasons not to flush a table with these options.
+func refusals(t *hot.Table, opts Options) []hot.Refusal {
+	out := t.Refusals(opts.consequences())
+	for _, name := range opts.AsText {
 		if !slices.ContainsFunc(t.Columns, func(c hot.Column) bool { return c.Name == name }) {
-			return classified(ClassInvalid, fmt.Errorf("option as_text: table %s.%s has no column %q", t.Schema, t.Name, name))
+			out = append(out, hot.Refusal{Code: "42703", Msg: fmt.Sprintf("the option as_text names a column %q, which it does not have", name)})
 		}
 	}
-	return nil
+	return out
 }
 
 func tooMany(schema, name string, chunks int) error {
@@ -239,15 +237,15 @@ func (o Options) consequences() hot.RefusalOptions {
 }
 
 func refused(t *hot.Table, opts Options) error {
-	refusals := t.Refusals(opts.consequences())
-	if len(refusals) == 0 {
+	reasons := refusals(t, opts)
+	if len(reasons) == 0 {
 		return nil
 	}
 	class := ClassRefused
-	if refusals[0].Code == "42501" {
+	if reasons[0].Code == "42501" {
 		class = ClassPrivilege
 	}
-	return classified(class, &RefusedError{Table: t.Schema + "." + t.Name, Refusal: refusals[0]})
+	return classified(class, &RefusedError{Table: t.Schema + "." + t.Name, Refusal: reasons[0]})
 }
 
 // drawPart cuts one leaf and settles under which version of its columns its rows go cold.

@@ -173,7 +173,7 @@ func (v *Survey) chunks() (n int) {
 // refuse notes every reason to leave a table alone.
 func (v *Survey) refuse(t *hot.Table) {
 	name := t.Schema + "." + t.Name
-	for _, r := range t.Refusals(v.Options.consequences()) {
+	for _, r := range refusals(t, v.Options) {
 		v.Refusals = append(v.Refusals, RefusedError{Table: name, Refusal: r})
 	}
 	var bad *RefusedError

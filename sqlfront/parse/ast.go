@@ -21,7 +21,8 @@ type Name struct {
 
 func (n Name) String() string { return QuoteName(n.Schema) + "." + QuoteName(n.Table) }
 
-// Option is one name = value of a WITH list. An option without a value has the value "true".
+// Option is one name = value of a WITH list. An option without a value has the value "true". The value of a list, (a, "B"), is the
+// text of its names with ", " between them, in quotes where a name needs them.
 type Option struct {
 	Name, Value   string
 	Pos, ValuePos int

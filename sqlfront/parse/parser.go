@@ -370,6 +370,10 @@ func (p *parser) option() (Option, error) {
 		return o, nil
 	}
 	o.ValuePos = p.pos()
+	if p.isOther("(") {
+		o.Value, err = p.list()
+		return o, err
+	}
 	sign := ""
 	if p.acceptOther("-") {
 		sign = "-"

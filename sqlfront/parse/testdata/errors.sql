@@ -173,3 +173,9 @@ RESTORE TABLE a.b
 VERIFY TABLE a.b
 --==
 CLEANUP
+--==
+FLUSH TABLE app.events WITH (as_text = ())
+--==
+FLUSH TABLE app.events WITH (as_text = (a, 'b'))
+--==
+FLUSH TABLE app.events WITH (as_text = (a

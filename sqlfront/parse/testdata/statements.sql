@@ -11,6 +11,10 @@ STORAGE FLUSH TABLE app.events
 --==
 FLUSH TABLE app.events WITH (wait, parallelism = 4, chunk_bytes = '64MB', verify = FULL, lock_timeout = -1)
 --==
+FLUSH TABLE app.events WITH (as_text = (Tags, "Odd, ""Name"""), wait)
+--==
+FLUSH TABLE app.events WITH (as_text = 'tags, "Odd, ""Name"""')
+--==
 FLUSH TABLE app.events WITH (wait = true) WHERE created_at < '2026-01-01' AND note <> 'it''s; (fine' -- end
 --==
 FLUSH TABLE app.events WHERE (a = $$x;y$$ OR b = E'\';' or c[1] = 2) /* ; */ ;
