@@ -83,7 +83,12 @@ func TestEveryTruncationIsAnError(t *testing.T) {
 // A flipped bit in a page never reads as another value: each page has a checksum.
 func TestFlippedBitsInPages(t *testing.T) {
 	t.Parallel()
-	file := corruptBase(t)
+	for name, file := range map[string][]byte{"plain": corruptBase(t), "nested": nestedBase(t)} {
+		t.Run(name, func(t *testing.T) { flipBits(t, file) })
+	}
+}
+
+func flipBits(t *testing.T, file []byte) {
 	f, err := parquet.OpenFile(bytes.NewReader(file), int64(len(file)))
 	if err != nil {
 		t.Fatal(err)
@@ -110,7 +115,12 @@ func TestFlippedBitsInPages(t *testing.T) {
 
 func TestRandomDamageNeverPanics(t *testing.T) {
 	t.Parallel()
-	file := corruptBase(t)
+	for _, file := range [][]byte{corruptBase(t), nestedBase(t)} {
+		damage(file)
+	}
+}
+
+func damage(file []byte) {
 	r := rand.New(rand.NewPCG(7, 7))
 	for range 4000 {
 		bad := bytes.Clone(file)
@@ -127,6 +137,7 @@ func TestRandomDamageNeverPanics(t *testing.T) {
 
 func FuzzOpen(f *testing.F) {
 	f.Add(corruptBase(f))
+	f.Add(nestedBase(f))
 	f.Add([]byte("PAR1\x00\x00\x00\x00PAR1"))
 	f.Fuzz(func(_ *testing.T, b []byte) { _ = readAll(b) })
 }

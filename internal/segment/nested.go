@@ -176,6 +176,9 @@ func (e *encoder) walkList(n *node, at cell, rep uint8) error {
 	case r.bad || size < 0:
 		return e.malformed(e.nested.index, e.nested.row, at, "malformed array")
 	case size == 0:
+		if err := e.finished(&r, at, "array"); err != nil {
+			return err
+		}
 		return e.absent(n, rep, n.def)
 	case lower != 1:
 		return e.misshapen(n, fmt.Sprintf("an array whose lower bound is %d", lower))
@@ -230,6 +233,9 @@ func (e *encoder) walkMap(n *node, at cell, rep uint8) error {
 		return e.malformed(e.nested.index, e.nested.row, at, "malformed hstore")
 	}
 	if count == 0 {
+		if err := e.finished(&r, at, "hstore"); err != nil {
+			return err
+		}
 		return e.absent(n, rep, n.def)
 	}
 	for i := range count {

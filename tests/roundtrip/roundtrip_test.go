@@ -1,0 +1,199 @@
+package roundtrip
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spillwaydb/spillway/tests/audit"
+)
+
+// moved is a table that was flushed, with what PostgreSQL printed of it before: by the number of the row.
+type moved struct {
+	*table
+	want  map[string][]*string
+	files []string
+}
+
+// steps are taken by every table, in order.
+var steps = []struct {
+	name string
+	take func(t *testing.T, r *rig, m *moved)
+}{
+	{"reader", readerStep},
+	{"copy", copyStep},
+	{"duckdb", duckStep},
+}
+
+// A11, A14, A25: random tables of all types, in and out.
+func TestRandomTables(t *testing.T) {
+	seeds := seedsOf(t)
+	r := newRig(t)
+	for _, seed := range seeds {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			defer func() {
+				if t.Failed() {
+					t.Logf("this table again: SPILLWAY_ROUNDTRIP_SEED=%d go test ./tests/roundtrip -run TestRandomTables", seed)
+				}
+			}()
+			m := r.move(t, newGen(seed).table())
+			for _, s := range steps {
+				s.take(t, r, m)
+			}
+		})
+	}
+}
+
+// seedsOf says which tables to make: those of the environment, else new ones in each run.
+func seedsOf(t *testing.T) []uint64 {
+	t.Helper()
+	if s := os.Getenv("SPILLWAY_ROUNDTRIP_SEED"); s != "" {
+		seed, err := strconv.ParseUint(s, 10, 64)
+		must(t, err)
+		return []uint64{seed}
+	}
+	count := 30
+	if s := os.Getenv("SPILLWAY_ROUNDTRIP_TABLES"); s != "" {
+		n, err := strconv.Atoi(s)
+		must(t, err)
+		count = n
+	}
+	first := uint64(time.Now().UnixMicro())
+	t.Logf("seeds %d to %d", first, first+uint64(count)-1)
+	seeds := make([]uint64, count)
+	for i := range seeds {
+		seeds[i] = first + uint64(i)
+	}
+	return seeds
+}
+
+// move makes the table and flushes it.
+func (r *rig) move(t *testing.T, tab *table) *moved {
+	t.Helper()
+	ctx := context.Background()
+	for _, s := range tab.setup {
+		if _, err := r.owner.Exec(ctx, s); err != nil {
+			t.Fatalf("%s: %v", s, err)
+		}
+	}
+	for _, row := range tab.rows {
+		values := make([]string, len(row))
+		for i, v := range row {
+			values[i] = literal(v)
+		}
+		_, err := r.owner.Exec(ctx, fmt.Sprintf("INSERT INTO app.%s VALUES (%s)", ident(tab.name), strings.Join(values, ", ")))
+		if err != nil {
+			t.Fatalf("%v\n%s\n%.2000s", err, strings.Join(tab.setup, "\n"), strings.Join(values, ", "))
+		}
+	}
+	r.grant(t, tab.name)
+	m := &moved{table: tab, want: r.print(t, tab.name)}
+	before := audit.Hot(t, r.db.SuperURL, "app", tab.name, "")
+	m.files = r.flush(t, tab.name)
+	audit.Check(t, r.db.SuperURL, "app", tab.name, before)
+	if len(m.want) != len(tab.rows) {
+		t.Fatalf("%d rows were made, %d are there", len(tab.rows), len(m.want))
+	}
+	return m
+}
+
+func (r *rig) grant(t *testing.T, name string) {
+	t.Helper()
+	_, err := r.owner.Exec(context.Background(), fmt.Sprintf("GRANT USAGE ON SCHEMA app TO %s; GRANT SELECT, DELETE, UPDATE ON app.%s TO %[1]s", r.db.Worker, ident(name)))
+	must(t, err)
+}
+
+// print reads a table as PostgreSQL prints it.
+func (r *rig) print(t *testing.T, name string) map[string][]*string {
+	t.Helper()
+	results, err := r.owner.PgConn().Exec(context.Background(), "SELECT * FROM app."+ident(name)).ReadAll()
+	must(t, err)
+	rows := map[string][]*string{}
+	for _, values := range results[0].Rows {
+		row := make([]*string, len(values))
+		for i, v := range values {
+			if v != nil {
+				s := string(v)
+				row[i] = &s
+			}
+		}
+		rows[*row[0]] = row
+	}
+	return rows
+}
+
+// readerStep: Spillway's reader prints each value as PostgreSQL did.
+func readerStep(t *testing.T, _ *rig, m *moved) {
+	got := map[string][]*string{}
+	for _, row := range read(t, m.files) {
+		got[*row[0]] = row
+	}
+	m.compare(t, "the reader", got)
+}
+
+// copyStep: what the reader prints goes into an empty table by COPY, and is then what it was.
+func copyStep(t *testing.T, r *rig, m *moved) {
+	ctx := context.Background()
+	copyName := m.name + " copy"
+	_, err := r.owner.Exec(ctx, fmt.Sprintf("CREATE TABLE app.%s (LIKE app.%s)", ident(copyName), ident(m.name)))
+	must(t, err)
+	var in strings.Builder
+	escape := strings.NewReplacer(`\`, `\\`, "\t", `\t`, "\n", `\n`, "\r", `\r`)
+	for _, row := range read(t, m.files) {
+		for i, v := range row {
+			if i > 0 {
+				in.WriteByte('\t')
+			}
+			if v == nil {
+				in.WriteString(`\N`)
+			} else {
+				in.WriteString(escape.Replace(*v))
+			}
+		}
+		in.WriteByte('\n')
+	}
+	_, err = r.owner.PgConn().CopyFrom(ctx, strings.NewReader(in.String()), "COPY app."+ident(copyName)+" FROM STDIN")
+	if err != nil {
+		t.Errorf("PostgreSQL does not take the reader's text back: %v", err)
+		return
+	}
+	m.compare(t, "the copy", r.print(t, copyName))
+	_, err = r.owner.Exec(ctx, "DROP TABLE app."+ident(copyName))
+	must(t, err)
+}
+
+// compare looks at every value.
+func (m *moved) compare(t *testing.T, who string, got map[string][]*string) {
+	t.Helper()
+	if !slices.Equal(slices.Sorted(maps.Keys(got)), slices.Sorted(maps.Keys(m.want))) {
+		t.Errorf("%s has %d rows, want %d, or others", who, len(got), len(m.want))
+		return
+	}
+	for n, want := range m.want {
+		for i, c := range m.columns {
+			if !same(got[n][i], want[i]) {
+				t.Errorf("%s, row %s, column %q (%s): got %s, want %s", who, n, c.name, c.typ.sql, show(got[n][i]), show(want[i]))
+			}
+		}
+	}
+}
+
+func same(a, b *string) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return *a == *b
+}
+
+func show(s *string) string {
+	if s == nil {
+		return "NULL"
+	}
+	return fmt.Sprintf("%.300q", *s)
+}
