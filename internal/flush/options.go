@@ -1,6 +1,7 @@
 package flush
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -34,11 +35,13 @@ type Options struct {
 	SkipReferenced  bool          // leave rows that foreign keys refer to
 	Storage         string        // name of the storage, or "" for the default one
 	NullUnrepresent bool          // write NULL for values without a place in their Parquet type
+	Layout          Layout
 }
 
 // OptionError is a parameter that no flush can have.
 type OptionError struct {
 	Option string
+	Item   string // of a list, if one is at fault
 	Msg    string
 	Hint   string
 }
@@ -74,12 +77,12 @@ func ParseOptions(params map[string]string) (Options, error) {
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		read, ok := options[name]
+		read, ok := optionReader(name)
 		if !ok {
 			return Options{}, &OptionError{Option: name, Msg: fmt.Sprintf("unknown option %q of FLUSH", name), Hint: "Known options: " + strings.Join(knownOptions(), ", ") + "."}
 		}
 		if err := read(&o, params[name]); err != nil {
-			return Options{}, &OptionError{Option: name, Msg: fmt.Sprintf("option %s = %s: %v", name, strconv.Quote(params[name]), err)}
+			return Options{}, optionError(name, params[name], err)
 		}
 	}
 	if (o.OlderThan == "") != (o.AgeColumn == "") {
@@ -88,9 +91,26 @@ func ParseOptions(params map[string]string) (Options, error) {
 	return o, nil
 }
 
+// optionError is an error about the value of a parameter.
+func optionError(name, value string, err error) *OptionError {
+	e := &OptionError{Option: name, Msg: fmt.Sprintf("option %s = %s: %v", name, strconv.Quote(value), err)}
+	var it *ItemError
+	var path *PathError
+	switch {
+	case errors.As(err, &it):
+		e.Item, e.Msg = it.Item, fmt.Sprintf("option %s: %v", name, err)
+	case errors.As(err, &path):
+		e.Msg = fmt.Sprintf("option %s: %v", name, err)
+	}
+	return e
+}
+
 // knownOptions lists what a user may write; predicate and age have clauses of their own.
 func knownOptions() []string {
 	var known []string
+	for name := range layoutOptions {
+		known = append(known, name)
+	}
 	for name := range options {
 		if !slices.Contains([]string{"where", "older_than", "age_column", "time_zone"}, name) {
 			known = append(known, name)

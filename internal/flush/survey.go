@@ -30,10 +30,9 @@ func (s *Surveyor) Check(ctx context.Context, schema, table string, params map[s
 	if err != nil {
 		return err
 	}
-	if opts.Storage != "" { // the default one is there, or nothing would run
-		if _, err := s.findStorage(ctx, schema, table, opts); err != nil {
-			return err
-		}
+	storage, err := s.findStorage(ctx, schema, table, opts)
+	if err != nil && (opts.Storage != "" || !errors.Is(err, ledger.ErrNotFound)) { // the default one is there, or nothing would run
+		return err
 	}
 	return s.hot.Briefly(ctx, func(q hot.Querier) error {
 		root, err := s.hot.Inspect(ctx, q, schema, table)
@@ -41,6 +40,9 @@ func (s *Surveyor) Check(ctx context.Context, schema, table string, params map[s
 			return err
 		}
 		if err := refused(root, opts); err != nil {
+			return err
+		}
+		if _, err := s.arrangement(ctx, q, storage, root, opts); err != nil {
 			return err
 		}
 		if !root.Partitioned() {
@@ -74,6 +76,41 @@ func (s *Surveyor) findStorage(ctx context.Context, schema, table string, opts O
 			Code: "42704", Msg: fmt.Sprintf("storage %q does not exist", opts.Storage), Hint: "Leave the option out for the default storage."}}
 	}
 	return row, err
+}
+
+// arrangement is the layout of a flush, if it fits the table. PostgreSQL is asked whether rows can be sorted so. The error is
+// *OptionError where the layout is to blame.
+func (s *Surveyor) arrangement(ctx context.Context, q hot.Querier, storage ledger.StorageRow, t *hot.Table, opts Options) (*arrangement, error) {
+	template, err := storagePath(storage)
+	if err != nil {
+		return nil, err
+	}
+	arr, err := arrange(opts.Layout, template)
+	if err != nil {
+		return nil, err
+	}
+	schema, err := schemaOf(t, opts)
+	if err != nil {
+		return arr, nil // that is told where it is looked for
+	}
+	if err := arr.check(t, schema); err != nil {
+		return nil, err
+	}
+	m := &hot.Move{}
+	if err := arr.sortOf(m, t); err != nil {
+		return nil, err
+	}
+	if !m.Sorted() {
+		return arr, nil
+	}
+	err = s.hot.CheckSort(ctx, q, t, m.Keys, m.Sort)
+	if hot.SQLState(err) == "42883" {
+		err = optionError("order_by", opts.Layout.OrderBy, err)
+	}
+	if err != nil && ClassOf(err).Name == ClassPrivilege { // a missing right is told where it is looked for
+		err = nil
+	}
+	return arr, err
 }
 
 // unwritable says why no file can hold the rows of a leaf.
@@ -142,7 +179,11 @@ func (s *Surveyor) Survey(ctx context.Context, schema, table string, params map[
 	if err != nil {
 		return nil, err
 	}
-	doc := &planDoc{Schema: schema, Name: table, Options: opts}
+	arr, err := s.arrangement(ctx, s.hot.Pool(), storage, root, opts)
+	if err != nil {
+		return nil, err
+	}
+	doc := &planDoc{Schema: schema, Name: table, Options: opts, Path: arr.path.text, Asked: time.Now()}
 	if err := doc.settleAge(ctx, s.hot, time.Time{}, leaves); err != nil {
 		return nil, err
 	}
@@ -151,7 +192,7 @@ func (s *Surveyor) Survey(ctx context.Context, schema, table string, params map[
 		if leaf.OID != root.OID {
 			v.refuse(leaf)
 		}
-		one, err := s.leaf(ctx, doc, root, leaf)
+		one, err := s.leaf(ctx, doc, arr, root, leaf)
 		if err != nil {
 			return nil, err
 		}
@@ -182,8 +223,8 @@ func (v *Survey) refuse(t *hot.Table) {
 	}
 }
 
-func (s *Surveyor) leaf(ctx context.Context, doc *planDoc, root, leaf *hot.Table) (LeafSurvey, error) {
-	part, err := cutLeaf(root, leaf, doc.Options)
+func (s *Surveyor) leaf(ctx context.Context, doc *planDoc, arr *arrangement, root, leaf *hot.Table) (LeafSurvey, error) {
+	part, err := cutLeaf(doc, arr, root, leaf)
 	if err != nil {
 		return LeafSurvey{}, err
 	}
