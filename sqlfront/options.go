@@ -2,6 +2,7 @@ package sqlfront
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,7 +19,7 @@ type option struct {
 }
 
 // flushOptions lists the options of FLUSH in the order in which an error names them.
-var flushOptions = []option{
+var flushOptions = slices.Concat([]option{
 	{"wait", boolean},
 	{"parallelism", between(1, 64)},
 	{"chunk_bytes", size},
@@ -30,7 +31,7 @@ var flushOptions = []option{
 	{"storage", anything},
 	{"max_rows_per_second", notYet},
 	{"unregistered", boolean},
-}
+}, layoutOptions)
 
 // readOptions checks a WITH list. Names in without are not known to the statement.
 func readOptions(list []parse.Option, without ...string) (map[string]string, error) {
@@ -40,6 +41,14 @@ func readOptions(list []parse.Option, without ...string) (map[string]string, err
 		if opt == nil {
 			return nil, &pgwire.Error{Code: codeInvalidValue, Position: o.Pos,
 				Message: fmt.Sprintf("unknown option \"%s\"", o.Name), Hint: "options are " + strings.Join(names, ", ")}
+		}
+		if o.List != nil {
+			value, err := readList(o)
+			if err != nil {
+				return nil, err
+			}
+			params[o.Name] = value
+			continue
 		}
 		value, err := opt.value(o.Value)
 		if err != nil {

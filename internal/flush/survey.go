@@ -127,6 +127,8 @@ type Survey struct {
 	Limit    *hot.AgeLimit // what OLDER THAN would mean
 	Storage  string
 	Location string // URL of the storage
+	Path     string // the template of directories
+	Sorted   bool   // PostgreSQL sorts the rows of each chunk
 	Refusals []RefusedError
 	Leaves   []LeafSurvey
 }
@@ -141,14 +143,19 @@ type LeafSurvey struct {
 	Chunks         int
 	BlocksPerChunk uint32
 	Dir            string // within the storage
+	PerChunk       int64  // files that a chunk may have, by PostgreSQL's estimate; 0: nobody can say
 }
 
-// Files is how many files to expect: one for each chunk that has a row.
+// Files is how many files to expect at most.
 func (l *LeafSurvey) Files() int64 {
-	if l.Rows == nil {
-		return int64(l.Chunks)
+	switch files := int64(l.Chunks) * l.PerChunk; {
+	case l.Rows == nil:
+		return max(files, int64(l.Chunks))
+	case l.PerChunk == 0:
+		return *l.Rows
+	default:
+		return min(files, *l.Rows)
 	}
-	return min(int64(l.Chunks), *l.Rows)
 }
 
 // Survey looks at a table and all its partitions. What stands in the way is told in Refusals and is no error.
@@ -184,6 +191,7 @@ func (s *Surveyor) Survey(ctx context.Context, schema, table string, params map[
 		return nil, err
 	}
 	doc := &planDoc{Schema: schema, Name: table, Options: opts, Path: arr.path.text, Asked: time.Now()}
+	v.Path, v.Sorted = arr.path.text, len(arr.partition)+len(arr.order) > 0
 	if err := doc.settleAge(ctx, s.hot, time.Time{}, leaves); err != nil {
 		return nil, err
 	}
@@ -240,5 +248,37 @@ func (s *Surveyor) leaf(ctx context.Context, doc *planDoc, arr *arrangement, roo
 	case ClassOf(err).Name != ClassPrivilege: // a missing right is among the refusals
 		return LeafSurvey{}, err
 	}
+	if one.PerChunk, err = s.perChunk(ctx, arr, &one); err != nil && ClassOf(err).Name != ClassPrivilege {
+		return LeafSurvey{}, err
+	}
 	return one, nil
+}
+
+// perChunk is how many files a chunk may have at most: one for each value of partition_by that PostgreSQL expects, and as many
+// as file_bytes cuts.
+func (s *Surveyor) perChunk(ctx context.Context, arr *arrangement, l *LeafSurvey) (int64, error) {
+	files := int64(1)
+	var plain []string
+	for _, it := range arr.partition {
+		if it.unit == "" {
+			plain = append(plain, hot.ReturningText(it.column))
+			continue
+		}
+		n, ok, err := s.hot.EstimateUnits(ctx, s.hot.Pool(), &l.Table, it.column, it.unit)
+		if err != nil || !ok {
+			return 0, err
+		}
+		files *= n
+	}
+	if len(plain) > 0 {
+		n, err := s.hot.EstimateGroups(ctx, s.hot.Pool(), &l.Table, l.Predicate, plain)
+		if err != nil {
+			return 0, err
+		}
+		files *= max(n, 1)
+	}
+	if most := arr.layout.FileBytes; most > 0 {
+		files += int64(l.BlocksPerChunk) * int64(l.Table.BlockSize) / most
+	}
+	return files, nil
 }

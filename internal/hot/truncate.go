@@ -2,6 +2,7 @@ package hot
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -76,4 +77,43 @@ func (db *DB) CheckSort(ctx context.Context, q Querier, t *Table, keys []string,
 	}
 	rows.Close()
 	return rows.Err()
+}
+
+// EstimateGroups asks PostgreSQL's planner how many different values the expressions have together in the rows of the table
+// itself that match, without reading any.
+func (db *DB) EstimateGroups(ctx context.Context, q Querier, t *Table, predicate string, exprs []string) (int64, error) {
+	var raw []byte
+	err := q.QueryRow(ctx, "EXPLAIN (FORMAT JSON) SELECT 1 FROM ONLY "+from(t.Schema, t.Name, predicate)+" GROUP BY "+strings.Join(exprs, ", ")).Scan(&raw)
+	if err != nil {
+		return 0, fmt.Errorf("estimate values: %w", err)
+	}
+	var plans []struct{ Plan planNode }
+	if err := json.Unmarshal(raw, &plans); err != nil {
+		return 0, fmt.Errorf("estimate values: unexpected plan: %w", err)
+	}
+	if len(plans) != 1 {
+		return 0, fmt.Errorf("estimate values: %d plans", len(plans))
+	}
+	return int64(plans[0].Plan.Rows), nil
+}
+
+// unitSeconds is about how long a unit is.
+var unitSeconds = map[string]float64{UnitYear: 365.25 * 86400, UnitMonth: 30.4 * 86400, UnitDay: 86400, UnitHour: 3600}
+
+// EstimateUnits says by the statistics of a column of times over how many units it stretches. Not ok: there are none, for
+// nobody has run ANALYZE.
+func (db *DB) EstimateUnits(ctx context.Context, q Querier, t *Table, column, unit string) (units int64, ok bool, err error) {
+	var seconds *float64
+	err = q.QueryRow(ctx, `
+		SELECT max(extract(epoch FROM s.b[pg_catalog.array_upper(s.b, 1)] - s.b[1]))::pg_catalog.float8
+		FROM (SELECT histogram_bounds::pg_catalog.text::pg_catalog.timestamp[] AS b FROM pg_catalog.pg_stats
+		      WHERE schemaname = $1 AND tablename = $2 AND attname = $3 AND histogram_bounds IS NOT NULL) AS s
+		WHERE pg_catalog.isfinite(s.b[1]) AND pg_catalog.isfinite(s.b[pg_catalog.array_upper(s.b, 1)])`, t.Schema, t.Name, column).Scan(&seconds)
+	if err != nil {
+		return 0, false, fmt.Errorf("estimate times: %w", err)
+	}
+	if seconds == nil {
+		return 0, false, nil
+	}
+	return int64(*seconds/unitSeconds[unit]) + 2, true, nil
 }

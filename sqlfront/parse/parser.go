@@ -370,6 +370,13 @@ func (p *parser) option() (Option, error) {
 		return o, nil
 	}
 	o.ValuePos = p.pos()
+	if p.acceptOther("(") {
+		if o.List, err = p.list(); err != nil {
+			return o, err
+		}
+		o.Value = listText(o.List)
+		return o, nil
+	}
 	sign := ""
 	if p.acceptOther("-") {
 		sign = "-"
