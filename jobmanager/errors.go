@@ -40,6 +40,7 @@ func (e *BusyError) Error() string {
 // parameter.
 type SpecError struct {
 	Param string // the parameter at fault, if one is
+	Item  string // the item of the parameter's list at fault, if one is
 	Msg   string
 	Hint  string // what to do, or ""
 }

@@ -25,7 +25,7 @@ func (r *request) explain(ctx context.Context, s *parse.ExplainFlush) ([][]any, 
 	}
 	o, err := r.opt.Planner.Outlook(ctx, t.table, params)
 	if err != nil {
-		return nil, sqlError(err, s.Flush.Table.Pos)
+		return nil, sqlError(err, blame(err, s.Flush.Options, s.Flush.Table.Pos))
 	}
 	x := &explanation{table: t.table.String(), outlook: o}
 	if err := x.outcome(ctx, r.jobs, t.table); err != nil {
@@ -105,6 +105,9 @@ func (x *explanation) whole(params map[string]string) {
 	x.number(x.table, "bytes", bytes, prettySize(bytes)+" in PostgreSQL now, with indexes and TOAST")
 	x.number(x.table, "chunks", chunks, "each moves in one transaction")
 	x.number(x.table, "files", files, "at most: a chunk without a row writes none")
+	for _, p := range o.Layout {
+		x.add(x.table, p.Name, p.Value, p.Detail)
+	}
 	x.number(x.table, "parallelism", int64(o.Parallelism), "chunks at once, as far as workers have slots")
 	if o.Storage != "" {
 		x.add(x.table, "storage", o.Storage, localPath(o.Location))

@@ -73,6 +73,44 @@ func TestRefusedAtOnce(t *testing.T) { // A55
 	}
 }
 
+// What does not fit the table is told where it stands in the statement.
+func TestLayoutThatDoesNotFit(t *testing.T) {
+	t.Parallel()
+	w, p, conn := plannedWorld(t)
+	sql := "FLUSH TABLE app.events WITH (order_by = (id DESC NULLS FIRST, \"At\"), path = '{x}', partition_by = (id, day(id)))"
+	for _, c := range []struct {
+		spec jobmanager.SpecError
+		at   string
+	}{
+		{jobmanager.SpecError{Param: "order_by", Item: `"At"`, Msg: "no", Hint: "h"}, `"At"`},
+		{jobmanager.SpecError{Param: "order_by", Item: `id DESC`, Msg: "no"}, `id DESC`},
+		{jobmanager.SpecError{Param: "partition_by", Item: `day(id)`, Msg: "no"}, `day(id)`},
+		{jobmanager.SpecError{Param: "partition_by", Msg: "no"}, `(id, day`},
+		{jobmanager.SpecError{Param: "path", Msg: "no"}, `'{x}'`},
+		{jobmanager.SpecError{Param: "bloom", Msg: "no"}, "app.events"},
+	} {
+		p.fail["events"] = &c.spec
+		for _, verb := range []string{"", "EXPLAIN "} {
+			e := pgError(t, exec(t, conn, verb+sql))
+			if want := strings.Index(verb+sql, c.at) + 1; e.Code != "22023" || int(e.Position) != want || e.Message != "no" || e.Hint != c.spec.Hint {
+				t.Errorf("%+v: %s %q at %d, want %d", c.spec, e.Code, e.Message, e.Position, want)
+			}
+		}
+	}
+	if n := w.jobs.count(); n != 0 {
+		t.Errorf("%d jobs", n)
+	}
+	delete(p.fail, "events")
+	p.outlook.Layout = []sqlfront.Property{{Name: "sort", Value: "by PostgreSQL", Detail: "d"}}
+	rows := explain(t, conn, "EXPLAIN "+sql)
+	if got := property(rows, "app.events", "sort"); len(got) != 1 || got[0] != "by PostgreSQL" {
+		t.Errorf("%v", rows)
+	}
+	if p.asked["order_by"] != `id DESC, "At"` || p.asked["partition_by"] != "id, day(id)" || p.asked["path"] != "{x}" {
+		t.Errorf("asked with %v", p.asked)
+	}
+}
+
 func property(rows [][4]string, subject, name string) []string {
 	var out []string
 	for _, r := range rows {

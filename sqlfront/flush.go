@@ -31,8 +31,9 @@ func (r *request) flushTable(ctx context.Context, s *parse.FlushTable) ([][]any,
 		started, err = r.start(ctx, t, params)
 	}
 	if err != nil {
-		r.auditError(ctx, t.actor, err, s.Table.Pos)
-		return nil, sqlError(err, s.Table.Pos)
+		pos := blame(err, s.Options, s.Table.Pos)
+		r.auditError(ctx, t.actor, err, pos)
+		return nil, sqlError(err, pos)
 	}
 	if wait {
 		return r.waitAndTell(ctx, []launch{started})

@@ -25,12 +25,12 @@ func TestFlushTable(t *testing.T) { // A1, A6, A62
 			w := newWorld(t, nil)
 			w.Exec(t, "CREATE TABLE app.events (id bigint)")
 			conn := w.through(t, w.OwnerURL, mode)
-			got, err := start(t.Context(), conn, "FLUSH TABLE app.events WITH (parallelism = 3, chunk_bytes = '1MB', lock_timeout = '0.2s', replicate = on, verify = FULL, skip_referenced = false, as_text = (note, \"B, b\", note), on_unrepresentable = null);")
+			got, err := start(t.Context(), conn, "FLUSH TABLE app.events WITH (parallelism = 3, chunk_bytes = '1MB', lock_timeout = '0.2s', replicate = on, verify = FULL, skip_referenced = false, as_text = (note, \"B, b\"), on_unrepresentable = null);")
 			if err != nil || len(got) != 1 || *got[0].Status != "pending" || *got[0].Existing || got[0].Target != "app.events" || got[0].Error != nil {
 				t.Fatalf("%+v %v", got, err)
 			}
 			spec := w.jobs.last()
-			want := map[string]string{"parallelism": "3", "chunk_bytes": "1048576", "lock_timeout": "200", "replicate": "true", "verify": "full", "as_text": `"B, b", note`, "on_unrepresentable": "null"}
+			want := map[string]string{"parallelism": "3", "chunk_bytes": "1048576", "lock_timeout": "200", "replicate": "true", "verify": "full", "as_text": `note, "B, b"`, "on_unrepresentable": "null"}
 			if !mapsEqual(spec.Params, want) || spec.Type != "flush" || spec.RequestedBy != w.Owner || spec.Trigger != "command" ||
 				!strings.HasPrefix(spec.Statement, "FLUSH TABLE app.events WITH") || strings.HasSuffix(spec.Statement, ";") {
 				t.Errorf("%+v", spec)
@@ -103,10 +103,10 @@ func TestFlushRefusals(t *testing.T) { // A9
 		{"FLUSH TABLE app.events WITH (waits = true)", "22023", 30, `unknown option "waits"`},
 		{"FLUSH TABLE app.events WITH (unregistered = true)", "22023", 30, "unknown option"},
 		{"FLUSH TABLE app.events WITH (parallelism = 0)", "22023", 44, "from 1 to 64"},
-		{"FLUSH TABLE app.events WITH (as_text = 5)", "22023", 40, "expected a list of names"},
-		{"FLUSH TABLE app.events WITH (as_text = ())", "42601", 41, "expected a name"},
+		{"FLUSH TABLE app.events WITH (as_text = 5)", "22023", 40, "expected a list"},
+		{"FLUSH TABLE app.events WITH (as_text = ())", "42601", 41, "expected a column name"},
 		{"FLUSH TABLE app.events WITH (as_text = (a b))", "42601", 43, "expected"},
-		{"FLUSH TABLE app.events WITH (as_text = 'a,')", "22023", 40, "expected a list of names"},
+		{"FLUSH TABLE app.events WITH (as_text = 'a,')", "22023", 40, "expected a list"},
 		{"FLUSH ALL IN app WITH (as_text = (a))", "22023", 24, "unknown option"},
 		{"FLUSH TABLE app.events WITH (on_unrepresentable = zero)", "22023", 51, "error or null"},
 		{"FLUSH TABLE app.events WITH (verify = some)", "22023", 39, "footer or full"},
@@ -114,6 +114,16 @@ func TestFlushRefusals(t *testing.T) { // A9
 		{"FLUSH TABLE app.events WITH (replicate = maybe)", "22023", 42, "true or false"},
 		{"FLUSH TABLE app.events WITH (triggers = fire)", "42501", 0, "triggers"},
 		{"FLUSH TABLE app.events WITH (max_rows_per_second = 5)", "0A000", 52, "not supported yet"},
+		{"FLUSH TABLE app.events WITH (codec = gzip)", "22023", 38, "zstd or snappy or none"},
+		{"FLUSH TABLE app.events WITH (partition_by = id)", "22023", 45, "a list in parentheses"},
+		{"FLUSH TABLE app.events WITH (partition_by = (id, week(at)))", "22023", 50, "partition_by\": week(at): expected a column, or year"},
+		{"FLUSH TABLE app.events WITH (partition_by = (id, \"At\" DESC))", "22023", 50, "order_by"},
+		{"FLUSH TABLE app.events WITH (partition_by = (id, day(id), id))", "22023", 59, "id: it is given twice"},
+		{"FLUSH TABLE app.events WITH (order_by = (day(id)))", "22023", 42, "expected a column"},
+		{"FLUSH TABLE app.events WITH (bloom = (id DESC))", "22023", 39, "expected a column"},
+		{"FLUSH TABLE app.events WITH (codec = (zstd))", "22023", 38, "one value, not a list"},
+		{"FLUSH TABLE app.events WITH (path = '')", "22023", 37, "empty"},
+		{"FLUSH TABLE app.events WITH (row_group_rows = 3)", "22023", 47, "from 256"},
 		{"FLUSH ALL IN app WITH (triggers = ice)", "22023", 35, "expected fire"},
 		{"FLUSH ALL WITH (unregistered = true)", "22023", 0, "needs IN schema"},
 		{"FLUSH ALL", "42704", 0, "no table is registered"},

@@ -19,9 +19,9 @@ type option struct {
 }
 
 // flushOptions lists the options of FLUSH in the order in which an error names them.
-var flushOptions = []option{
+var flushOptions = slices.Concat([]option{
 	{"wait", boolean},
-	{"as_text", names},
+	{"as_text", list},
 	{"parallelism", between(1, 64)},
 	{"chunk_bytes", size},
 	{"lock_timeout", milliseconds},
@@ -33,7 +33,7 @@ var flushOptions = []option{
 	{"storage", anything},
 	{"max_rows_per_second", notYet},
 	{"unregistered", boolean},
-}
+}, layoutOptions)
 
 // readOptions checks a WITH list. Names in without are not known to the statement.
 func readOptions(list []parse.Option, without ...string) (map[string]string, error) {
@@ -43,6 +43,14 @@ func readOptions(list []parse.Option, without ...string) (map[string]string, err
 		if opt == nil {
 			return nil, &pgwire.Error{Code: codeInvalidValue, Position: o.Pos,
 				Message: fmt.Sprintf("unknown option \"%s\"", o.Name), Hint: "options are " + strings.Join(names, ", ")}
+		}
+		if o.List != nil {
+			value, err := readList(o)
+			if err != nil {
+				return nil, err
+			}
+			params[o.Name] = value
+			continue
 		}
 		value, err := opt.value(o.Value)
 		if err != nil {
@@ -83,20 +91,6 @@ func anything(text string) (string, error) {
 		return "", invalid("it is empty")
 	}
 	return text, nil
-}
-
-// names reads a list of names, (a, "B") or 'a, "B"', and writes it in one way: sorted, each name once.
-func names(text string) (string, error) {
-	list, ok := parse.Names(text)
-	if !ok {
-		return "", invalid("expected a list of names such as (a, b), not \"%s\"", text)
-	}
-	slices.Sort(list)
-	list = slices.Compact(list)
-	for i, name := range list {
-		list[i] = parse.QuoteName(name)
-	}
-	return strings.Join(list, ", "), nil
 }
 
 func boolean(text string) (string, error) {

@@ -13,7 +13,8 @@ import (
 // Planner looks at tables as a flush would, with the worker's rights. It moves nothing and starts nothing.
 type Planner interface {
 	// Check returns the first reason why a flush cannot be run, or nil. It is asked before every job and must be quick;
-	// planning looks again. An error means that it could not look.
+	// planning looks again. *jobmanager.SpecError: the parameters do not fit the table. Any other error means that it could
+	// not look.
 	Check(ctx context.Context, table jobmanager.Table, params map[string]string) (*Refusal, error)
 	// Outlook says what a flush would do. Reasons why it cannot are part of the answer.
 	Outlook(ctx context.Context, table jobmanager.Table, params map[string]string) (*Outlook, error)
@@ -34,8 +35,12 @@ type Outlook struct {
 	Storage     string
 	Location    string // URL of the storage
 	Refusals    []Refusal
+	Layout      []Property // how files are laid out, as far as the flush or its storage says so
 	Leaves      []LeafOutlook
 }
+
+// Property is one line of an explanation.
+type Property struct{ Name, Value, Detail string }
 
 // LeafOutlook is the part of one leaf: the table itself, or a partition.
 type LeafOutlook struct {
@@ -66,12 +71,15 @@ func (r *request) refuse(ctx context.Context, t target, params map[string]string
 	looking, cancel := context.WithTimeout(ctx, checkPatience)
 	defer cancel()
 	no, err := r.opt.Planner.Check(looking, t.table, params)
+	var spec *jobmanager.SpecError
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case errors.Is(err, ErrNoTable):
 		return &pgwire.Error{Code: codeUndefinedTable, Position: pos, Message: fmt.Sprintf("relation \"%s\" does not exist for the worker", t.table),
 			Hint: "if this transaction made it, COMMIT first"}
+	case errors.As(err, &spec):
+		return spec
 	case err != nil:
 		r.opt.Logger.Warn("flush not checked before it starts", "table", t.table.String(), "error", err)
 		return nil

@@ -22,7 +22,7 @@ const commitPatience = 2 * time.Second
 // findRowTime bounds the look for a row that an error names.
 const findRowTime = 2 * time.Second
 
-// attempt is one try at one chunk: one backend, one transaction, at most one object. Its id is used once.
+// attempt is one try at one chunk: one backend, one transaction. Its id is used once.
 type attempt struct {
 	f          *Flusher
 	in         ChunkInput
@@ -32,11 +32,14 @@ type attempt struct {
 	rep        *reporter
 	skipLocked bool
 
-	id      uuid.UUID
-	prefix  string
-	session *hot.Session // nil once it serves somebody else
-	object  objstore.Writer
-	copying bool // the COPY was sent: a lock timeout from then on is about rows
+	id       uuid.UUID
+	place    place
+	base     string          // what the names of its objects begin with
+	prefix   string          // what their keys begin with, unless it scatters: then nothing lies there
+	scatters bool            // its objects lie in many directories, and are recorded before they are written
+	session  *hot.Session    // nil once it serves somebody else
+	object   objstore.Writer // being written
+	copying  bool            // the COPY was sent: a lock timeout from then on is about rows
 }
 
 // run opens the backend, records the attempt (T0) and moves the chunk (T1). On any failure it settles what it left.
@@ -48,7 +51,9 @@ func (a *attempt) run(ctx context.Context) (ChunkResult, error) {
 	if a.id, err = uuid.NewV7(); err != nil {
 		return ChunkResult{}, fmt.Errorf("make attempt id: %w", err)
 	}
-	a.prefix = objectPrefix(a.plan.part.Dir, time.Now(), job, a.in.Chunk, a.id)
+	if err := a.settlePlace(job); err != nil {
+		return ChunkResult{}, classified(ClassInternal, err)
+	}
 	a.session, err = a.f.hot.Session(ctx, a.sessionName(job), &hot.SessionOptions{LockTimeout: a.plan.doc.Options.LockTimeout})
 	if err != nil {
 		return ChunkResult{}, err
@@ -67,6 +72,22 @@ func (a *attempt) run(ctx context.Context) (ChunkResult, error) {
 		return ChunkResult{}, a.settle(ctx, err)
 	}
 	return a.commit(ctx, calm, res)
+}
+
+// settlePlace finds out where the attempt's objects will lie.
+func (a *attempt) settlePlace(job uuid.UUID) (err error) {
+	arr := a.plan.arrangement
+	a.place = a.plan.doc.place(a.plan.part, job.String())
+	a.base = baseName(time.Now(), job, a.in.Chunk, a.id)
+	a.scatters = arr.scatters()
+	dir := ""
+	if a.scatters {
+		dir, err = tableDir(a.plan.doc.Schema, a.plan.doc.Name)
+	} else {
+		dir, err = arr.dir(a.place, nil)
+	}
+	a.prefix = dir + "/" + a.base
+	return err
 }
 
 // releaseSession leaves the backend of a committed chunk to the next one.
@@ -102,11 +123,18 @@ func (a *attempt) endBackendWhen(ctx context.Context) func() bool {
 
 // move is T1 up to its COMMIT.
 func (a *attempt) move(ctx context.Context) (ChunkResult, error) {
-	m := a.plan.move(a.skipLocked)
+	m, err := a.plan.move(a.skipLocked)
+	if err != nil {
+		return ChunkResult{}, classified(ClassInternal, err)
+	}
 	if err := a.begin(ctx, m); err != nil {
 		return ChunkResult{}, err
 	}
-	sum, err := a.copy(ctx, m)
+	copyRows := a.copy
+	if a.plan.arrangement.cuts() {
+		copyRows = a.copyParts
+	}
+	w, err := copyRows(ctx, m)
 	if err != nil {
 		return ChunkResult{}, err
 	}
@@ -117,20 +145,17 @@ func (a *attempt) move(ctx context.Context) (ChunkResult, error) {
 			return ChunkResult{}, err
 		}
 	}
-	res := ChunkResult{Rows: sum.Rows, Bytes: sum.Bytes}
+	res := ChunkResult{Rows: w.rows, Bytes: w.bytes, Segments: w.segments}
 	if a.skipLocked {
 		if res.Skipped, err = a.session.CountLeft(ctx, m); err != nil {
 			return ChunkResult{}, err
 		}
 	}
 	a.rep.report(StepRegistering, a.id)
-	if sum.Rows > 0 {
-		res.Segments = 1
-		if err := a.register(ctx, sum); err != nil {
-			return ChunkResult{}, err
-		}
+	if err := a.register(ctx, w); err != nil {
+		return ChunkResult{}, err
 	}
-	return res, a.f.ledger.UpdateChunk(ctx, a.session, a.in.JobID, a.in.Chunk, res.Rows, res.Bytes, res.Skipped)
+	return res, a.f.ledger.UpdateChunk(ctx, a.session, a.in.JobID, a.in.Chunk, res.Rows, res.Bytes, res.Skipped, res.Segments)
 }
 
 // begin takes the attempt, locks the table, looks at it, and raises the fence: in this order, for what is looked at before
@@ -171,15 +196,15 @@ func (a *attempt) look(ctx context.Context, m *hot.Move) error {
 }
 
 // copy streams the deleted rows into one object, makes it durable and looks at it. A chunk without rows writes no object.
-func (a *attempt) copy(ctx context.Context, m *hot.Move) (segment.Summary, error) {
+func (a *attempt) copy(ctx context.Context, m *hot.Move) (written, error) {
 	a.rep.report(StepCopying, a.id)
 	var err error
 	if a.object, err = a.store.Create(ctx, objectKey(a.prefix)); err != nil {
-		return segment.Summary{}, err
+		return written{}, err
 	}
-	w, err := segment.NewWriter(a.object, a.plan.schema, a.meta(), nil)
+	w, err := segment.NewWriter(a.object, a.plan.schema, a.meta(a.id), a.plan.arrangement.writerOptions())
 	if err != nil {
-		return segment.Summary{}, err
+		return written{}, err
 	}
 	defer w.Abort()
 	a.rep.count(func() (int64, int64) { return w.Rows(), w.Bytes() })
@@ -189,23 +214,27 @@ func (a *attempt) copy(ctx context.Context, m *hot.Move) (segment.Summary, error
 	deleted, err := a.session.CopyOut(ctx, m, w)
 	a.copying = err != nil
 	if err != nil {
-		return segment.Summary{}, a.nameRow(ctx, err)
+		return written{}, a.nameRow(ctx, err)
 	}
 	if deleted == 0 && w.Rows() == 0 {
-		return segment.Summary{}, a.object.Abort()
+		return written{}, a.object.Abort()
 	}
 	a.rep.report(StepUploading, a.id)
 	sum, err := w.Close()
 	if err != nil {
-		return segment.Summary{}, a.nameRow(ctx, err)
+		return written{}, a.nameRow(ctx, err)
 	}
 	if sum.Rows != deleted {
-		return segment.Summary{}, classified(ClassInternal, fmt.Errorf("PostgreSQL deleted %d rows but %d were written", deleted, sum.Rows))
+		return written{}, classified(ClassInternal, fmt.Errorf("PostgreSQL deleted %d rows but %d were written", deleted, sum.Rows))
 	}
 	if _, err := a.object.Commit(ctx); err != nil {
-		return segment.Summary{}, err
+		return written{}, err
 	}
-	return sum, a.check(ctx, sum)
+	object, err := a.objectOf(sum)
+	if err != nil {
+		return written{}, err
+	}
+	return written{rows: sum.Rows, bytes: sum.Bytes, segments: 1, objects: []ledger.Object{object}}, a.check(ctx, object.Key, sum)
 }
 
 // nameRow adds the table to an error about a value, and where its row lies if only its key is known: rows of tables with a key
@@ -241,9 +270,9 @@ func (a *attempt) findRow(ctx context.Context, ue *segment.UnrepresentableError)
 	return ctid
 }
 
-// check reads the object back from its store, before COMMIT makes it the only copy.
-func (a *attempt) check(ctx context.Context, sum segment.Summary) error {
-	obj, err := a.store.Open(ctx, objectKey(a.prefix))
+// check reads an object back from its store, before COMMIT makes it the only copy.
+func (a *attempt) check(ctx context.Context, key string, sum segment.Summary) error {
+	obj, err := a.store.Open(ctx, key)
 	if err != nil {
 		return fmt.Errorf("read back: %w", err)
 	}
@@ -320,7 +349,7 @@ func (a *attempt) settle(ctx context.Context, cause error) error {
 	a.session.Close()
 	if a.object != nil {
 		if err := a.object.Abort(); err != nil {
-			a.f.log.Warn("could not discard an unfinished object", obs.KeyJob, a.in.JobID, obs.KeyObject, objectKey(a.prefix), obs.KeyErr, err)
+			a.f.log.Warn("could not discard an unfinished object", obs.KeyJob, a.in.JobID, obs.KeyAttempt, a.id, obs.KeyErr, err)
 		}
 	}
 	verdict, err := a.condemn(ctx)
@@ -357,8 +386,8 @@ func (a *attempt) discard(ctx context.Context, verdict ledger.Verdict) {
 	}
 	ctx, cancel := settleContext(ctx)
 	defer cancel()
-	if _, err := a.store.DeletePrefix(ctx, a.prefix); err != nil {
-		a.f.log.Warn("could not delete the object of a failed attempt; the sweep will", obs.KeyJob, a.in.JobID, obs.KeyObject, objectKey(a.prefix), obs.KeyErr, err)
+	if _, err := a.f.deleteObjects(ctx, a.store, a.id, a.prefix); err != nil {
+		a.f.log.Warn("could not delete the objects of a failed attempt; the sweep will", obs.KeyJob, a.in.JobID, obs.KeyAttempt, a.id, obs.KeyErr, err)
 		return
 	}
 	if err := a.f.ledger.DropAttempt(ctx, a.id); err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/ledger"
+	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/obs"
 )
 
@@ -80,11 +81,7 @@ func (f *Flusher) committed(ctx context.Context, in ChunkInput) (ChunkResult, bo
 	if err != nil || !found {
 		return ChunkResult{}, false, err
 	}
-	segments := 0
-	if row.Rows > 0 {
-		segments = 1
-	}
-	return ChunkResult{Rows: row.Rows, Bytes: row.Bytes, Skipped: row.Skipped, Segments: segments, Earlier: true}, true, nil
+	return ChunkResult{Rows: row.Rows, Bytes: row.Bytes, Skipped: row.Skipped, Segments: row.Segments, Earlier: true}, true, nil
 }
 
 // settleEarlier finds out what became of every earlier attempt at a chunk: none may commit behind the back of the next
@@ -125,7 +122,7 @@ func (f *Flusher) settleAttempt(ctx context.Context, a ledger.Attempt) (deleted 
 	if err != nil {
 		return 0, err
 	}
-	deleted, err = store.DeletePrefix(ctx, a.ObjectPrefix)
+	deleted, err = f.deleteObjects(ctx, store, a.ID, a.ObjectPrefix)
 	if err != nil {
 		return deleted, fmt.Errorf("delete objects of a condemned attempt: %w", err)
 	}
@@ -133,6 +130,24 @@ func (f *Flusher) settleAttempt(ctx context.Context, a ledger.Attempt) (deleted 
 		return 0, f.ledger.MarkSwept(ctx, a.ID)
 	}
 	return deleted, nil
+}
+
+// deleteObjects deletes what a condemned attempt may have written: what begins with its prefix, and what it recorded.
+func (f *Flusher) deleteObjects(ctx context.Context, store objstore.Store, id uuid.UUID, prefix string) (deleted int, err error) {
+	if deleted, err = store.DeletePrefix(ctx, prefix); err != nil {
+		return deleted, err
+	}
+	keys, err := f.ledger.StagedKeys(ctx, id)
+	if err != nil {
+		return deleted, err
+	}
+	var n atomic.Int64
+	err = inParallel(ctx, putters, keys, func(ctx context.Context, key string) error {
+		k, err := store.DeletePrefix(ctx, key) // and not Delete: it finds what an unfinished write left, too
+		n.Add(int64(k))
+		return err
+	})
+	return deleted + int(n.Load()), err
 }
 
 // reporter hands checkpoints to the caller, at each step and from a ticker.

@@ -36,11 +36,13 @@ type Options struct {
 	Storage         string        // name of the storage, or "" for the default one
 	NullUnrepresent bool          // write NULL for values without a place in their Parquet type
 	AsText          []string      // columns that are stored as text, whatever their type
+	Layout          Layout
 }
 
 // OptionError is a parameter that no flush can have.
 type OptionError struct {
 	Option string
+	Item   string // of a list, if one is at fault
 	Msg    string
 	Hint   string
 }
@@ -64,7 +66,7 @@ var options = map[string]func(o *Options, v string) error{
 	"replicate":          func(o *Options, v string) (err error) { o.Replicate, err = boolean(v); return },
 	"skip_referenced":    func(o *Options, v string) (err error) { o.SkipReferenced, err = boolean(v); return },
 	"storage":            func(o *Options, v string) error { o.Storage = v; return nil },
-	"as_text":            func(o *Options, v string) (err error) { o.AsText, err = nameList(v); return },
+	"as_text":            func(o *Options, v string) (err error) { o.AsText, err = columnList(v); return },
 	"on_unrepresentable": func(o *Options, v string) (err error) { o.NullUnrepresent, err = oneOf(v, "null", "error"); return },
 }
 
@@ -77,12 +79,12 @@ func ParseOptions(params map[string]string) (Options, error) {
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		read, ok := options[name]
+		read, ok := optionReader(name)
 		if !ok {
 			return Options{}, &OptionError{Option: name, Msg: fmt.Sprintf("unknown option %q of FLUSH", name), Hint: "Known options: " + strings.Join(knownOptions(), ", ") + "."}
 		}
 		if err := read(&o, params[name]); err != nil {
-			return Options{}, &OptionError{Option: name, Msg: fmt.Sprintf("option %s = %s: %v", name, strconv.Quote(params[name]), err)}
+			return Options{}, optionError(name, params[name], err)
 		}
 	}
 	if (o.OlderThan == "") != (o.AgeColumn == "") {
@@ -91,9 +93,26 @@ func ParseOptions(params map[string]string) (Options, error) {
 	return o, nil
 }
 
+// optionError is an error about the value of a parameter.
+func optionError(name, value string, err error) *OptionError {
+	e := &OptionError{Option: name, Msg: fmt.Sprintf("option %s = %s: %v", name, strconv.Quote(value), err)}
+	var it *ItemError
+	var path *PathError
+	switch {
+	case errors.As(err, &it):
+		e.Item, e.Msg = it.Item, fmt.Sprintf("option %s: %v", name, err)
+	case errors.As(err, &path):
+		e.Msg = fmt.Sprintf("option %s: %v", name, err)
+	}
+	return e
+}
+
 // knownOptions lists what a user may write; predicate and age have clauses of their own.
 func knownOptions() []string {
 	var known []string
+	for name := range layoutOptions {
+		known = append(known, name)
+	}
 	for name := range options {
 		if !slices.Contains([]string{"where", "older_than", "age_column", "time_zone"}, name) {
 			known = append(known, name)
@@ -103,56 +122,22 @@ func knownOptions() []string {
 	return known
 }
 
-// nameList reads names as SQL writes them, with commas between them.
-func nameList(v string) ([]string, error) {
+// columnList reads a list of columns.
+func columnList(v string) ([]string, error) {
+	items, err := readItems(v)
+	if err != nil {
+		return nil, err
+	}
 	var names []string
-	for rest := v; ; {
-		name, after, err := oneName(strings.TrimLeft(rest, " "))
-		if err != nil {
-			return nil, err
+	for _, it := range items {
+		if it.sorted() || it.unit != "" {
+			return nil, fmt.Errorf("%s: expected a column", it.text)
 		}
-		if !slices.Contains(names, name) {
-			names = append(names, name)
+		if !slices.Contains(names, it.column) {
+			names = append(names, it.column)
 		}
-		after = strings.TrimLeft(after, " ")
-		if after == "" {
-			return names, nil
-		}
-		if after[0] != ',' {
-			return nil, fmt.Errorf("expected a comma before %s", strconv.Quote(after))
-		}
-		rest = after[1:]
 	}
-}
-
-// oneName reads a name at the start of s: in double quotes as it stands, else folded to lower case.
-func oneName(s string) (name, after string, err error) {
-	if !strings.HasPrefix(s, `"`) {
-		end := strings.IndexAny(s, `, "`)
-		if end < 0 {
-			end = len(s)
-		}
-		if end == 0 {
-			return "", "", errors.New("expected a list of names, such as (a, b)")
-		}
-		return strings.ToLower(s[:end]), s[end:], nil
-	}
-	var b strings.Builder
-	for rest := s[1:]; ; {
-		i := strings.IndexByte(rest, '"')
-		if i < 0 {
-			return "", "", errors.New("a name in quotes has no end")
-		}
-		b.WriteString(rest[:i])
-		if rest = rest[i+1:]; !strings.HasPrefix(rest, `"`) {
-			if b.Len() == 0 {
-				return "", "", errors.New("a name is empty")
-			}
-			return b.String(), rest, nil
-		}
-		b.WriteByte('"')
-		rest = rest[1:]
-	}
+	return names, nil
 }
 
 func intBetween(v string, lo, hi int) (int, error) {

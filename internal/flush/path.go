@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,8 +14,24 @@ import (
 // DefaultPath is the template of the directory of a table's segments.
 const DefaultPath = "{namespace}/{table}/{partition}"
 
-// pathVars are the variables that a template may use.
-var pathVars = []string{"namespace", "table", "partition", "yyyy", "mm", "dd", "job"}
+// pathVars are the variables that a template may use, beside {column:name}.
+var pathVars = []string{"namespace", "table", "partition", "yyyy", "mm", "dd", "shard", "job"}
+
+// Bounds of a template and of the directories that it gives. An object's key has at most 1024 bytes, and its name takes about
+// 150 of them.
+const (
+	maxTemplateBytes = 300
+	maxTemplateParts = 16
+	maxDirBytes      = 720
+	maxNameBytes     = 200 // of one part, by objstore.CheckKey
+	maxValueBytes    = 120 // of one value in a part
+)
+
+// What stands for values that no name can hold. Other values that begin with two underscores have the first escaped.
+const (
+	nullName  = "__HIVE_DEFAULT_PARTITION__"
+	emptyName = "__EMPTY__"
+)
 
 // PathError is a template that cannot be used.
 type PathError struct {
@@ -24,68 +41,163 @@ type PathError struct {
 
 func (e *PathError) Error() string { return fmt.Sprintf("path template %q: %s", e.Template, e.Msg) }
 
-// ExpandPath substitutes the variables of a template, once and from left to right: what a value brings is never read as a
-// variable again. Every value is escaped so that it stays one name within its directory; a part that comes out empty is
-// left out. vars must hold every variable of pathVars.
-func ExpandPath(template string, vars map[string]string) (string, error) {
-	var parts []string
-	for _, part := range strings.Split(template, "/") {
-		out, err := expandPart(template, part, vars)
-		if err != nil {
-			return "", err
-		}
-		switch out {
-		case "":
-			continue
-		case ".", "..":
-			return "", &PathError{template, fmt.Sprintf("%q is not a directory name", out)}
-		}
-		parts = append(parts, out)
-	}
-	if len(parts) == 0 {
-		return "", &PathError{template, "no directory is left"}
-	}
-	return strings.Join(parts, "/"), nil
+// pathTemplate is a template that was read. Each part is one directory.
+type pathTemplate struct {
+	text  string
+	parts [][]pathPiece
 }
 
-func expandPart(template, part string, vars map[string]string) (string, error) {
-	var b strings.Builder
+// pathPiece is literal text, or a variable.
+type pathPiece struct {
+	literal string
+	name    string // "" for literal text
+}
+
+// pathValue is what a variable stands for.
+type pathValue struct {
+	text string
+	null bool
+	dirs []string // of {partition}: directories, escaped; text does not count then
+	raw  bool     // text is for people and goes in as it is
+}
+
+// CheckPath says why a template can be used for no table, with *PathError. Whether {column:name} names a partition column, a
+// table's flush decides.
+func CheckPath(template string) error {
+	_, err := readPath(template)
+	return err
+}
+
+// readPath reads a template.
+func readPath(text string) (*pathTemplate, error) {
+	fail := func(format string, args ...any) (*pathTemplate, error) {
+		return nil, &PathError{text, fmt.Sprintf(format, args...)}
+	}
+	parts := strings.Split(text, "/")
+	switch {
+	case text == "":
+		return fail("it is empty")
+	case len(text) > maxTemplateBytes:
+		return fail("it is longer than %d bytes", maxTemplateBytes)
+	case len(parts) > maxTemplateParts:
+		return fail("it has more than %d directories", maxTemplateParts)
+	}
+	t := &pathTemplate{text: text}
+	for _, part := range parts {
+		pieces, err := readPart(text, part)
+		if err != nil {
+			return nil, err
+		}
+		switch literal := pieces[0].literal; {
+		case strings.HasPrefix(literal, "."):
+			return fail("%q begins with a dot", part)
+		case len(pieces) == 1 && literal == ManifestName:
+			return fail("%s is the name of the manifest", ManifestName)
+		case len(pieces) > 1 && slices.ContainsFunc(pieces, func(p pathPiece) bool { return p.name == "partition" }):
+			return fail("{partition} may be several directories, so it stands alone between slashes")
+		}
+		t.parts = append(t.parts, pieces)
+	}
+	return t, nil
+}
+
+func readPart(template, part string) ([]pathPiece, error) {
+	if part == "" {
+		return nil, &PathError{template, "a directory has no name: a template neither begins nor ends with a slash, nor has two together"}
+	}
+	var out []pathPiece
 	for part != "" {
 		open := strings.IndexAny(part, "{}")
 		if open < 0 {
-			b.WriteString(escapePath(part, true))
-			break
+			return append(out, pathPiece{literal: part}), nil
 		}
 		if part[open] == '}' {
-			return "", &PathError{template, "} without {"}
+			return nil, &PathError{template, "} without {"}
 		}
-		b.WriteString(escapePath(part[:open], true))
+		if open > 0 {
+			out = append(out, pathPiece{literal: part[:open]})
+		}
 		end := strings.IndexByte(part, '}')
 		if end < 0 {
-			return "", &PathError{template, "{ without }"}
+			return nil, &PathError{template, "{ without }"}
 		}
 		name := part[open+1 : end]
-		value, ok := vars[name]
-		if !ok {
-			return "", &PathError{template, fmt.Sprintf("unknown variable {%s}; known: {%s}", name, strings.Join(pathVars, "} {"))}
+		if column, ok := strings.CutPrefix(name, "column:"); (!ok || column == "") && !slices.Contains(pathVars, name) {
+			return nil, &PathError{template, fmt.Sprintf("unknown variable {%s}; known: {%s} {column:name}", name, strings.Join(pathVars, "} {"))}
 		}
-		b.WriteString(short(escapePath(value, false)))
+		out = append(out, pathPiece{name: name})
 		part = part[end+1:]
 	}
-	return b.String(), nil
+	return out, nil
 }
 
-// maxValueBytes bounds a value in a path: file systems take names of 255 bytes.
-const maxValueBytes = 120
+// vars lists the variables of a template, in order.
+func (t *pathTemplate) vars() (names []string) {
+	for _, part := range t.parts {
+		for _, p := range part {
+			if p.name != "" {
+				names = append(names, p.name)
+			}
+		}
+	}
+	return names
+}
 
-// short cuts an escaped value that is too long for a name, and ends it with a hash of the whole, so that two long values stay
-// apart.
-func short(escaped string) string {
-	if len(escaped) <= maxValueBytes {
+// expand substitutes the variables, once and from left to right: what a value brings is never read as a variable again. Every
+// value is escaped so that it stays within its directory's name.
+func (t *pathTemplate) expand(value func(name string) pathValue) (string, error) {
+	var dirs []string
+	for _, part := range t.parts {
+		if part[0].name == "partition" {
+			if v := value("partition"); v.dirs != nil || v.text == "" {
+				dirs = append(dirs, v.dirs...)
+				continue
+			}
+		}
+		var b strings.Builder
+		for _, p := range part {
+			if p.name == "" {
+				b.WriteString(escapePath(p.literal, true))
+				continue
+			}
+			b.WriteString(nameOf(value(p.name)))
+		}
+		dirs = append(dirs, b.String())
+	}
+	if len(dirs) == 0 {
+		return "", &PathError{t.text, "no directory is left"}
+	}
+	most := min(maxNameBytes, maxDirBytes/len(dirs))
+	for i := range dirs {
+		dirs[i] = short(dirs[i], most)
+	}
+	return strings.Join(dirs, "/"), nil
+}
+
+// nameOf is a value as a name, or as a part of one.
+func nameOf(v pathValue) string {
+	switch {
+	case v.raw:
+		return v.text
+	case v.null:
+		return nullName
+	case v.text == "":
+		return emptyName
+	}
+	escaped := escapePath(v.text, false)
+	if strings.HasPrefix(escaped, "__") {
+		escaped = "%5F" + escaped[1:]
+	}
+	return short(escaped, maxValueBytes)
+}
+
+// short cuts an escaped name that is too long, and ends it with a hash of the whole, so that two long names stay apart.
+func short(escaped string, most int) string {
+	if len(escaped) <= most {
 		return escaped
 	}
 	sum := sha256.Sum256([]byte(escaped))
-	cut := maxValueBytes - 2*8 - 1
+	cut := most - 2*8 - 1
 	for i := cut - 2; i < cut; i++ { // not in the middle of %XX
 		if escaped[i] == '%' {
 			cut = i
@@ -94,8 +206,8 @@ func short(escaped string) string {
 	return escaped[:cut] + "~" + hex.EncodeToString(sum[:8])
 }
 
-// escapePath percent-encodes every byte but letters, digits, _ and -; a literal of the template may also hold = and dots,
-// which a value may hold only inside, so that no value is "." or "..", a hidden file or ends like one of our files.
+// escapePath percent-encodes every byte but letters, digits, _ and -; a literal of the template may also hold = and dots, so
+// that no value is "." or "..", a hidden file or ends like one of our files.
 func escapePath(s string, literal bool) string {
 	const digits = "0123456789ABCDEF"
 	var b strings.Builder
@@ -113,10 +225,13 @@ func escapePath(s string, literal bool) string {
 	return b.String()
 }
 
-// objectPrefix is what the keys of all objects of an attempt start with: directory, time, job, chunk and attempt.
-func objectPrefix(dir string, at time.Time, job uuid.UUID, chunk int, attempt uuid.UUID) string {
-	return fmt.Sprintf("%s/%s-%s-%05d-%s", dir, at.UTC().Format("2006-01-02T15-04-05.000Z"), job, chunk, attempt)
+// baseName is what the names of all objects of an attempt begin with, in whichever directory: time, job, chunk and attempt.
+func baseName(at time.Time, job uuid.UUID, chunk int, attempt uuid.UUID) string {
+	return fmt.Sprintf("%s-%s-%05d-%s", at.UTC().Format("2006-01-02T15-04-05.000Z"), job, chunk, attempt)
 }
 
 // objectKey is the key of the only object of an attempt.
 func objectKey(prefix string) string { return prefix + ".parquet" }
+
+// partKey is the key of one object of an attempt that writes many. Parts are numbered from 1.
+func partKey(prefix string, part int) string { return fmt.Sprintf("%s-%05d.parquet", prefix, part) }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -24,6 +25,8 @@ type planDoc struct {
 	Options Options
 	Limit   *hot.AgeLimit `json:",omitempty"` // what OLDER THAN means for this job
 	Storage string
+	Path    string     // the template of directories
+	Asked   time.Time  // when the job was asked for
 	Space   *hot.Space `json:",omitempty"` // of the leaves, when this generation was made
 	Parts   []planPart
 }
@@ -31,7 +34,8 @@ type planDoc struct {
 // planPart is one leaf: the table itself, or a partition of it.
 type planPart struct {
 	Table          hot.Table
-	Dir            string // directory of its segments
+	Partition      string // its name below the root, or ""
+	Dir            string // directory of its segments, for people
 	SchemaVersion  int
 	BlocksPerChunk uint32
 	Chunks         int
@@ -39,11 +43,12 @@ type planPart struct {
 
 // loadedPlan is the plan as one chunk sees it.
 type loadedPlan struct {
-	doc    *planDoc
-	part   *planPart
-	schema *segment.Schema
-	first  uint32 // first block
-	end    uint32 // block after the last; 0: to the end of the leaf
+	doc         *planDoc
+	part        *planPart
+	schema      *segment.Schema
+	arrangement *arrangement
+	first       uint32 // first block
+	end         uint32 // block after the last; 0: to the end of the leaf
 }
 
 // Plan makes a generation of a job's plan, or returns the one that is stored: calling it again changes nothing. It claims
@@ -128,7 +133,11 @@ func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options) (*
 	if err != nil {
 		return nil, 0, err
 	}
-	doc := &planDoc{Schema: root.Schema, Name: root.Name, Options: opts, Storage: storage}
+	arr, err := f.arrangement(ctx, storage, opts)
+	if err != nil {
+		return nil, 0, err
+	}
+	doc := &planDoc{Schema: root.Schema, Name: root.Name, Options: opts, Storage: storage, Path: arr.path.text, Asked: req.CreatedAt}
 	if err := refused(root, opts); err != nil {
 		return nil, 0, err
 	}
@@ -144,7 +153,7 @@ func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options) (*
 		if err := refused(leaf, opts); err != nil {
 			return nil, 0, err
 		}
-		part, err := f.drawPart(ctx, root, leaf, opts)
+		part, err := f.drawPart(ctx, doc, arr, root, leaf)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -249,10 +258,13 @@ func refused(t *hot.Table, opts Options) error {
 }
 
 // drawPart cuts one leaf and settles under which version of its columns its rows go cold.
-func (f *Flusher) drawPart(ctx context.Context, root, leaf *hot.Table, opts Options) (planPart, error) {
-	schema, err := schemaOf(leaf, opts)
+func (f *Flusher) drawPart(ctx context.Context, doc *planDoc, arr *arrangement, root, leaf *hot.Table) (planPart, error) {
+	schema, err := schemaOf(leaf, doc.Options)
 	if err != nil {
 		return planPart{}, classified(ClassRefused, fmt.Errorf("table %s.%s: %w", leaf.Schema, leaf.Name, err))
+	}
+	if err := arr.check(leaf, schema); err != nil {
+		return planPart{}, classified(ClassInvalid, fmt.Errorf("table %s.%s: %w", leaf.Schema, leaf.Name, err))
 	}
 	columns, err := schema.ColumnsJSON()
 	if err != nil {
@@ -262,26 +274,44 @@ func (f *Flusher) drawPart(ctx context.Context, root, leaf *hot.Table, opts Opti
 	if err != nil {
 		return planPart{}, err
 	}
-	part, err := cutLeaf(root, leaf, opts)
+	part, err := cutLeaf(doc, arr, root, leaf)
 	part.SchemaVersion = version
 	return part, err
 }
 
 // cutLeaf cuts one leaf in block ranges and settles where its segments go.
-func cutLeaf(root, leaf *hot.Table, opts Options) (planPart, error) {
-	partition := ""
+func cutLeaf(doc *planDoc, arr *arrangement, root, leaf *hot.Table) (planPart, error) {
+	per, chunks := hot.Cut(leaf.Blocks, leaf.BlockSize, doc.Options.ChunkBytes, doc.Options.Parallelism)
+	part := planPart{Table: *leaf, BlocksPerChunk: per, Chunks: chunks}
 	if leaf.OID != root.OID {
-		partition = leaf.Name
-		if leaf.Schema != root.Schema {
-			partition = leaf.Schema + "." + leaf.Name
+		if part.Partition = leaf.Name; leaf.Schema != root.Schema {
+			part.Partition = leaf.Schema + "." + leaf.Name
 		}
 	}
-	dir, err := ExpandPath(DefaultPath, map[string]string{"namespace": root.Schema, "table": root.Name, "partition": partition})
-	if err != nil {
+	var err error
+	if part.Dir, err = arr.dirForPeople(doc.place(&part, "")); err != nil {
 		return planPart{}, classified(ClassInvalid, err)
 	}
-	per, chunks := hot.Cut(leaf.Blocks, leaf.BlockSize, opts.ChunkBytes, opts.Parallelism)
-	return planPart{Table: *leaf, Dir: dir, BlocksPerChunk: per, Chunks: chunks}, nil
+	return part, nil
+}
+
+// place is where a part's files lie, as far as it does not depend on their rows.
+func (d *planDoc) place(p *planPart, job string) place {
+	return place{namespace: d.Schema, table: d.Name, leaf: p.Partition, job: job, asked: d.Asked}
+}
+
+// arrangement is the layout of a flush whose files go to a storage.
+func (f *Flusher) arrangement(ctx context.Context, storage string, opts Options) (*arrangement, error) {
+	row, err := f.ledger.Storage(ctx, storage)
+	if err != nil {
+		return nil, err
+	}
+	template, err := storagePath(row)
+	if err != nil {
+		return nil, err
+	}
+	arr, err := arrange(opts.Layout, template)
+	return arr, classified(ClassInvalid, err)
 }
 
 // schemaOf is how a leaf's rows look as Parquet. Without a primary key the rows bring their ctid, so that an error can
@@ -334,7 +364,11 @@ func (f *Flusher) loadPlan(ctx context.Context, jobID string, chunk int) (*loade
 		if err != nil {
 			return nil, classified(ClassInternal, err)
 		}
-		lp := &loadedPlan{doc: doc, part: part, schema: schema, first: uint32(n) * part.BlocksPerChunk}
+		arr, err := arrange(doc.Options.Layout, doc.Path)
+		if err != nil {
+			return nil, classified(ClassInternal, err)
+		}
+		lp := &loadedPlan{doc: doc, part: part, schema: schema, arrangement: arr, first: uint32(n) * part.BlocksPerChunk}
 		if n < part.Chunks-1 {
 			lp.end = lp.first + part.BlocksPerChunk
 		}
@@ -352,7 +386,7 @@ func readPlan(row ledger.PlanRow) (*planDoc, error) {
 }
 
 // move is the chunk's range, columns and predicate.
-func (p *loadedPlan) move(skipLocked bool) *hot.Move {
+func (p *loadedPlan) move(skipLocked bool) (*hot.Move, error) {
 	cols := p.schema.Columns()
 	m := &hot.Move{Schema: p.part.Table.Schema, Table: p.part.Table.Name, First: p.first, End: p.end, SkipLocked: skipLocked, Predicate: p.doc.predicate(&p.part.Table)}
 	for i, c := range cols {
@@ -365,5 +399,5 @@ func (p *loadedPlan) move(skipLocked bool) *hot.Move {
 	if len(p.part.Table.PrimaryKey) == 0 {
 		m.Columns = append(m.Columns, "ctid")
 	}
-	return m
+	return m, p.arrangement.sortOf(m, &p.part.Table)
 }

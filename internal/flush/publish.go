@@ -86,8 +86,22 @@ func (f *Flusher) PublishTable(ctx context.Context, schema, table string) error 
 
 // ManifestKey is where a storage holds the manifest of a table.
 func ManifestKey(schema, table string) (string, error) {
-	dir, err := ExpandPath("{namespace}/{table}", map[string]string{"namespace": schema, "table": table})
+	dir, err := tableDir(schema, table)
 	return dir + "/" + ManifestName, err
+}
+
+// tableDir is the directory of a table that no layout changes.
+func tableDir(schema, table string) (string, error) {
+	t, err := readPath("{namespace}/{table}")
+	if err != nil {
+		return "", err
+	}
+	return t.expand(func(name string) pathValue {
+		if name == "namespace" {
+			return pathValue{text: schema}
+		}
+		return pathValue{text: table}
+	})
 }
 
 func manifestOf(schema, table string, list []ledger.Segment) *Manifest {

@@ -30,10 +30,9 @@ func (s *Surveyor) Check(ctx context.Context, schema, table string, params map[s
 	if err != nil {
 		return err
 	}
-	if opts.Storage != "" { // the default one is there, or nothing would run
-		if _, err := s.findStorage(ctx, schema, table, opts); err != nil {
-			return err
-		}
+	storage, err := s.findStorage(ctx, schema, table, opts)
+	if err != nil && (opts.Storage != "" || !errors.Is(err, ledger.ErrNotFound)) { // the default one is there, or nothing would run
+		return err
 	}
 	return s.hot.Briefly(ctx, func(q hot.Querier) error {
 		root, err := s.hot.Inspect(ctx, q, schema, table)
@@ -41,6 +40,9 @@ func (s *Surveyor) Check(ctx context.Context, schema, table string, params map[s
 			return err
 		}
 		if err := refused(root, opts); err != nil {
+			return err
+		}
+		if _, err := s.arrangement(ctx, q, storage, root, opts); err != nil {
 			return err
 		}
 		if !root.Partitioned() {
@@ -76,6 +78,41 @@ func (s *Surveyor) findStorage(ctx context.Context, schema, table string, opts O
 	return row, err
 }
 
+// arrangement is the layout of a flush, if it fits the table. PostgreSQL is asked whether rows can be sorted so. The error is
+// *OptionError where the layout is to blame.
+func (s *Surveyor) arrangement(ctx context.Context, q hot.Querier, storage ledger.StorageRow, t *hot.Table, opts Options) (*arrangement, error) {
+	template, err := storagePath(storage)
+	if err != nil {
+		return nil, err
+	}
+	arr, err := arrange(opts.Layout, template)
+	if err != nil {
+		return nil, err
+	}
+	schema, err := schemaOf(t, opts)
+	if err != nil {
+		return arr, nil // that is told where it is looked for
+	}
+	if err := arr.check(t, schema); err != nil {
+		return nil, err
+	}
+	m := &hot.Move{}
+	if err := arr.sortOf(m, t); err != nil {
+		return nil, err
+	}
+	if !m.Sorted() {
+		return arr, nil
+	}
+	err = s.hot.CheckSort(ctx, q, t, m.Keys, m.Sort)
+	if hot.SQLState(err) == "42883" {
+		err = optionError("order_by", opts.Layout.OrderBy, err)
+	}
+	if err != nil && ClassOf(err).Name == ClassPrivilege { // a missing right is told where it is looked for
+		err = nil
+	}
+	return arr, err
+}
+
 // unwritable says why no file can hold the rows of a leaf.
 func unwritable(leaf *hot.Table, opts Options) error {
 	if _, err := schemaOf(leaf, opts); err != nil {
@@ -90,6 +127,8 @@ type Survey struct {
 	Limit    *hot.AgeLimit // what OLDER THAN would mean
 	Storage  string
 	Location string // URL of the storage
+	Path     string // the template of directories
+	Sorted   bool   // PostgreSQL sorts the rows of each chunk
 	Refusals []RefusedError
 	Leaves   []LeafSurvey
 }
@@ -104,14 +143,19 @@ type LeafSurvey struct {
 	Chunks         int
 	BlocksPerChunk uint32
 	Dir            string // within the storage
+	PerChunk       int64  // files that a chunk may have, by PostgreSQL's estimate; 0: nobody can say
 }
 
-// Files is how many files to expect: one for each chunk that has a row.
+// Files is how many files to expect at most.
 func (l *LeafSurvey) Files() int64 {
-	if l.Rows == nil {
-		return int64(l.Chunks)
+	switch files := int64(l.Chunks) * l.PerChunk; {
+	case l.Rows == nil:
+		return max(files, int64(l.Chunks))
+	case l.PerChunk == 0:
+		return *l.Rows
+	default:
+		return min(files, *l.Rows)
 	}
-	return min(int64(l.Chunks), *l.Rows)
 }
 
 // Survey looks at a table and all its partitions. What stands in the way is told in Refusals and is no error.
@@ -142,7 +186,12 @@ func (s *Surveyor) Survey(ctx context.Context, schema, table string, params map[
 	if err != nil {
 		return nil, err
 	}
-	doc := &planDoc{Schema: schema, Name: table, Options: opts}
+	arr, err := s.arrangement(ctx, s.hot.Pool(), storage, root, opts)
+	if err != nil {
+		return nil, err
+	}
+	doc := &planDoc{Schema: schema, Name: table, Options: opts, Path: arr.path.text, Asked: time.Now()}
+	v.Path, v.Sorted = arr.path.text, len(arr.partition)+len(arr.order) > 0
 	if err := doc.settleAge(ctx, s.hot, time.Time{}, leaves); err != nil {
 		return nil, err
 	}
@@ -151,7 +200,7 @@ func (s *Surveyor) Survey(ctx context.Context, schema, table string, params map[
 		if leaf.OID != root.OID {
 			v.refuse(leaf)
 		}
-		one, err := s.leaf(ctx, doc, root, leaf)
+		one, err := s.leaf(ctx, doc, arr, root, leaf)
 		if err != nil {
 			return nil, err
 		}
@@ -182,8 +231,8 @@ func (v *Survey) refuse(t *hot.Table) {
 	}
 }
 
-func (s *Surveyor) leaf(ctx context.Context, doc *planDoc, root, leaf *hot.Table) (LeafSurvey, error) {
-	part, err := cutLeaf(root, leaf, doc.Options)
+func (s *Surveyor) leaf(ctx context.Context, doc *planDoc, arr *arrangement, root, leaf *hot.Table) (LeafSurvey, error) {
+	part, err := cutLeaf(doc, arr, root, leaf)
 	if err != nil {
 		return LeafSurvey{}, err
 	}
@@ -199,5 +248,37 @@ func (s *Surveyor) leaf(ctx context.Context, doc *planDoc, root, leaf *hot.Table
 	case ClassOf(err).Name != ClassPrivilege: // a missing right is among the refusals
 		return LeafSurvey{}, err
 	}
+	if one.PerChunk, err = s.perChunk(ctx, arr, &one); err != nil && ClassOf(err).Name != ClassPrivilege {
+		return LeafSurvey{}, err
+	}
 	return one, nil
+}
+
+// perChunk is how many files a chunk may have at most: one for each value of partition_by that PostgreSQL expects, and as many
+// as file_bytes cuts.
+func (s *Surveyor) perChunk(ctx context.Context, arr *arrangement, l *LeafSurvey) (int64, error) {
+	files := int64(1)
+	var plain []string
+	for _, it := range arr.partition {
+		if it.unit == "" {
+			plain = append(plain, hot.ReturningText(it.column))
+			continue
+		}
+		n, ok, err := s.hot.EstimateUnits(ctx, s.hot.Pool(), &l.Table, it.column, it.unit)
+		if err != nil || !ok {
+			return 0, err
+		}
+		files *= n
+	}
+	if len(plain) > 0 {
+		n, err := s.hot.EstimateGroups(ctx, s.hot.Pool(), &l.Table, l.Predicate, plain)
+		if err != nil {
+			return 0, err
+		}
+		files *= max(n, 1)
+	}
+	if most := arr.layout.FileBytes; most > 0 {
+		files += int64(l.BlocksPerChunk) * int64(l.Table.BlockSize) / most
+	}
+	return files, nil
 }

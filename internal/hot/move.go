@@ -42,7 +42,20 @@ type Move struct {
 	End           uint32   // block after the last; 0: to the end of the table
 	Predicate     string   // in PostgreSQL's own deparsed form, or ""
 	SkipLocked    bool     // leave rows whose locks others hold
+
+	Keys []string // expressions of type text, which come first in each row and by which the rows are sorted, byte by byte
+	Sort []SortKey
 }
+
+// SortKey is a part of the order in which rows come, behind the keys.
+type SortKey struct {
+	Expr       string
+	Descending bool
+	NullsFirst bool
+}
+
+// Sorted reports whether the rows come in an order. Then PostgreSQL has to have them all before it sends the first.
+func (m *Move) Sorted() bool { return len(m.Keys)+len(m.Sort) > 0 }
 
 // Begin opens the transaction that moves a chunk. READ COMMITTED on purpose: REPEATABLE READ would fail on any concurrent
 // update. The planner is held to the block range: with an index or bitmap scan the range would become a filter, and each
@@ -122,13 +135,63 @@ func (m *Move) where() string {
 }
 
 func (m *Move) sql() string {
-	returning := strings.Join(m.Columns, ", ")
-	if !m.SkipLocked {
-		return "COPY (DELETE FROM ONLY " + m.ident() + " WHERE " + m.where() + " RETURNING " + returning + ") TO STDOUT (FORMAT binary)"
+	if m.Sorted() {
+		return "COPY (" + m.sortedSQL() + ") TO STDOUT (FORMAT binary)"
 	}
-	return "COPY (WITH spillway_free AS MATERIALIZED (SELECT ctid AS spillway_ctid FROM ONLY " + m.ident() + " WHERE " + m.where() + " FOR UPDATE SKIP LOCKED)" +
-		" DELETE FROM ONLY " + m.ident() + " AS spillway_row USING spillway_free WHERE spillway_row.ctid = spillway_free.spillway_ctid" +
-		" RETURNING " + returning + ") TO STDOUT (FORMAT binary)"
+	free, del := m.deleteSQL()
+	if free != "" {
+		free = "WITH " + free + " "
+	}
+	return "COPY (" + free + del + " RETURNING " + strings.Join(m.Columns, ", ") + ") TO STDOUT (FORMAT binary)"
+}
+
+// deleteSQL is the DELETE without its RETURNING list, and the WITH query that it needs, if it does.
+func (m *Move) deleteSQL() (free, del string) {
+	if !m.SkipLocked {
+		return "", "DELETE FROM ONLY " + m.ident() + " WHERE " + m.where()
+	}
+	return "spillway_free AS MATERIALIZED (SELECT ctid AS spillway_ctid FROM ONLY " + m.ident() + " WHERE " + m.where() + " FOR UPDATE SKIP LOCKED)",
+		"DELETE FROM ONLY " + m.ident() + " AS spillway_row USING spillway_free WHERE spillway_row.ctid = spillway_free.spillway_ctid"
+}
+
+// sortedSQL reads the deleted rows through a query that sorts them, for RETURNING has no order. PostgreSQL runs the DELETE to
+// its end whatever the query reads, and the query, which has no condition, reads each row that it returns, once. Columns get
+// names of ours, so that no name of the table can be taken for another.
+func (m *Move) sortedSQL() string {
+	var returning, list, order []string
+	name := func(letter string, i int, expr string) string {
+		n := fmt.Sprintf("%s%d", letter, i+1)
+		returning = append(returning, expr+" AS "+n)
+		return n
+	}
+	for i, expr := range m.Keys {
+		n := name("k", i, expr)
+		list = append(list, n)
+		order = append(order, n+` COLLATE pg_catalog."C"`)
+	}
+	for i, expr := range m.Columns {
+		list = append(list, name("c", i, expr))
+	}
+	for i, key := range m.Sort {
+		order = append(order, name("s", i, key.Expr)+key.direction())
+	}
+	free, del := m.deleteSQL()
+	if free != "" {
+		free += ", "
+	}
+	return "WITH " + free + "spillway_moved AS (" + del + " RETURNING " + strings.Join(returning, ", ") + ")" +
+		" SELECT " + strings.Join(list, ", ") + " FROM spillway_moved ORDER BY " + strings.Join(order, ", ")
+}
+
+func (k SortKey) direction() string {
+	out := " ASC"
+	if k.Descending {
+		out = " DESC"
+	}
+	if k.NullsFirst {
+		return out + " NULLS FIRST"
+	}
+	return out + " NULLS LAST"
 }
 
 // ReturningColumn is the expression that brings a column in PostgreSQL's binary form.

@@ -15,7 +15,7 @@ type Attempt struct {
 	JobID        string
 	Chunk        int
 	Storage      string // name of the storage
-	ObjectPrefix string // every object of this attempt has a key that starts so
+	ObjectPrefix string // every object of this attempt has a key that starts so, but for those that it recorded: see StagedKeys
 	BackendPID   int
 	BackendStart time.Time
 	CreatedAt    time.Time
@@ -68,10 +68,10 @@ func (l *Ledger) InsertChunk(ctx context.Context, q Querier, jobID string, chunk
 }
 
 // UpdateChunk completes the row that InsertChunk made, in the same transaction.
-func (l *Ledger) UpdateChunk(ctx context.Context, q Querier, jobID string, chunk int, rows, bytes, skipped int64) error {
+func (l *Ledger) UpdateChunk(ctx context.Context, q Querier, jobID string, chunk int, rows, bytes, skipped int64, segments int) error {
 	tag, err := q.Exec(ctx, l.expand(`
-		UPDATE @schema@.chunks SET row_count = $3, bytes = $4, rows_skipped_locked = $5, committed_at = pg_catalog.clock_timestamp()
-		WHERE job_id = $1 AND chunk = $2`), jobID, chunk, rows, bytes, skipped)
+		UPDATE @schema@.chunks SET row_count = $3, bytes = $4, rows_skipped_locked = $5, segments = $6, committed_at = pg_catalog.clock_timestamp()
+		WHERE job_id = $1 AND chunk = $2`), jobID, chunk, rows, bytes, skipped, segments)
 	if err != nil {
 		return fmt.Errorf("complete chunk: %w", err)
 	}
@@ -122,7 +122,9 @@ func (l *Ledger) listAttempts(ctx context.Context, where string, args ...any) ([
 // DropAttempt removes the row of a condemned attempt. Only the process that ran the attempt may call it, once its
 // transaction is known to be over and none of its writers is open: it alone knows that no object can appear any more.
 func (l *Ledger) DropAttempt(ctx context.Context, id uuid.UUID) error {
-	return l.control(ctx, "drop attempt", `DELETE FROM @schema@.attempts WHERE attempt_id = $1::uuid AND condemned_at IS NOT NULL`, id)
+	return l.control(ctx, "drop attempt", `
+		WITH gone AS (DELETE FROM @schema@.attempts WHERE attempt_id = $1::uuid AND condemned_at IS NOT NULL RETURNING attempt_id)
+		DELETE FROM @schema@.attempt_objects WHERE attempt_id IN (SELECT attempt_id FROM gone)`, id)
 }
 
 // MarkSwept records that a condemned attempt's prefix was looked at and is empty. The row stays, for a zombie may still

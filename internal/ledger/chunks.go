@@ -17,16 +17,17 @@ type ChunkRow struct {
 	AttemptID   uuid.UUID
 	Rows        int64
 	Bytes       int64
+	Segments    int
 	Skipped     int64 // rows left because others held their locks
 	Attempt     int   // the try that committed it, from 1
 	CommittedAt time.Time
 }
 
-const chunkColumns = `job_id, chunk, attempt_id, row_count, bytes, rows_skipped_locked, attempt, committed_at`
+const chunkColumns = `job_id, chunk, attempt_id, row_count, bytes, rows_skipped_locked, attempt, committed_at, segments`
 
 func scanChunk(row pgx.CollectableRow) (ChunkRow, error) {
 	var c ChunkRow
-	err := row.Scan(&c.JobID, &c.Chunk, &c.AttemptID, &c.Rows, &c.Bytes, &c.Skipped, &c.Attempt, &c.CommittedAt)
+	err := row.Scan(&c.JobID, &c.Chunk, &c.AttemptID, &c.Rows, &c.Bytes, &c.Skipped, &c.Attempt, &c.CommittedAt, &c.Segments)
 	return c, err
 }
 

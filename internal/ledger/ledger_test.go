@@ -168,7 +168,7 @@ func segment(t *testing.T, l *ledger.Ledger, q ledger.Querier, jobID string, chu
 	must(t, err)
 	must(t, l.InsertChunk(t.Context(), q, jobID, chunk, s.AttemptID, chunk+1))
 	must(t, l.RegisterSegment(t.Context(), q, s))
-	must(t, l.UpdateChunk(t.Context(), q, jobID, chunk, 10, 100, 1))
+	must(t, l.UpdateChunk(t.Context(), q, jobID, chunk, 10, 100, 1, 1))
 	return s
 }
 
@@ -186,7 +186,7 @@ func TestSegments(t *testing.T) {
 	if len(got) != 2 {
 		t.Fatalf("%d segments", len(got))
 	}
-	s.CreatedAt, s.PartitionValues, s.PGTypes = got[0].CreatedAt, json.RawMessage("{}"), json.RawMessage("{}")
+	s.CreatedAt, s.PartitionValues, s.PGTypes, s.Codec = got[0].CreatedAt, json.RawMessage("{}"), json.RawMessage("{}"), "zstd"
 	if !reflect.DeepEqual(got[0], s) || !got[0].Live() {
 		t.Errorf("read\n%+v\nwrote\n%+v", got[0], s)
 	}
@@ -254,7 +254,7 @@ func TestProgress(t *testing.T) {
 		t.Errorf("no failure: %v", err)
 	}
 	c, found, err := l.ChunkRow(t.Context(), job, 11)
-	if err != nil || !found || c.Rows != 10 || c.Skipped != 1 || c.Attempt != 12 {
+	if err != nil || !found || c.Rows != 10 || c.Skipped != 1 || c.Segments != 1 || c.Attempt != 12 {
 		t.Errorf("chunk %+v, %v, %v", c, found, err)
 	}
 	if _, found, err := l.ChunkRow(t.Context(), job, 5); found || err != nil {

@@ -29,6 +29,7 @@ type Segment struct {
 	PartitionValues json.RawMessage
 	ColumnStats     json.RawMessage
 	PGTypes         json.RawMessage
+	Codec           string
 	CreatedAt       time.Time // set by the ledger
 
 	RestoredAt *time.Time
@@ -41,12 +42,12 @@ type Segment struct {
 func (s Segment) Live() bool { return s.RestoredAt == nil && s.ReplacedAt == nil }
 
 const segmentColumns = `segment_id, job_id, chunk, attempt, table_schema, table_name, leaf, storage, location, row_count, bytes, sha256,
-	schema_version, partition_values, column_stats, pg_types, created_at, restored_at, restored_by, replaced_at, replaced_by`
+	schema_version, partition_values, column_stats, pg_types, created_at, restored_at, restored_by, replaced_at, replaced_by, codec`
 
 func scanSegment(row pgx.CollectableRow) (Segment, error) {
 	var s Segment
 	err := row.Scan(&s.ID, &s.JobID, &s.Chunk, &s.AttemptID, &s.Schema, &s.Table, &s.Leaf, &s.Storage, &s.Location, &s.Rows, &s.Bytes, &s.SHA256,
-		&s.SchemaVersion, &s.PartitionValues, &s.ColumnStats, &s.PGTypes, &s.CreatedAt, &s.RestoredAt, &s.RestoredBy, &s.ReplacedAt, &s.ReplacedBy)
+		&s.SchemaVersion, &s.PartitionValues, &s.ColumnStats, &s.PGTypes, &s.CreatedAt, &s.RestoredAt, &s.RestoredBy, &s.ReplacedAt, &s.ReplacedBy, &s.Codec)
 	return s, err
 }
 
@@ -54,10 +55,10 @@ func scanSegment(row pgx.CollectableRow) (Segment, error) {
 func (l *Ledger) RegisterSegment(ctx context.Context, q Querier, s Segment) error {
 	_, err := q.Exec(ctx, l.expand(`
 		INSERT INTO @schema@.segments (segment_id, job_id, chunk, attempt, table_schema, table_name, leaf, storage, location, row_count, bytes, sha256,
-		                               schema_version, partition_values, column_stats, pg_types)
-		VALUES ($1::text::uuid, $2, $3, $4::text::uuid, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14::text::jsonb, $15::text::jsonb, $16::text::jsonb)`),
+		                               schema_version, partition_values, column_stats, pg_types, codec)
+		VALUES ($1::text::uuid, $2, $3, $4::text::uuid, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14::text::jsonb, $15::text::jsonb, $16::text::jsonb, coalesce(nullif($17, ''), 'zstd'))`),
 		s.ID.String(), s.JobID, s.Chunk, s.AttemptID.String(), s.Schema, s.Table, s.Leaf, s.Storage, s.Location, s.Rows, s.Bytes, s.SHA256,
-		s.SchemaVersion, jsonOr(s.PartitionValues), jsonOr(s.ColumnStats), jsonOr(s.PGTypes))
+		s.SchemaVersion, jsonOr(s.PartitionValues), jsonOr(s.ColumnStats), jsonOr(s.PGTypes), s.Codec)
 	return wrap("register segment", err)
 }
 

@@ -38,7 +38,7 @@ func checkChunk(r io.ReaderAt, size int64, m *format.ColumnMetaData, rows int64,
 		return fmt.Errorf("%w: %d bytes at %d and %d values, in a file of %d bytes, for %d rows",
 			ErrCorrupt, length, start, m.NumValues, size, rows)
 	}
-	if m.Codec != format.Zstd {
+	if m.Codec != format.Zstd && m.Codec != format.Snappy && m.Codec != format.Uncompressed {
 		return fmt.Errorf("%w: compressed by %v", ErrCorrupt, m.Codec)
 	}
 	var values, seen int64

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress"
 )
 
 // WriterOptions bound a file's row groups and pages. Zero values mean the defaults.
@@ -20,6 +21,12 @@ type WriterOptions struct {
 	RowGroupBytes int64
 	// PageBytes is how large a column's page may grow before it is encoded. Default 256 KiB, less for wide tables.
 	PageBytes int
+	// Codec compresses pages. Default CodecZstd.
+	Codec string
+	// Bloom names the columns whose row groups get a bloom filter: see Schema.CanBloom.
+	Bloom []string
+	// Sorted says in which order the rows come. It is recorded as far as readers can rely on it, and not checked.
+	Sorted []SortedBy
 }
 
 const (
@@ -80,6 +87,7 @@ type Writer struct {
 	scan   *scanner
 	enc    *encoder
 
+	codec     compress.Codec              // from the first batch on
 	layout    *layout                     // from the first batch on
 	parquet   *parquet.GenericWriter[any] // from the first batch on; columns are written, never rows
 	groupRows int64                       // rows in the row group being built
@@ -89,15 +97,20 @@ type Writer struct {
 	err     error // why it failed
 	summary Summary
 	rows    atomic.Int64
+	size    atomic.Int64
 }
 
 // NewWriter starts a segment. Nothing is written to w before the first rows.
 func NewWriter(w io.Writer, s *Schema, meta Meta, opt *WriterOptions) (*Writer, error) {
+	o := opt.withDefaults(len(s.tree.leaves))
+	if err := s.checkWriterOptions(o); err != nil {
+		return nil, err
+	}
 	scan := newScanner(s)
 	return &Writer{
 		schema: s,
 		meta:   meta,
-		opt:    opt.withDefaults(len(s.tree.leaves)),
+		opt:    o,
 		out:    &hashingWriter{w: w, hash: sha256.New()},
 		scan:   scan,
 		enc:    newEncoder(s, scan),
@@ -109,6 +122,9 @@ func (w *Writer) Rows() int64 { return w.rows.Load() }
 
 // Bytes is how many bytes of the file were written.
 func (w *Writer) Bytes() int64 { return w.out.n.Load() }
+
+// Size is about how large the file would be if it ended now: what was written, and what waits to be.
+func (w *Writer) Size() int64 { return w.size.Load() }
 
 // Write takes bytes of the stream, cut anywhere. After an error, every call returns that error.
 func (w *Writer) Write(p []byte) (n int, err error) {
@@ -197,7 +213,10 @@ func (w *Writer) remember(err *error) {
 }
 
 func (w *Writer) free() {
-	w.scan, w.enc, w.layout, w.parquet = nil, nil, nil, nil
+	if w.codec != nil {
+		freeCodec(w.codec)
+	}
+	w.scan, w.enc, w.layout, w.parquet, w.codec = nil, nil, nil, nil, nil
 }
 
 // takeBatch encodes the scanner's rows, and ends the row group if it has grown enough.
@@ -216,6 +235,7 @@ func (w *Writer) takeBatch() error {
 	w.groupRows += int64(w.scan.rows)
 	w.rows.Add(int64(w.scan.rows))
 	w.scan.release()
+	w.size.Store(w.parquet.Size())
 	if w.groupRows < w.opt.RowGroupRows && w.parquet.Size()-w.groupBase < w.opt.RowGroupBytes {
 		return nil
 	}
@@ -233,8 +253,7 @@ func (w *Writer) start() error {
 		return err
 	}
 	w.layout = newLayout(w.schema, w.enc.sampleDictionaries())
-	codec, err := newCodec()
-	if err != nil {
+	if w.codec, err = newCodec(w.opt.Codec); err != nil {
 		return err
 	}
 	n := len(w.schema.tree.leaves)
@@ -243,7 +262,7 @@ func (w *Writer) start() error {
 	options := []parquet.WriterOption{
 		w.layout.schema,
 		parquet.CreatedBy("spillway", strconv.Itoa(FormatVersion), ""),
-		parquet.Compression(codec),
+		parquet.Compression(w.codec),
 		parquet.PageBufferSize(w.opt.PageBytes),
 		parquet.WriteBufferSize(outputBufferBytes),
 		parquet.ColumnPageBuffers(&pagePool{chunkBytes: chunkBytes}),
@@ -255,6 +274,7 @@ func (w *Writer) start() error {
 			options = append(options, parquet.SkipPageStatistics(w.layout.paths[i]...))
 		}
 	}
+	options = append(options, w.schema.arrangement(w.opt)...)
 	config, err := parquet.NewWriterConfig(options...)
 	if err != nil {
 		return fmt.Errorf("configure parquet: %w", err)

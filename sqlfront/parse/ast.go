@@ -25,6 +25,7 @@ func (n Name) String() string { return QuoteName(n.Schema) + "." + QuoteName(n.T
 // text of its names with ", " between them, in quotes where a name needs them.
 type Option struct {
 	Name, Value   string
+	List          []ListItem // of name = (item, …); Value is then its items, joined by ", "
 	Pos, ValuePos int
 }
 
@@ -146,7 +147,10 @@ func printOptions(opts []Option) string {
 	parts := make([]string, len(opts))
 	for i, o := range opts {
 		value := o.Value
-		if !isPlainName(value) && !isNumber(value) {
+		switch {
+		case o.List != nil:
+			value = "(" + value + ")"
+		case !isPlainName(value) && !isNumber(value):
 			value = quoteString(value)
 		}
 		parts[i] = QuoteName(o.Name) + " = " + value

@@ -370,9 +370,12 @@ func (p *parser) option() (Option, error) {
 		return o, nil
 	}
 	o.ValuePos = p.pos()
-	if p.isOther("(") {
-		o.Value, err = p.list()
-		return o, err
+	if p.acceptOther("(") {
+		if o.List, err = p.list(); err != nil {
+			return o, err
+		}
+		o.Value = listText(o.List)
+		return o, nil
 	}
 	sign := ""
 	if p.acceptOther("-") {

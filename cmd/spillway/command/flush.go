@@ -134,7 +134,10 @@ func (o *flushOptions) statement(given []string) (string, error) {
 		if !ok {
 			return "", usagef("flush: --with %s: expected name=value", w)
 		}
-		with = append(with, parse.QuoteName(strings.TrimSpace(name))+" = "+literal(strings.TrimSpace(value)))
+		if value = strings.TrimSpace(value); !strings.HasPrefix(value, "(") { // a list is SQL as it stands
+			value = literal(value)
+		}
+		with = append(with, parse.QuoteName(strings.TrimSpace(name))+" = "+value)
 	}
 	if len(with) > 0 {
 		b.WriteString(" WITH (" + strings.Join(with, ", ") + ")")

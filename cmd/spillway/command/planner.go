@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
@@ -38,7 +39,7 @@ func planError(err error) error {
 	case errors.Is(err, hot.ErrNoTable):
 		return fmt.Errorf("%w: %w", sqlfront.ErrNoTable, err)
 	case errors.As(err, &bad):
-		return &jobmanager.SpecError{Param: bad.Option, Msg: bad.Msg, Hint: bad.Hint}
+		return &jobmanager.SpecError{Param: bad.Option, Item: bad.Item, Msg: bad.Msg, Hint: bad.Hint}
 	}
 	return err
 }
@@ -49,6 +50,7 @@ func (p *planner) Outlook(ctx context.Context, table jobmanager.Table, params ma
 		return nil, planError(err)
 	}
 	o := &sqlfront.Outlook{Limit: ageCondition(s), Parallelism: s.Options.Parallelism, Storage: s.Storage, Location: s.Location}
+	o.Layout = layoutOutlook(s)
 	for i := range s.Refusals {
 		o.Refusals = append(o.Refusals, refusal(&s.Refusals[i]))
 	}
@@ -56,6 +58,36 @@ func (p *planner) Outlook(ctx context.Context, table jobmanager.Table, params ma
 		o.Leaves = append(o.Leaves, leafOutlook(&s.Leaves[i]))
 	}
 	return o, nil
+}
+
+// layoutOutlook says how files are laid out, where that is not the default, and what it costs.
+func layoutOutlook(s *flush.Survey) (out []sqlfront.Property) {
+	l := s.Options.Layout
+	add := func(name, value, detail string) {
+		if value != "" {
+			out = append(out, sqlfront.Property{Name: name, Value: value, Detail: detail})
+		}
+	}
+	number := func(name string, n int64, detail string) {
+		if n > 0 {
+			add(name, strconv.FormatInt(n, 10), detail)
+		}
+	}
+	if s.Path != flush.DefaultPath {
+		add("path", s.Path, "template of the directories of files")
+	}
+	add("partition_by", l.PartitionBy, "a file holds one value, and each chunk writes its own; times are cut in UTC")
+	add("order_by", l.OrderBy, "inside each file")
+	if s.Sorted {
+		add("sort", "by PostgreSQL", fmt.Sprintf("each chunk's rows, before the first is sent: beyond work_mem it takes temporary files on the database server, about %d MB for %d chunks at once",
+			2*s.Options.ChunkBytes*int64(s.Options.Parallelism)>>20, s.Options.Parallelism))
+	}
+	number("file_bytes", l.FileBytes, "a file ends when it is about so large")
+	number("row_group_bytes", l.RowGroupBytes, "in memory, for each chunk that moves")
+	number("row_group_rows", l.RowGroupRows, "at most, to the nearest 256")
+	add("codec", l.Codec, "of pages")
+	add("bloom", l.Bloom, "columns with bloom filters")
+	return out
 }
 
 // ageCondition spells what OLDER THAN means, for people.

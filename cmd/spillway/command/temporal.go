@@ -116,7 +116,7 @@ func validateFlush(spec jobmanager.JobSpec) error {
 	_, err := flush.ParseOptions(spec.Params)
 	var bad *flush.OptionError
 	if errors.As(err, &bad) {
-		return &jobmanager.SpecError{Param: bad.Option, Msg: bad.Msg, Hint: bad.Hint}
+		return &jobmanager.SpecError{Param: bad.Option, Item: bad.Item, Msg: bad.Msg, Hint: bad.Hint}
 	}
 	return err
 }

@@ -179,3 +179,25 @@ FLUSH TABLE app.events WITH (as_text = ())
 FLUSH TABLE app.events WITH (as_text = (a, 'b'))
 --==
 FLUSH TABLE app.events WITH (as_text = (a
+--==
+FLUSH TABLE app.events WITH (partition_by = ())
+--==
+FLUSH TABLE app.events WITH (partition_by = (a,))
+--==
+FLUSH TABLE app.events WITH (partition_by = (a b))
+--==
+FLUSH TABLE app.events WITH (partition_by = (day(a), day()))
+--==
+FLUSH TABLE app.events WITH (partition_by = (day(a, b)))
+--==
+FLUSH TABLE app.events WITH (partition_by = ("day"(a)))
+--==
+FLUSH TABLE app.events WITH (partition_by = (day(day(a))))
+--==
+FLUSH TABLE app.events WITH (partition_by = ('a'))
+--==
+FLUSH TABLE app.events WITH (order_by = (a DESC NULLS))
+--==
+FLUSH TABLE app.events WITH (order_by = (a ASC DESC))
+--==
+FLUSH TABLE app.events WITH (order_by = (a

@@ -79,3 +79,7 @@ cancel jobs where /* old ones */ created_at < now() - interval '1 h' -- and
 EXPLAIN KILL JOBS WHERE true
 --==
 explain cancel jobs where requested_by = current_user;
+--==
+FLUSH TABLE app.events WITH (partition_by = (tenant_id, day(created_at)), order_by = (created_at DESC, id ASC, "Odd, ""Name""" DESC NULLS LAST, x NULLS LAST, y NULLS FIRST), bloom = (id))
+--==
+FLUSH TABLE app.events WITH (order_by=(Desc DESC NULLS FIRST, U&"d\0061t" ), path = '{namespace}/{column:tenant_id}', partition_by = (DAY("At")))
