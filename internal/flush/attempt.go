@@ -137,11 +137,11 @@ func (a *attempt) begin(ctx context.Context, m *hot.Move) error {
 		return classified(ClassLock, errors.New("this attempt was condemned before it could begin"))
 	}
 	if err := a.session.LockTable(ctx, m.Schema, m.Table); err != nil {
-		return err
+		return a.gone(err)
 	}
 	now, err := a.f.hot.Inspect(ctx, a.session, m.Schema, m.Table)
 	if err != nil {
-		return err
+		return a.gone(err)
 	}
 	if diff, same := hot.SameShape(&a.plan.part.Table, now); !same {
 		return classified(ClassReplan, fmt.Errorf("table %s.%s changed since it was planned: %s", m.Schema, m.Table, diff))
@@ -150,6 +150,15 @@ func (a *attempt) begin(ctx context.Context, m *hot.Move) error {
 		return err
 	}
 	return a.session.ConstraintsNow(ctx)
+}
+
+// gone tells a partition that was dropped, without which the job goes on, from the table itself.
+func (a *attempt) gone(err error) error {
+	t := &a.plan.part.Table
+	if ClassOf(err).Name != ClassMissingTable || t.Schema == a.plan.doc.Schema && t.Name == a.plan.doc.Name {
+		return err
+	}
+	return classified(ClassReplan, fmt.Errorf("partition %s.%s: %w", t.Schema, t.Name, err))
 }
 
 // copy streams the deleted rows into one object, makes it durable and looks at it. A chunk without rows writes no object.

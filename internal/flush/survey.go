@@ -10,7 +10,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/ledger"
 )
 
-// maxSuspects bounds how many partitions Check looks at one by one. Planning looks at all.
+// maxSuspects bounds how many partitions Check looks at. Planning looks at all.
 const maxSuspects = 8
 
 // Surveyor looks at tables as a flush would and touches nothing. It needs no storage, so it works where no worker does.
@@ -50,15 +50,15 @@ func (s *Surveyor) Check(ctx context.Context, schema, table string, params map[s
 		if err != nil {
 			return err
 		}
-		for _, l := range suspects {
-			leaf, err := s.hot.Inspect(ctx, q, l.Schema, l.Name)
-			if errors.Is(err, hot.ErrNoTable) {
+		leaves, err := s.hot.InspectAll(ctx, q, suspects)
+		if err != nil {
+			return err
+		}
+		for _, leaf := range leaves {
+			if leaf == nil {
 				continue // dropped meanwhile
 			}
-			if err == nil {
-				err = refused(leaf, opts)
-			}
-			if err != nil {
+			if err := refused(leaf, opts); err != nil {
 				return err
 			}
 		}
@@ -101,7 +101,12 @@ type LeafSurvey struct {
 	Rows           *int64 // to be moved, by PostgreSQL's estimate; nil if it may not be asked
 	Scan, Index    string // how PostgreSQL would look for them
 	Bytes          int64  // of the leaf, with indexes and TOAST
-	Chunks         int
+	Way            Way
+	Why            string
+	Key            string  // the column along which an index is cut, or ""
+	Cost           float64 // of the index, by PostgreSQL's estimate
+	BlockCost      float64 // of the blocks, where an index was thought of
+	Chunks         int     // with WayIndex an estimate
 	BlocksPerChunk uint32
 	Dir            string // within the storage
 }
@@ -151,11 +156,9 @@ func (s *Surveyor) Survey(ctx context.Context, schema, table string, params map[
 		if leaf.OID != root.OID {
 			v.refuse(leaf)
 		}
-		one, err := s.leaf(ctx, doc, root, leaf)
-		if err != nil {
-			return nil, err
-		}
-		v.Leaves = append(v.Leaves, one)
+	}
+	if err := s.leaves(ctx, v, doc, root, leaves); err != nil {
+		return nil, err
 	}
 	if err := tooMany(schema, table, v.chunks()); err != nil {
 		v.Refusals = append(v.Refusals, RefusedError{Table: schema + "." + table, Refusal: hot.Refusal{Code: "54000", Msg: err.Error()}})
@@ -182,22 +185,31 @@ func (v *Survey) refuse(t *hot.Table) {
 	}
 }
 
-func (s *Surveyor) leaf(ctx context.Context, doc *planDoc, root, leaf *hot.Table) (LeafSurvey, error) {
-	part, err := cutLeaf(root, leaf, doc.Options)
+// leaves looks at all leaves, in a few statements.
+func (s *Surveyor) leaves(ctx context.Context, v *Survey, doc *planDoc, root *hot.Table, leaves []*hot.Table) error {
+	plans, err := planLeaves(ctx, s.hot, doc, root, leaves, true)
+	if err != nil && ClassOf(err).Name == ClassPrivilege && len(v.Refusals) > 0 { // a missing right is among the refusals
+		return nil
+	}
 	if err != nil {
-		return LeafSurvey{}, err
+		return err
 	}
-	space, err := s.hot.Space(ctx, []uint32{leaf.OID})
+	oids := make([]uint32, len(leaves))
+	for i, leaf := range leaves {
+		oids[i] = leaf.OID
+	}
+	sizes, err := s.hot.Sizes(ctx, oids)
 	if err != nil {
-		return LeafSurvey{}, fmt.Errorf("%s.%s: %w", leaf.Schema, leaf.Name, err)
+		return err
 	}
-	one := LeafSurvey{Table: *leaf, Predicate: doc.predicate(leaf), Bytes: space.Bytes, Chunks: part.Chunks, BlocksPerChunk: part.BlocksPerChunk, Dir: part.Dir}
-	e, err := doc.estimate(ctx, s.hot, leaf)
-	switch {
-	case err == nil:
-		one.Rows, one.Scan, one.Index = &e.Rows, e.Scan, e.Index
-	case ClassOf(err).Name != ClassPrivilege: // a missing right is among the refusals
-		return LeafSurvey{}, err
+	for _, l := range plans {
+		p := &l.part
+		one := LeafSurvey{Table: p.Table, Predicate: doc.predicate(&p.Table), Rows: l.rows, Scan: l.scan, Index: l.index, Bytes: sizes[p.Table.OID],
+			Way: p.Way, Why: p.Why, Cost: p.Cost, BlockCost: p.BlockCost, Chunks: p.Chunks, BlocksPerChunk: p.BlocksPerChunk, Dir: p.Dir}
+		if p.Keys != nil {
+			one.Key = p.Keys.Key
+		}
+		v.Leaves = append(v.Leaves, one)
 	}
-	return one, nil
+	return nil
 }

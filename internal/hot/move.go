@@ -36,26 +36,27 @@ func (o Outcome) String() string {
 
 // Move says which rows a session deletes and in which form it gets them.
 type Move struct {
-	Schema, Table string   // the leaf
-	Columns       []string // expressions of the RETURNING list, in order
-	First         uint32   // first block
-	End           uint32   // block after the last; 0: to the end of the table
-	Predicate     string   // in PostgreSQL's own deparsed form, or ""
-	SkipLocked    bool     // leave rows whose locks others hold
+	Schema, Table string    // the leaf
+	Columns       []string  // expressions of the RETURNING list, in order
+	First         uint32    // first block
+	End           uint32    // block after the last; 0: to the end of the table
+	Range         *KeyRange // found by an index, in place of the blocks; nil: a block range
+	Predicate     string    // in PostgreSQL's own deparsed form, or ""
+	SkipLocked    bool      // leave rows whose locks others hold
 }
 
 // Begin opens the transaction that moves a chunk. READ COMMITTED on purpose: REPEATABLE READ would fail on any concurrent
-// update. The planner is held to the block range: with an index or bitmap scan the range would become a filter, and each
-// chunk would read the whole table.
+// update. The planner is held to the way that was planned: with an index or bitmap scan a block range would become a filter, and
+// each chunk would read the whole table; without one, so would a range of keys.
 func (s *Session) Begin(ctx context.Context, m *Move) error {
 	set := []string{
 		"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
-		"SET LOCAL enable_indexscan = off",
-		"SET LOCAL enable_indexonlyscan = off",
-		"SET LOCAL enable_bitmapscan = off",
 		"SET LOCAL enable_seqscan = off",
 		// off, local and remote_write could lose this commit while its object is already registered with the outside.
 		"SELECT pg_catalog.set_config('synchronous_commit', CASE WHEN pg_catalog.current_setting('synchronous_commit') = 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true)",
+	}
+	if m.Range == nil {
+		set = append(set, "SET LOCAL enable_indexscan = off", "SET LOCAL enable_indexonlyscan = off", "SET LOCAL enable_bitmapscan = off")
 	}
 	if m.SkipLocked {
 		set = append(set, "SET LOCAL enable_hashjoin = off", "SET LOCAL enable_mergejoin = off")
@@ -109,11 +110,16 @@ func (s *Session) CountLeft(ctx context.Context, m *Move) (int64, error) {
 
 func (m *Move) ident() string { return pgx.Identifier{m.Schema, m.Table}.Sanitize() }
 
-// where is the block range and the predicate. The last range is open-ended, for the table may grow.
+// where is the range and the predicate. The last range is open-ended, for the table may grow.
 func (m *Move) where() string {
 	w := fmt.Sprintf("ctid >= '(%d,0)'::pg_catalog.tid", m.First)
 	if m.End != 0 {
 		w += fmt.Sprintf(" AND ctid < '(%d,0)'::pg_catalog.tid", m.End)
+	}
+	if m.Range != nil {
+		if w = m.Range.Condition(); w == "" {
+			w = "true"
+		}
 	}
 	if m.Predicate != "" {
 		w += " AND (" + m.Predicate + "\n)"
