@@ -30,6 +30,7 @@ var flushOptions = []option{
 	{"storage", anything},
 	{"max_rows_per_second", notYet},
 	{"unregistered", boolean},
+	{"vacuum", said},
 }
 
 // readOptions checks a WITH list. Names in without are not known to the statement.
@@ -90,6 +91,15 @@ func boolean(text string) (string, error) {
 		return "", nil
 	}
 	return "", invalid("expected true or false, not \"%s\"", text)
+}
+
+// said is a boolean whose false is not the same as nothing.
+func said(text string) (string, error) {
+	v, err := boolean(text)
+	if err == nil && v == "" {
+		v = "false"
+	}
+	return v, err
 }
 
 func between(low, high int64) func(string) (string, error) {

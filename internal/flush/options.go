@@ -34,6 +34,7 @@ type Options struct {
 	SkipReferenced  bool          // leave rows that foreign keys refer to
 	Storage         string        // name of the storage, or "" for the default one
 	NullUnrepresent bool          // write NULL for values without a place in their Parquet type
+	Vacuum          string        // "true": VACUUM at the end; "false": never; "": only partitions of which no row is to stay
 }
 
 // OptionError is a parameter that no flush can have.
@@ -62,6 +63,7 @@ var options = map[string]func(o *Options, v string) error{
 	"replicate":          func(o *Options, v string) (err error) { o.Replicate, err = boolean(v); return },
 	"skip_referenced":    func(o *Options, v string) (err error) { o.SkipReferenced, err = boolean(v); return },
 	"storage":            func(o *Options, v string) error { o.Storage = v; return nil },
+	"vacuum":             func(o *Options, v string) error { return o.readVacuum(v) },
 	"on_unrepresentable": func(o *Options, v string) (err error) { o.NullUnrepresent, err = oneOf(v, "null", "error"); return },
 }
 
@@ -140,6 +142,13 @@ func oneOf(v, yes, no string) (bool, error) {
 		return false, nil
 	}
 	return false, fmt.Errorf("expected %s or %s", yes, no)
+}
+
+// readVacuum keeps apart what was said and what was not.
+func (o *Options) readVacuum(v string) error {
+	yes, err := boolean(v)
+	o.Vacuum = strconv.FormatBool(yes)
+	return err
 }
 
 func boolean(v string) (bool, error) {

@@ -38,6 +38,8 @@ type planPart struct {
 	BlocksPerChunk uint32
 	Keys           *keyCut `json:",omitempty"` // with WayIndex
 	Chunks         int
+	Vacuum         bool    `json:",omitempty"` // when its rows have moved
+	VacuumDenied   bool    `json:",omitempty"` // it would be, but for a right
 	Cost           float64 `json:",omitempty"` // of the index, by PostgreSQL's estimate
 	BlockCost      float64 `json:",omitempty"` // of the blocks, where an index was thought of
 }
@@ -101,6 +103,7 @@ func (f *Flusher) plan(ctx context.Context, in PlanInput) (PlanResult, error) {
 	}
 	return PlanResult{
 		Generation: stored.Generation, FirstChunk: stored.FirstChunk, Chunks: stored.Chunks, RowsEstimate: stored.RowsEstimate, Parallelism: opts.Parallelism,
+		Vacuum: doc.vacuums(),
 	}, nil
 }
 

@@ -144,6 +144,9 @@ func (j *job) run() (flush.FinishResult, flush.ResidueResult) {
 	if err := j.f.Publish(ctx, j.id); err != nil {
 		j.t.Fatal(err)
 	}
+	if err := j.f.Vacuum(ctx, j.id); err != nil {
+		j.t.Fatal(err)
+	}
 	return j.finish("completed", &left.RowsLeft), left
 }
 

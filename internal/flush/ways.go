@@ -66,7 +66,10 @@ func planLeaves(ctx context.Context, db *hot.DB, doc *planDoc, root *hot.Table, 
 			w.add(l, scans[i])
 		}
 	}
-	return out, w.choose(ctx)
+	if err := w.choose(ctx); err != nil {
+		return nil, err
+	}
+	return out, settleVacuum(ctx, db, doc, out)
 }
 
 // waysOf are the leaves for whose rows PostgreSQL would use an index.

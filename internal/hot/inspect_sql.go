@@ -17,7 +17,12 @@ func (db *DB) inspectSQL(which string) string {
 		bySchema = `EXISTS (SELECT FROM pg_catalog.pg_publication_namespace pn JOIN pg_catalog.pg_class up ON up.relnamespace = pn.pnnspid
 		                    WHERE pn.pnpubid = pub.oid AND up.oid = ANY (t.upwards))`
 	}
-	return strings.NewReplacer("@which@", which, "@by_schema@", bySchema).Replace(inspectTemplate)
+	mayVacuum := `(pg_catalog.pg_has_role(t.relowner, 'USAGE') OR EXISTS (
+		SELECT FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database() AND pg_catalog.pg_has_role(d.datdba, 'USAGE')))`
+	if db.version >= 170000 {
+		mayVacuum = `(` + mayVacuum + ` OR pg_catalog.has_table_privilege(t.oid, 'MAINTAIN'))`
+	}
+	return strings.NewReplacer("@may_vacuum@", mayVacuum, "@which@", which, "@by_schema@", bySchema).Replace(inspectTemplate)
 }
 
 const inspectTemplate = `
@@ -117,5 +122,6 @@ SELECT t.nspname, t.relname, t.oid, coalesce(pg_catalog.pg_relation_filenode(t.o
 			SELECT i.inhparent FROM pg_catalog.pg_inherits i WHERE i.inhrelid = t.oid
 			UNION
 			SELECT i.inhparent FROM up JOIN pg_catalog.pg_inherits i ON i.inhrelid = up.oid
-		) SELECT oid FROM up ORDER BY oid)
+		) SELECT oid FROM up ORDER BY oid),
+	@may_vacuum@
 FROM t CROSS JOIN (SELECT pg_catalog.current_setting('block_size')::int AS size) AS b LEFT JOIN roots ON roots.root = t.oid`

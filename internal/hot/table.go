@@ -39,6 +39,7 @@ type Table struct {
 	HasIdentity    bool // a replica identity that logical replication can use
 	Publications   []string
 	Privileges     Privileges
+	MayVacuum      bool // this role may VACUUM it
 }
 
 // Column is one column, in the order of the table.
