@@ -31,6 +31,7 @@ var flushOptions = []option{
 	{"max_rows_per_second", notYet},
 	{"unregistered", boolean},
 	{"vacuum", said},
+	{"whole_partition", whole},
 }
 
 // readOptions checks a WITH list. Names in without are not known to the statement.
@@ -100,6 +101,15 @@ func said(text string) (string, error) {
 		v = "false"
 	}
 	return v, err
+}
+
+// whole is how partitions are taken of which no row is to stay.
+func whole(text string) (string, error) {
+	word, err := oneOf("delete", "truncate", "detach")(text)
+	if word == "delete" {
+		word = ""
+	}
+	return word, err
 }
 
 func between(low, high int64) func(string) (string, error) {

@@ -103,6 +103,9 @@ func (a *attempt) move(ctx context.Context) (ChunkResult, error) {
 	if err := a.begin(ctx, m); err != nil {
 		return ChunkResult{}, err
 	}
+	if err := a.covered(ctx, m); err != nil {
+		return ChunkResult{}, err
+	}
 	sum, err := a.copy(ctx, m)
 	if err != nil {
 		return ChunkResult{}, err
@@ -120,7 +123,10 @@ func (a *attempt) move(ctx context.Context) (ChunkResult, error) {
 			return ChunkResult{}, err
 		}
 	}
-	return res, a.f.ledger.UpdateChunk(ctx, a.session, a.in.JobID, a.in.Chunk, res.Rows, res.Bytes, res.Skipped)
+	if err := a.f.ledger.UpdateChunk(ctx, a.session, a.in.JobID, a.in.Chunk, res.Rows, res.Bytes, res.Skipped); err != nil || m.Whole == nil {
+		return res, err
+	}
+	return res, a.session.Empty(ctx, m)
 }
 
 // begin takes the attempt, locks the table, looks at it, and raises the fence: in this order, for what is looked at before
@@ -136,7 +142,7 @@ func (a *attempt) begin(ctx context.Context, m *hot.Move) error {
 	if !ours {
 		return classified(ClassLock, errors.New("this attempt was condemned before it could begin"))
 	}
-	if err := a.session.LockTable(ctx, m.Schema, m.Table); err != nil {
+	if err := a.lock(ctx, m); err != nil {
 		return a.gone(err)
 	}
 	now, err := a.f.hot.Inspect(ctx, a.session, m.Schema, m.Table)
@@ -146,10 +152,32 @@ func (a *attempt) begin(ctx context.Context, m *hot.Move) error {
 	if diff, same := hot.SameShape(&a.plan.part.Table, now); !same {
 		return classified(ClassReplan, fmt.Errorf("table %s.%s changed since it was planned: %s", m.Schema, m.Table, diff))
 	}
+	if no := a.plan.part.refuseWhole(now); len(no) > 0 {
+		return classified(ClassReplan, fmt.Errorf("partition %s.%s cannot be taken whole any more: %s", m.Schema, m.Table, no[0].Msg))
+	}
 	if err := a.f.ledger.InsertChunk(ctx, a.session, a.in.JobID, a.in.Chunk, a.id, a.in.Attempt); err != nil {
 		return err
 	}
 	return a.session.ConstraintsNow(ctx)
+}
+
+// lock takes the lock that the move needs, at once and for good.
+func (a *attempt) lock(ctx context.Context, m *hot.Move) error {
+	if m.Whole != nil {
+		return a.session.LockWhole(ctx, m)
+	}
+	return a.session.LockTable(ctx, m.Schema, m.Table)
+}
+
+// covered checks that a partition which is taken whole has no row to leave: the bounds say nothing of NULL.
+func (a *attempt) covered(ctx context.Context, m *hot.Move) error {
+	if m.Whole == nil {
+		return nil
+	}
+	if left, err := a.session.Uncovered(ctx, m); err != nil || !left {
+		return err
+	}
+	return classified(ClassReplan, fmt.Errorf("partition %s.%s has rows that do not match, and is not taken whole", m.Schema, m.Table))
 }
 
 // gone tells a partition that was dropped, without which the job goes on, from the table itself.

@@ -34,6 +34,7 @@ type Options struct {
 	SkipReferenced  bool          // leave rows that foreign keys refer to
 	Storage         string        // name of the storage, or "" for the default one
 	NullUnrepresent bool          // write NULL for values without a place in their Parquet type
+	WholePartition  string        // how partitions of which no row is to stay are taken: delete, truncate or detach; "": delete
 	Vacuum          string        // "true": VACUUM at the end; "false": never; "": only partitions of which no row is to stay
 }
 
@@ -64,6 +65,7 @@ var options = map[string]func(o *Options, v string) error{
 	"skip_referenced":    func(o *Options, v string) (err error) { o.SkipReferenced, err = boolean(v); return },
 	"storage":            func(o *Options, v string) error { o.Storage = v; return nil },
 	"vacuum":             func(o *Options, v string) error { return o.readVacuum(v) },
+	"whole_partition":    func(o *Options, v string) error { return o.readWhole(v) },
 	"on_unrepresentable": func(o *Options, v string) (err error) { o.NullUnrepresent, err = oneOf(v, "null", "error"); return },
 }
 
@@ -142,6 +144,13 @@ func oneOf(v, yes, no string) (bool, error) {
 		return false, nil
 	}
 	return false, fmt.Errorf("expected %s or %s", yes, no)
+}
+
+func (o *Options) readWhole(v string) error {
+	if o.WholePartition = v; v != wholeDelete && !o.wholes() {
+		return fmt.Errorf("expected %s, %s or %s", wholeDelete, wholeTruncate, wholeDetach)
+	}
+	return nil
 }
 
 // readVacuum keeps apart what was said and what was not.

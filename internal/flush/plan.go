@@ -57,14 +57,18 @@ type loadedPlan struct {
 // Plan makes a generation of a job's plan, or returns the one that is stored: calling it again changes nothing. It claims
 // the table for the job, refuses what cannot be flushed safely, and cuts each leaf.
 func (f *Flusher) Plan(ctx context.Context, in PlanInput) (PlanResult, error) {
-	res, err := f.plan(ctx, in)
+	scope := wholeAll
+	if in.Generation > 1 {
+		scope = wholeCertain
+	}
+	res, err := f.plan(ctx, in, scope)
 	if err != nil {
 		f.recordFailure(ctx, in.JobID, nil, 1, err)
 	}
 	return res, err
 }
 
-func (f *Flusher) plan(ctx context.Context, in PlanInput) (PlanResult, error) {
+func (f *Flusher) plan(ctx context.Context, in PlanInput, scope wholeScope) (PlanResult, error) {
 	reqID, err := uuid.Parse(in.RequestID)
 	if err != nil {
 		return PlanResult{}, classified(ClassInvalid, fmt.Errorf("malformed request id %q", in.RequestID))
@@ -84,7 +88,7 @@ func (f *Flusher) plan(ctx context.Context, in PlanInput) (PlanResult, error) {
 	if err != nil {
 		return PlanResult{}, err
 	}
-	doc, rows, err := f.draw(ctx, req, opts)
+	doc, rows, err := f.draw(ctx, req, opts, scope)
 	if err != nil {
 		return PlanResult{}, err
 	}
@@ -102,7 +106,7 @@ func (f *Flusher) plan(ctx context.Context, in PlanInput) (PlanResult, error) {
 		return PlanResult{}, err
 	}
 	return PlanResult{
-		Generation: stored.Generation, FirstChunk: stored.FirstChunk, Chunks: stored.Chunks, RowsEstimate: stored.RowsEstimate, Parallelism: opts.Parallelism,
+		Generation: stored.Generation, FirstChunk: stored.FirstChunk, Chunks: stored.Chunks, RowsEstimate: stored.RowsEstimate, Parallelism: doc.lanes(),
 		Vacuum: doc.vacuums(),
 	}, nil
 }
@@ -128,7 +132,7 @@ func (d *planDoc) chunks() (n int) {
 }
 
 // draw looks at the table and cuts it.
-func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options) (*planDoc, int64, error) {
+func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options, scope wholeScope) (*planDoc, int64, error) {
 	root, err := f.hot.Inspect(ctx, f.hot.Pool(), req.Schema, req.Table)
 	if err != nil {
 		return nil, 0, err
@@ -139,6 +143,9 @@ func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options) (*
 	}
 	doc := &planDoc{Schema: root.Schema, Name: root.Name, Options: opts, Storage: storage}
 	if err := refused(root, opts); err != nil {
+		return nil, 0, err
+	}
+	if err := refusedFor(root, refuseUnparted(root, opts)); err != nil {
 		return nil, 0, err
 	}
 	leaves, err := leavesOf(ctx, f.hot, root)
@@ -153,13 +160,16 @@ func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options) (*
 			return nil, 0, err
 		}
 	}
-	plans, err := planLeaves(ctx, f.hot, doc, root, leaves, false)
+	plans, err := planLeaves(ctx, f.hot, doc, root, leaves, scope, false)
 	if err != nil {
 		return nil, 0, err
 	}
 	versions := schemaVersions{f: f, root: root, known: map[string]int{}}
 	var rows int64
 	for _, l := range plans {
+		if err := refusedFor(&l.part.Table, l.part.refuseWhole(&l.part.Table)); err != nil {
+			return nil, 0, err
+		}
 		if l.part.SchemaVersion, err = versions.of(ctx, &l.part.Table, opts); err != nil {
 			return nil, 0, err
 		}
@@ -224,7 +234,11 @@ func (o Options) consequences() hot.RefusalOptions {
 }
 
 func refused(t *hot.Table, opts Options) error {
-	refusals := t.Refusals(opts.consequences())
+	return refusedFor(t, t.Refusals(opts.consequences()))
+}
+
+// refusedFor is the first of the reasons as an error, or nil.
+func refusedFor(t *hot.Table, refusals []hot.Refusal) error {
 	if len(refusals) == 0 {
 		return nil
 	}
@@ -346,7 +360,7 @@ func readPlan(row ledger.PlanRow) (*planDoc, error) {
 // move is the chunk's range, columns and predicate.
 func (p *loadedPlan) move(skipLocked bool) *hot.Move {
 	cols := p.schema.Columns()
-	m := &hot.Move{Schema: p.part.Table.Schema, Table: p.part.Table.Name, First: p.first, End: p.end, Range: p.keys, SkipLocked: skipLocked, Predicate: p.doc.predicate(&p.part.Table)}
+	m := &hot.Move{Schema: p.part.Table.Schema, Table: p.part.Table.Name, First: p.first, End: p.end, Range: p.keys, Whole: p.part.wholeMove(), SkipLocked: skipLocked, Predicate: p.doc.predicate(&p.part.Table)}
 	for i, c := range cols {
 		if p.schema.AsText(i) {
 			m.Columns = append(m.Columns, hot.ReturningText(c.Name))

@@ -43,6 +43,9 @@ func (s *Surveyor) Check(ctx context.Context, schema, table string, params map[s
 		if err := refused(root, opts); err != nil {
 			return err
 		}
+		if err := refusedFor(root, refuseUnparted(root, opts)); err != nil {
+			return err
+		}
 		if !root.Partitioned() {
 			return unwritable(root, opts)
 		}
@@ -107,6 +110,8 @@ type LeafSurvey struct {
 	Cost           float64 // of the index, by PostgreSQL's estimate
 	BlockCost      float64 // of the blocks, where an index was thought of
 	Chunks         int     // with WayIndex an estimate
+	Vacuum         bool    // when its rows have moved
+	VacuumDenied   bool    // it would be, but for a right
 	BlocksPerChunk uint32
 	Dir            string // within the storage
 }
@@ -176,7 +181,11 @@ func (v *Survey) chunks() (n int) {
 // refuse notes every reason to leave a table alone.
 func (v *Survey) refuse(t *hot.Table) {
 	name := t.Schema + "." + t.Name
-	for _, r := range t.Refusals(v.Options.consequences()) {
+	refusals := t.Refusals(v.Options.consequences())
+	if !t.Partition {
+		refusals = append(refusals, refuseUnparted(t, v.Options)...)
+	}
+	for _, r := range refusals {
 		v.Refusals = append(v.Refusals, RefusedError{Table: name, Refusal: r})
 	}
 	var bad *RefusedError
@@ -187,7 +196,7 @@ func (v *Survey) refuse(t *hot.Table) {
 
 // leaves looks at all leaves, in a few statements.
 func (s *Surveyor) leaves(ctx context.Context, v *Survey, doc *planDoc, root *hot.Table, leaves []*hot.Table) error {
-	plans, err := planLeaves(ctx, s.hot, doc, root, leaves, true)
+	plans, err := planLeaves(ctx, s.hot, doc, root, leaves, wholeAll, true)
 	if err != nil && ClassOf(err).Name == ClassPrivilege && len(v.Refusals) > 0 { // a missing right is among the refusals
 		return nil
 	}
@@ -204,8 +213,11 @@ func (s *Surveyor) leaves(ctx context.Context, v *Survey, doc *planDoc, root *ho
 	}
 	for _, l := range plans {
 		p := &l.part
+		for _, r := range p.refuseWhole(&p.Table) {
+			v.Refusals = append(v.Refusals, RefusedError{Table: p.leafName(), Refusal: r})
+		}
 		one := LeafSurvey{Table: p.Table, Predicate: doc.predicate(&p.Table), Rows: l.rows, Scan: l.scan, Index: l.index, Bytes: sizes[p.Table.OID],
-			Way: p.Way, Why: p.Why, Cost: p.Cost, BlockCost: p.BlockCost, Chunks: p.Chunks, BlocksPerChunk: p.BlocksPerChunk, Dir: p.Dir}
+			Way: p.Way, Why: p.Why, Cost: p.Cost, BlockCost: p.BlockCost, Chunks: p.Chunks, Vacuum: p.Vacuum, VacuumDenied: p.VacuumDenied, BlocksPerChunk: p.BlocksPerChunk, Dir: p.Dir}
 		if p.Keys != nil {
 			one.Key = p.Keys.Key
 		}

@@ -77,42 +77,16 @@ func (f *Flusher) vacuum(ctx context.Context, name string, t *hot.Table) error {
 	return s.Vacuum(ctx, t.Schema, t.Name)
 }
 
-// settleVacuum notes which leaves are to be vacuumed: those that the option asks for, or partitions of which no row is to stay.
-// Whether the bounds of a partition leave a row that does not match is PostgreSQL's word.
-func settleVacuum(ctx context.Context, db *hot.DB, doc *planDoc, plans []leafPlan) error {
-	if doc.Options.Vacuum == "false" {
-		return nil
-	}
-	all := doc.Options.Vacuum == "true"
-	var asked []*leafPlan
-	var scans []hot.Scan
+// settleVacuum notes which leaves are to be vacuumed: those that the option asks for, or partitions of which no row is to stay. A
+// file that is emptied has nothing to vacuum.
+func settleVacuum(option string, plans []leafPlan) {
 	for i := range plans {
 		l := &plans[i]
-		t := &l.part.Table
-		where := doc.predicate(t)
-		switch {
-		case l.part.Chunks == 0:
-		case all, t.Partition && where == "":
-			l.part.settleVacuum()
-		case t.Partition && l.rows != nil:
-			asked = append(asked, l)
-			scans = append(scans, hot.Scan{Schema: t.Schema, Table: t.Name, Predicate: "NOT (" + where + "\n)"})
+		if l.part.Chunks == 0 || l.part.whole() || option == "false" || option == "" && !l.covered {
+			continue
 		}
+		l.part.Vacuum, l.part.VacuumDenied = l.part.Table.MayVacuum, !l.part.Table.MayVacuum
 	}
-	found, err := db.Estimates(ctx, hot.AnyWay, scans)
-	if err != nil {
-		return err
-	}
-	for i, l := range asked {
-		if found[i].Empty {
-			l.part.settleVacuum()
-		}
-	}
-	return nil
-}
-
-func (p *planPart) settleVacuum() {
-	p.Vacuum, p.VacuumDenied = p.Table.MayVacuum, !p.Table.MayVacuum
 }
 
 // vacuums reports whether there is something to vacuum when the rows have moved.

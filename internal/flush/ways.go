@@ -24,11 +24,13 @@ type leafPlan struct {
 	rows  *int64 // to be moved, by PostgreSQL's estimate; nil if it may not be asked
 	scan  string // how PostgreSQL would look for them, and by which index
 	index string
+
+	covered bool // no row is to stay in it, by the bounds of the partition
 }
 
 // planLeaves decides for each leaf how its rows are found. PostgreSQL's planner is asked, in a few statements for all of them. To
 // look is to leave alone: then the rows are not read either, and how many ranges an index has is an estimate.
-func planLeaves(ctx context.Context, db *hot.DB, doc *planDoc, root *hot.Table, leaves []*hot.Table, look bool) ([]leafPlan, error) {
+func planLeaves(ctx context.Context, db *hot.DB, doc *planDoc, root *hot.Table, leaves []*hot.Table, scope wholeScope, look bool) ([]leafPlan, error) {
 	out := make([]leafPlan, len(leaves))
 	var asked []*leafPlan
 	var scans []hot.Scan
@@ -69,7 +71,12 @@ func planLeaves(ctx context.Context, db *hot.DB, doc *planDoc, root *hot.Table, 
 	if err := w.choose(ctx); err != nil {
 		return nil, err
 	}
-	return out, settleVacuum(ctx, db, doc, out)
+	if err := coveredLeaves(ctx, db, doc, out); err != nil {
+		return nil, err
+	}
+	settleWhole(doc, out, scope)
+	settleVacuum(doc.Options.Vacuum, out)
+	return out, nil
 }
 
 // waysOf are the leaves for whose rows PostgreSQL would use an index.

@@ -63,7 +63,7 @@ func (db *DB) inspect(ctx context.Context, q Querier, which string, args ...any)
 		err := row.Scan(&t.Schema, &t.Name,
 			&t.OID, &t.RelFileNode, &t.RelKind, &t.Persistence, &t.Method, &t.BlockSize, &t.Blocks, &reltuples, &relpages, &t.Partition,
 			&t.RLS, &t.HasIdentity, &t.Privileges, &t.PrimaryKey, &t.Columns, &t.Leaves, &t.DeleteRules, &t.DeleteTriggers, &t.InboundFKs, &t.Publications,
-			&t.Extension, &ext.timescale, &ext.citus, &t.Ancestors, &t.MayVacuum)
+			&t.Extension, &ext.timescale, &ext.citus, &t.Ancestors, &t.MayVacuum, &t.Whole)
 		t.Reserved = db.isReserved(t.Schema)
 		t.RowsEstimate = scaledRows(reltuples, relpages, t)
 		t.Guessed = t.Blocks > 0 && (reltuples < 0 || relpages <= 0)

@@ -22,7 +22,11 @@ func (db *DB) inspectSQL(which string) string {
 	if db.version >= 170000 {
 		mayVacuum = `(` + mayVacuum + ` OR pg_catalog.has_table_privilege(t.oid, 'MAINTAIN'))`
 	}
-	return strings.NewReplacer("@may_vacuum@", mayVacuum, "@which@", which, "@by_schema@", bySchema).Replace(inspectTemplate)
+	published := `pub.puballtables
+	   OR EXISTS (SELECT FROM pg_catalog.pg_publication_rel pr WHERE pr.prpubid = pub.oid AND pr.prrelid = ANY (t.upwards))
+	   OR ` + bySchema
+	whole := strings.ReplaceAll(wholeSQL, "@published@", published)
+	return strings.NewReplacer("@may_vacuum@", mayVacuum, "@whole@", whole, "@which@", which, "@published@", published).Replace(inspectTemplate)
 }
 
 const inspectTemplate = `
@@ -109,9 +113,7 @@ SELECT t.nspname, t.relname, t.oid, coalesce(pg_catalog.pg_relation_filenode(t.o
 	 WHERE k.confrelid = t.oid AND k.contype = 'f'
 	   AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint up WHERE up.oid = k.conparentid AND up.confrelid = k.confrelid)) END,
 	(SELECT pg_catalog.json_agg(pub.pubname ORDER BY pub.pubname) FROM pg_catalog.pg_publication pub
-	 WHERE pub.pubdelete AND t.relpersistence = 'p' AND (pub.puballtables
-	   OR EXISTS (SELECT FROM pg_catalog.pg_publication_rel pr WHERE pr.prpubid = pub.oid AND pr.prrelid = ANY (t.upwards))
-	   OR @by_schema@)),
+	 WHERE pub.pubdelete AND t.relpersistence = 'p' AND (@published@)),
 	CASE WHEN t.nspname LIKE '\_timescaledb%'
 	       OR roots.timescale
 	       OR EXISTS (SELECT FROM pg_catalog.pg_trigger g WHERE g.tgrelid = t.oid AND g.tgname = 'ts_insert_blocker') THEN 'timescaledb'
@@ -123,5 +125,5 @@ SELECT t.nspname, t.relname, t.oid, coalesce(pg_catalog.pg_relation_filenode(t.o
 			UNION
 			SELECT i.inhparent FROM up JOIN pg_catalog.pg_inherits i ON i.inhrelid = up.oid
 		) SELECT oid FROM up ORDER BY oid),
-	@may_vacuum@
+	@may_vacuum@, @whole@
 FROM t CROSS JOIN (SELECT pg_catalog.current_setting('block_size')::int AS size) AS b LEFT JOIN roots ON roots.root = t.oid`

@@ -42,6 +42,7 @@ type Move struct {
 	End           uint32    // block after the last; 0: to the end of the table
 	Range         *KeyRange // found by an index, in place of the blocks; nil: a block range
 	Predicate     string    // in PostgreSQL's own deparsed form, or ""
+	Whole         *Whole    // take all rows of a partition at once; nil: DELETE
 	SkipLocked    bool      // leave rows whose locks others hold
 }
 
@@ -51,11 +52,15 @@ type Move struct {
 func (s *Session) Begin(ctx context.Context, m *Move) error {
 	set := []string{
 		"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
-		"SET LOCAL enable_seqscan = off",
 		// off, local and remote_write could lose this commit while its object is already registered with the outside.
 		"SELECT pg_catalog.set_config('synchronous_commit', CASE WHEN pg_catalog.current_setting('synchronous_commit') = 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true)",
 	}
-	if m.Range == nil {
+	if m.Whole != nil { // all of it is read in one statement, however long that takes
+		set = append(set, "SET LOCAL statement_timeout = 0")
+	} else {
+		set = append(set, "SET LOCAL enable_seqscan = off")
+	}
+	if m.Range == nil && m.Whole == nil {
 		set = append(set, "SET LOCAL enable_indexscan = off", "SET LOCAL enable_indexonlyscan = off", "SET LOCAL enable_bitmapscan = off")
 	}
 	if m.SkipLocked {
@@ -129,6 +134,9 @@ func (m *Move) where() string {
 
 func (m *Move) sql() string {
 	returning := strings.Join(m.Columns, ", ")
+	if m.Whole != nil {
+		return "COPY (SELECT " + returning + " FROM ONLY " + m.ident() + ") TO STDOUT (FORMAT binary)"
+	}
 	if !m.SkipLocked {
 		return "COPY (DELETE FROM ONLY " + m.ident() + " WHERE " + m.where() + " RETURNING " + returning + ") TO STDOUT (FORMAT binary)"
 	}

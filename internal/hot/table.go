@@ -39,7 +39,8 @@ type Table struct {
 	HasIdentity    bool // a replica identity that logical replication can use
 	Publications   []string
 	Privileges     Privileges
-	MayVacuum      bool // this role may VACUUM it
+	MayVacuum      bool         // this role may VACUUM it
+	Whole          *WholeRights // of a partition; else nil
 }
 
 // Column is one column, in the order of the table.
