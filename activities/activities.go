@@ -28,6 +28,7 @@ type Flusher interface {
 	RunChunk(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error)
 	Residue(ctx context.Context, in flush.ResidueInput) (flush.ResidueResult, error)
 	Publish(ctx context.Context, jobID string) error
+	Vacuum(ctx context.Context, jobID string) error
 	Sweep(ctx context.Context, jobID string) (flush.SweepResult, error)
 	Finish(ctx context.Context, in flush.FinishInput) (flush.FinishResult, error)
 }
@@ -114,6 +115,13 @@ func (a *Activities) PublishManifest(ctx context.Context, jobID string) error {
 	stop := a.beat(ctx)
 	defer stop()
 	return report(ctx, a.flusher.Publish(ctx, jobID), noChunk)
+}
+
+// VacuumTable gives the space of the job's rows back to the table.
+func (a *Activities) VacuumTable(ctx context.Context, jobID string) error {
+	stop := a.beat(ctx)
+	defer stop()
+	return report(ctx, a.flusher.Vacuum(ctx, jobID), noChunk)
 }
 
 // SweepAttempts condemns what is left of the job's attempts and deletes their objects.

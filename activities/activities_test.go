@@ -34,6 +34,7 @@ func (f *fake) Residue(context.Context, flush.ResidueInput) (flush.ResidueResult
 	return flush.ResidueResult{RowsLeft: 4}, f.err
 }
 func (f *fake) Publish(context.Context, string) error { return f.err }
+func (f *fake) Vacuum(context.Context, string) error  { return f.err }
 func (f *fake) Sweep(context.Context, string) (flush.SweepResult, error) {
 	return flush.SweepResult{Deleted: 2}, f.err
 }
@@ -104,6 +105,9 @@ func TestStepsReturnWhatFlushReturns(t *testing.T) {
 	}
 	if _, err := env.ExecuteActivity(a.PublishManifest, "job"); err != nil {
 		t.Errorf("PublishManifest: %v", err)
+	}
+	if _, err := env.ExecuteActivity(a.VacuumTable, "job"); err != nil {
+		t.Errorf("VacuumTable: %v", err)
 	}
 	if v, err := env.ExecuteActivity(a.SweepAttempts, "job"); err != nil || get[SweepResult](t, v).Deleted != 2 {
 		t.Errorf("SweepAttempts: %v", err)

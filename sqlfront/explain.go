@@ -32,7 +32,7 @@ func (r *request) explain(ctx context.Context, s *parse.ExplainFlush) ([][]any, 
 		return nil, err
 	}
 	x.whole(params)
-	x.leaves(params["where"] != "" || o.Limit != "")
+	x.leaves()
 	return x.rows, nil
 }
 
@@ -103,7 +103,7 @@ func (x *explanation) whole(params map[string]string) {
 	}
 	x.number(x.table, "rows", rows, fmt.Sprintf("estimate by PostgreSQL's planner, of about %d in the table%s", all, unknown))
 	x.number(x.table, "bytes", bytes, prettySize(bytes)+" in PostgreSQL now, with indexes and TOAST")
-	x.number(x.table, "chunks", chunks, "each moves in one transaction")
+	x.number(x.table, "chunks", chunks, x.chunkDetail())
 	x.number(x.table, "files", files, "at most: a chunk without a row writes none")
 	for _, p := range o.Layout {
 		x.add(x.table, p.Name, p.Value, p.Detail)
@@ -115,33 +115,8 @@ func (x *explanation) whole(params map[string]string) {
 	x.add(x.table, "lock", "ROW EXCLUSIVE", "on a leaf, while a chunk of it moves: some seconds")
 	x.add(x.table, "goes_on", "SELECT, INSERT, UPDATE, DELETE, VACUUM", "beside the chunk")
 	x.add(x.table, "waits", "CREATE INDEX, ALTER TABLE, TRUNCATE, DROP TABLE, VACUUM FULL", "for the chunk, and the chunk for them")
+	x.wholeConsequences()
 	x.add(x.table, "row_lock", "FOR UPDATE", "on rows that move: who changes one waits for its chunk, then finds it gone")
-}
-
-// leaves describes the tables that hold the rows.
-func (x *explanation) leaves(conditional bool) {
-	for _, l := range x.outlook.Leaves {
-		if len(x.outlook.Leaves) > 1 {
-			if l.Rows != nil {
-				x.number(l.Name, "rows", *l.Rows, fmt.Sprintf("of about %d", l.AllRows))
-			}
-			x.number(l.Name, "bytes", l.Bytes, prettySize(l.Bytes))
-			x.number(l.Name, "chunks", int64(l.Chunks), "")
-			x.number(l.Name, "files", l.Files, "")
-		}
-		x.add(l.Name, "directory", l.Directory, "")
-		x.add(l.Name, "cut", "block ranges", fmt.Sprintf("%d blocks, %d to a chunk; a chunk reads its own, and no index", l.Blocks, l.ChunkBlocks))
-		switch {
-		case !conditional || l.Scan == "":
-		case l.Index != "":
-			x.add(l.Name, "index", l.Index, "PostgreSQL would find the rows by it ("+l.Scan+"); a flush reads all blocks")
-		default:
-			x.add(l.Name, "index", "none", "no index helps to find the rows ("+l.Scan+")")
-		}
-		x.each(l.Name, "trigger", l.Triggers, "runs for every row, with the rights of the worker's role")
-		x.each(l.Name, "foreign_key", l.ForeignKeys, "refers to it")
-		x.each(l.Name, "publication", l.Publications, "publishes deletes: subscribers lose the rows too")
-	}
 }
 
 func (x *explanation) each(subject, property string, values []string, detail string) {

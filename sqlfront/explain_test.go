@@ -150,8 +150,9 @@ func TestExplainFlush(t *testing.T) {
 		Refusals: []sqlfront.Refusal{{Table: "app.e1", Code: "55000", Message: "no", Hint: "do"}},
 		Leaves: []sqlfront.LeafOutlook{
 			{Name: "app.e1", Rows: &four, AllRows: 10, Bytes: 20480, Chunks: 2, Blocks: 2, ChunkBlocks: 1, Files: 2, Directory: "app/events/e1",
+				Way: sqlfront.WayIndex, Why: "cheaper", Key: "at", Cost: 9.3, BlockCost: 125.5, Vacuum: true,
 				Scan: "Index Scan", Index: "e1_at", Triggers: []string{"tell"}, ForeignKeys: []string{"fk of app.x"}, Publications: []string{"pub"}},
-			{Name: "app.e2", Rows: &none, AllRows: 5, Bytes: 8192, Chunks: 1, Blocks: 1, ChunkBlocks: 1, Directory: "app/events/e2", Scan: "Seq Scan"},
+			{Name: "app.e2", Rows: &none, AllRows: 5, Bytes: 8192, Chunks: 1, Blocks: 1, ChunkBlocks: 1, Directory: "app/events/e2", Scan: "Seq Scan", Way: sqlfront.WayBlocks, VacuumDenied: true},
 		},
 	}
 	rows := explain(t, conn, "EXPLAIN FLUSH TABLE app.events OLDER THAN '7 days' WITH (wait, parallelism = 3) WHERE id < 5")
@@ -161,6 +162,7 @@ func TestExplainFlush(t *testing.T) {
 		{"app.events", "files", "2"}, {"app.events", "parallelism", "3"}, {"app.events", "storage", "default"}, {"app.events", "lock", "ROW EXCLUSIVE"},
 		{"app.e1", "rows", "4"}, {"app.e1", "index", "e1_at"}, {"app.e1", "trigger", "tell"}, {"app.e1", "foreign_key", "fk of app.x"},
 		{"app.e1", "publication", "pub"}, {"app.e1", "directory", "app/events/e1"}, {"app.e2", "index", "none"}, {"app.e2", "cut", "block ranges"},
+		{"app.e1", "cut", "index ranges"}, {"app.e1", "vacuum", "yes"}, {"app.e2", "vacuum", "no right"},
 	} {
 		if got := property(rows, c.subject, c.name); len(got) != 1 || got[0] != c.want {
 			t.Errorf("%s of %s: %q, want %q", c.name, c.subject, got, c.want)
@@ -193,6 +195,57 @@ func TestExplainFlush(t *testing.T) {
 	}
 	if e := pgError(t, exec(t, newWorldConn(t), "EXPLAIN FLUSH TABLE app.events")); e.Code != "0A000" {
 		t.Errorf("without a planner: %+v", e)
+	}
+}
+
+// Which way each leaf goes, with its cost and consequences; and of a thousand leaves one row each and a sum of the ways.
+func TestExplainWays(t *testing.T) {
+	t.Parallel()
+	_, p, conn := plannedWorld(t)
+	ten := int64(10)
+	p.outlook = sqlfront.Outlook{Leaves: []sqlfront.LeafOutlook{
+		{Name: "app.e1", Rows: &ten, AllRows: 10, Chunks: 1, Way: sqlfront.WayTruncate, Why: "no row is to stay"},
+		{Name: "app.e2", Rows: &ten, AllRows: 10, Chunks: 1, Way: sqlfront.WayDetach},
+		{Name: "app.e3", Rows: new(int64), Way: sqlfront.WayNone, Why: "its constraints leave no row to move", Scan: "Result"},
+		{Name: "app.e4", Rows: &ten, Chunks: 3, Way: sqlfront.WayIndex, Key: "at", Why: "index i is cheaper", Cost: 9.3, BlockCost: 125.5, Scan: "Index Scan", Index: "i"},
+	}}
+	rows := explain(t, conn, "EXPLAIN FLUSH TABLE app.events WITH (whole_partition = truncate)")
+	detail := map[string]string{}
+	for _, r := range rows {
+		detail[r[0]+" "+r[1]+" "+r[2]] += r[3]
+	}
+	for what, say := range map[string]string{
+		"app.e1 cut whole partition, TRUNCATE": "no row is to stay", "app.e2 cut whole partition, DETACH": "one transaction", "app.e3 cut nothing": "constraints",
+		"app.e4 cut index ranges": "9 by the index, 126 by blocks", "app.events lock ACCESS EXCLUSIVE": "default partition", "app.events waits SELECT, INSERT, UPDATE, DELETE": "",
+		"app.events snapshots older ones see such rows in neither place": "", "app.events chunks 5": "about",
+	} {
+		if got, ok := detail[what]; !ok || !strings.Contains(got, say) {
+			t.Errorf("%s: %q, want %q", what, got, say)
+		}
+	}
+	if p.asked["whole_partition"] != "truncate" {
+		t.Errorf("asked with %v", p.asked)
+	}
+	for i := len(p.outlook.Leaves); i < 1000; i++ {
+		p.outlook.Leaves = append(p.outlook.Leaves, sqlfront.LeafOutlook{Name: fmt.Sprintf("app.m%d", i), Rows: &ten, AllRows: 20, Bytes: 8192, Chunks: 1, Way: sqlfront.WayBlocks})
+	}
+	rows = explain(t, conn, "EXPLAIN FLUSH TABLE app.events WITH (vacuum = false)")
+	if len(rows) > 1000+30 {
+		t.Errorf("%d rows about a thousand partitions", len(rows))
+	}
+	if got := property(rows, "app.events", "cut"); len(got) != 5 {
+		t.Errorf("ways of the table: %q", got)
+	}
+	if got := property(rows, "app.m999", "cut"); len(got) != 1 || got[0] != "block ranges" {
+		t.Errorf("the last partition: %q", got)
+	}
+	if p.asked["vacuum"] != "false" {
+		t.Errorf("asked with %v", p.asked)
+	}
+	for _, bad := range []string{"whole_partition = drop", "vacuum = full"} {
+		if e := pgError(t, exec(t, conn, "FLUSH TABLE app.events WITH ("+bad+")")); e.Code != "22023" || e.Position == 0 {
+			t.Errorf("%s: %+v", bad, e)
+		}
 	}
 }
 

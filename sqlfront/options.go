@@ -33,6 +33,8 @@ var flushOptions = slices.Concat([]option{
 	{"storage", anything},
 	{"max_rows_per_second", notYet},
 	{"unregistered", boolean},
+	{"vacuum", said},
+	{"whole_partition", whole},
 }, layoutOptions)
 
 // readOptions checks a WITH list. Names in without are not known to the statement.
@@ -101,6 +103,24 @@ func boolean(text string) (string, error) {
 		return "", nil
 	}
 	return "", invalid("expected true or false, not \"%s\"", text)
+}
+
+// said is a boolean whose false is not the same as nothing.
+func said(text string) (string, error) {
+	v, err := boolean(text)
+	if err == nil && v == "" {
+		v = "false"
+	}
+	return v, err
+}
+
+// whole is how partitions are taken of which no row is to stay.
+func whole(text string) (string, error) {
+	word, err := oneOf("delete", "truncate", "detach")(text)
+	if word == "delete" {
+		word = ""
+	}
+	return word, err
 }
 
 func between(low, high int64) func(string) (string, error) {

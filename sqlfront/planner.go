@@ -42,12 +42,31 @@ type Outlook struct {
 // Property is one line of an explanation.
 type Property struct{ Name, Value, Detail string }
 
+// Way is how the rows of a leaf are found and cut.
+type Way string
+
+// The ways.
+const (
+	WayBlocks   Way = "blocks"   // ranges of blocks
+	WayIndex    Way = "index"    // ranges of an index
+	WayNone     Way = "none"     // no row can match
+	WayTruncate Way = "truncate" // the whole partition is read and emptied
+	WayDetach   Way = "detach"   // and detached
+)
+
 // LeafOutlook is the part of one leaf: the table itself, or a partition.
 type LeafOutlook struct {
 	Name         string // schema.name
 	Rows         *int64 // to be moved, by PostgreSQL's estimate; nil: unknown
 	AllRows      int64  // in the leaf, by the same
 	Bytes        int64  // with indexes and TOAST
+	Way          Way
+	Why          string  // that way, and no other
+	Key          string  // the column along which an index is cut, or ""
+	Cost         float64 // of the index, by PostgreSQL's estimate
+	BlockCost    float64 // of all blocks, where an index was thought of
+	Vacuum       bool    // when its rows have moved
+	VacuumDenied bool    // it would be, but for a right of the worker
 	Chunks       int
 	Blocks       int64
 	ChunkBlocks  int64

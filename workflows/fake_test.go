@@ -26,6 +26,7 @@ type fake struct {
 	chunk   func(context.Context, flush.ChunkInput) (flush.ChunkResult, error)
 	residue func(flush.ResidueInput) (flush.ResidueResult, error)
 	publish func() error
+	vacuum  func() error
 	sweep   func() error
 	finish  func(flush.FinishInput) (flush.FinishResult, error)
 
@@ -97,6 +98,14 @@ func (f *fake) Publish(context.Context, string) error {
 		return nil
 	}
 	return f.publish()
+}
+
+func (f *fake) Vacuum(context.Context, string) error {
+	f.note("vacuum")
+	if f.vacuum == nil {
+		return nil
+	}
+	return f.vacuum()
 }
 
 func (f *fake) Sweep(context.Context, string) (flush.SweepResult, error) {

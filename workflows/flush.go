@@ -115,7 +115,10 @@ func (j *flushJob) run(ctx workflow.Context) error {
 			return err
 		}
 		if !more {
-			return j.publish(ctx)
+			if err := j.publish(ctx); err != nil {
+				return err
+			}
+			return j.vacuum(ctx)
 		}
 	}
 }
@@ -155,6 +158,7 @@ func (j *flushJob) adopt(ctx workflow.Context, p activities.PlanResult) {
 	s.Next, s.End = p.FirstChunk, p.FirstChunk+p.Chunks
 	s.Total = s.Done + p.Chunks
 	s.RowsTotal = s.Rows + p.RowsEstimate
+	s.Vacuum = s.Vacuum || p.Vacuum
 	if p.Parallelism > 0 {
 		s.Parallelism = p.Parallelism
 	}
@@ -197,6 +201,18 @@ func (j *flushJob) publish(ctx workflow.Context) error {
 	}
 	j.enter(ctx, PhasePublishing)
 	return j.step(j.stepOptions(ctx, "publish the manifest"), steps.PublishManifest, j.id, nil)
+}
+
+// vacuum gives the space of moved rows back, where the plan says so.
+func (j *flushJob) vacuum(ctx workflow.Context) error {
+	if !j.state.Vacuum || j.state.Segments == 0 {
+		return nil
+	}
+	if err := j.hold(ctx); err != nil {
+		return err
+	}
+	j.enter(ctx, PhaseVacuuming)
+	return j.step(j.stepOptions(ctx, "vacuum"), steps.VacuumTable, j.id, nil)
 }
 
 // replanned answers a table that changed under the job: the next generation covers what is not committed.

@@ -70,6 +70,7 @@ type FlushState struct {
 	RowsLeft    *int64
 
 	Paused    bool // asked to pause, and not to go on
+	Vacuum    bool // there is something to vacuum when the rows have moved
 	Dirty     bool // an attempt failed or was given up, so its objects may lie about
 	LastClass string
 }
@@ -96,6 +97,7 @@ const (
 	PhaseMoving     Phase = "moving"
 	PhaseResidue    Phase = "residue"
 	PhasePublishing Phase = "publishing"
+	PhaseVacuuming  Phase = "vacuuming"
 	PhaseFinishing  Phase = "finishing"
 	PhaseEnded      Phase = "ended"
 )

@@ -85,6 +85,7 @@ const (
 	chunkActivity   = "MoveChunk"
 	residueActivity = "FindResidue"
 	publishActivity = "PublishManifest"
+	vacuumActivity  = "VacuumTable"
 )
 
 // PhaseOf returns the phase in which an activity runs, and whether it moves rows.
@@ -98,6 +99,8 @@ func PhaseOf(activityType string) (phase Phase, chunk bool) {
 		return PhaseResidue, false
 	case publishActivity:
 		return PhasePublishing, false
+	case vacuumActivity:
+		return PhaseVacuuming, false
 	}
 	return PhaseFinishing, false
 }

@@ -95,7 +95,7 @@ func TestActivityNames(t *testing.T) {
 	t.Parallel()
 	typ := reflect.TypeFor[*activities.Activities]()
 	for name, want := range map[string]Phase{
-		planActivity: PhasePlanning, chunkActivity: PhaseMoving, residueActivity: PhaseResidue, publishActivity: PhasePublishing,
+		planActivity: PhasePlanning, chunkActivity: PhaseMoving, residueActivity: PhaseResidue, publishActivity: PhasePublishing, vacuumActivity: PhaseVacuuming,
 		"SweepAttempts": PhaseFinishing, "FinishJob": PhaseFinishing,
 	} {
 		if _, ok := typ.MethodByName(name); !ok {

@@ -130,6 +130,9 @@ func (a *attempt) move(ctx context.Context) (ChunkResult, error) {
 	if err := a.begin(ctx, m); err != nil {
 		return ChunkResult{}, err
 	}
+	if err := a.covered(ctx, m); err != nil {
+		return ChunkResult{}, err
+	}
 	copyRows := a.copy
 	if a.plan.arrangement.cuts() {
 		copyRows = a.copyParts
@@ -155,7 +158,10 @@ func (a *attempt) move(ctx context.Context) (ChunkResult, error) {
 	if err := a.register(ctx, w); err != nil {
 		return ChunkResult{}, err
 	}
-	return res, a.f.ledger.UpdateChunk(ctx, a.session, a.in.JobID, a.in.Chunk, res.Rows, res.Bytes, res.Skipped, res.Segments)
+	if err := a.f.ledger.UpdateChunk(ctx, a.session, a.in.JobID, a.in.Chunk, res.Rows, res.Bytes, res.Skipped, res.Segments); err != nil || m.Whole == nil {
+		return res, err
+	}
+	return res, a.session.Empty(ctx, m)
 }
 
 // begin takes the attempt, locks the table, looks at it, and raises the fence: in this order, for what is looked at before
@@ -171,8 +177,8 @@ func (a *attempt) begin(ctx context.Context, m *hot.Move) error {
 	if !ours {
 		return classified(ClassLock, errors.New("this attempt was condemned before it could begin"))
 	}
-	if err := a.session.LockTable(ctx, m.Schema, m.Table); err != nil {
-		return err
+	if err := a.lock(ctx, m); err != nil {
+		return a.gone(err)
 	}
 	if err := a.look(ctx, m); err != nil {
 		return err
@@ -187,12 +193,43 @@ func (a *attempt) begin(ctx context.Context, m *hot.Move) error {
 func (a *attempt) look(ctx context.Context, m *hot.Move) error {
 	now, err := a.f.hot.Inspect(ctx, a.session, m.Schema, m.Table)
 	if err != nil {
-		return err
+		return a.gone(err)
 	}
 	if diff, same := hot.SameShape(&a.plan.part.Table, now); !same {
 		return classified(ClassReplan, fmt.Errorf("table %s.%s changed since it was planned: %s", m.Schema, m.Table, diff))
 	}
+	if no := a.plan.part.refuseWhole(now); len(no) > 0 {
+		return classified(ClassReplan, fmt.Errorf("partition %s.%s cannot be taken whole any more: %s", m.Schema, m.Table, no[0].Msg))
+	}
 	return nil
+}
+
+// lock takes the lock that the move needs, at once and for good.
+func (a *attempt) lock(ctx context.Context, m *hot.Move) error {
+	if m.Whole != nil {
+		return a.session.LockWhole(ctx, m)
+	}
+	return a.session.LockTable(ctx, m.Schema, m.Table)
+}
+
+// covered checks that a partition which is taken whole has no row to leave: the bounds say nothing of NULL.
+func (a *attempt) covered(ctx context.Context, m *hot.Move) error {
+	if m.Whole == nil {
+		return nil
+	}
+	if left, err := a.session.Uncovered(ctx, m); err != nil || !left {
+		return err
+	}
+	return classified(ClassReplan, fmt.Errorf("partition %s.%s has rows that do not match, and is not taken whole", m.Schema, m.Table))
+}
+
+// gone tells a partition that was dropped, without which the job goes on, from the table itself.
+func (a *attempt) gone(err error) error {
+	t := &a.plan.part.Table
+	if ClassOf(err).Name != ClassMissingTable || t.Schema == a.plan.doc.Schema && t.Name == a.plan.doc.Name {
+		return err
+	}
+	return classified(ClassReplan, fmt.Errorf("partition %s.%s: %w", t.Schema, t.Name, err))
 }
 
 // copy streams the deleted rows into one object, makes it durable and looks at it. A chunk without rows writes no object.

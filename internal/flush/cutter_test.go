@@ -17,6 +17,7 @@ type cutter struct {
 	upstream string
 	armed    atomic.Int32 // what to do at the next COMMIT: one of the cut values
 	cuts     atomic.Int32
+	asked    atomic.Int64 // statements that went by
 }
 
 const (
@@ -100,6 +101,9 @@ func (c *cutter) forward(client io.Reader, server io.Writer, muted *atomic.Bool)
 		body := make([]byte, int(binary.BigEndian.Uint32(head[n-4:n]))-4)
 		if _, err := io.ReadFull(client, body); err != nil {
 			return err
+		}
+		if !first && (head[0] == 'Q' || head[0] == 'E') {
+			c.asked.Add(1)
 		}
 		if !first && head[0] == 'Q' && bytes.HasPrefix(body, []byte("COMMIT")) {
 			switch c.armed.Swap(cutNever) {

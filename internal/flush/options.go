@@ -37,6 +37,8 @@ type Options struct {
 	NullUnrepresent bool          // write NULL for values without a place in their Parquet type
 	AsText          []string      // columns that are stored as text, whatever their type
 	Layout          Layout
+	WholePartition  string // how partitions of which no row is to stay are taken: delete, truncate or detach; "": delete
+	Vacuum          string // "true": VACUUM at the end; "false": never; "": only partitions of which no row is to stay
 }
 
 // OptionError is a parameter that no flush can have.
@@ -67,6 +69,8 @@ var options = map[string]func(o *Options, v string) error{
 	"skip_referenced":    func(o *Options, v string) (err error) { o.SkipReferenced, err = boolean(v); return },
 	"storage":            func(o *Options, v string) error { o.Storage = v; return nil },
 	"as_text":            func(o *Options, v string) (err error) { o.AsText, err = columnList(v); return },
+	"vacuum":             func(o *Options, v string) error { return o.readVacuum(v) },
+	"whole_partition":    func(o *Options, v string) error { return o.readWhole(v) },
 	"on_unrepresentable": func(o *Options, v string) (err error) { o.NullUnrepresent, err = oneOf(v, "null", "error"); return },
 }
 
@@ -180,6 +184,20 @@ func oneOf(v, yes, no string) (bool, error) {
 		return false, nil
 	}
 	return false, fmt.Errorf("expected %s or %s", yes, no)
+}
+
+func (o *Options) readWhole(v string) error {
+	if o.WholePartition = v; v != wholeDelete && !o.wholes() {
+		return fmt.Errorf("expected %s, %s or %s", wholeDelete, wholeTruncate, wholeDetach)
+	}
+	return nil
+}
+
+// readVacuum keeps apart what was said and what was not.
+func (o *Options) readVacuum(v string) error {
+	yes, err := boolean(v)
+	o.Vacuum = strconv.FormatBool(yes)
+	return err
 }
 
 func boolean(v string) (bool, error) {

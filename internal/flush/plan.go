@@ -37,8 +37,15 @@ type planPart struct {
 	Partition      string // its name below the root, or ""
 	Dir            string // directory of its segments, for people
 	SchemaVersion  int
+	Way            Way
+	Why            string `json:",omitempty"` // in words that name no value
 	BlocksPerChunk uint32
+	Keys           *keyCut `json:",omitempty"` // with WayIndex
 	Chunks         int
+	Vacuum         bool    `json:",omitempty"` // when its rows have moved
+	VacuumDenied   bool    `json:",omitempty"` // it would be, but for a right
+	Cost           float64 `json:",omitempty"` // of the index, by PostgreSQL's estimate
+	BlockCost      float64 `json:",omitempty"` // of the blocks, where an index was thought of
 }
 
 // loadedPlan is the plan as one chunk sees it.
@@ -47,21 +54,26 @@ type loadedPlan struct {
 	part        *planPart
 	schema      *segment.Schema
 	arrangement *arrangement
-	first       uint32 // first block
-	end         uint32 // block after the last; 0: to the end of the leaf
+	first       uint32        // first block
+	end         uint32        // block after the last; 0: to the end of the leaf
+	keys        *hot.KeyRange // with WayIndex, in place of blocks
 }
 
 // Plan makes a generation of a job's plan, or returns the one that is stored: calling it again changes nothing. It claims
-// the table for the job, refuses what cannot be flushed safely, and cuts each leaf in block ranges.
+// the table for the job, refuses what cannot be flushed safely, and cuts each leaf.
 func (f *Flusher) Plan(ctx context.Context, in PlanInput) (PlanResult, error) {
-	res, err := f.plan(ctx, in)
+	scope := wholeAll
+	if in.Generation > 1 {
+		scope = wholeCertain
+	}
+	res, err := f.plan(ctx, in, scope)
 	if err != nil {
 		f.recordFailure(ctx, in.JobID, nil, 1, err)
 	}
 	return res, err
 }
 
-func (f *Flusher) plan(ctx context.Context, in PlanInput) (PlanResult, error) {
+func (f *Flusher) plan(ctx context.Context, in PlanInput, scope wholeScope) (PlanResult, error) {
 	reqID, err := uuid.Parse(in.RequestID)
 	if err != nil {
 		return PlanResult{}, classified(ClassInvalid, fmt.Errorf("malformed request id %q", in.RequestID))
@@ -81,7 +93,7 @@ func (f *Flusher) plan(ctx context.Context, in PlanInput) (PlanResult, error) {
 	if err != nil {
 		return PlanResult{}, err
 	}
-	doc, rows, err := f.draw(ctx, req, opts)
+	doc, rows, err := f.draw(ctx, req, opts, scope)
 	if err != nil {
 		return PlanResult{}, err
 	}
@@ -99,7 +111,8 @@ func (f *Flusher) plan(ctx context.Context, in PlanInput) (PlanResult, error) {
 		return PlanResult{}, err
 	}
 	return PlanResult{
-		Generation: stored.Generation, FirstChunk: stored.FirstChunk, Chunks: stored.Chunks, RowsEstimate: stored.RowsEstimate, Parallelism: opts.Parallelism,
+		Generation: stored.Generation, FirstChunk: stored.FirstChunk, Chunks: stored.Chunks, RowsEstimate: stored.RowsEstimate, Parallelism: doc.lanes(),
+		Vacuum: doc.vacuums(),
 	}, nil
 }
 
@@ -124,7 +137,7 @@ func (d *planDoc) chunks() (n int) {
 }
 
 // draw looks at the table and cuts it.
-func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options) (*planDoc, int64, error) {
+func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options, scope wholeScope) (*planDoc, int64, error) {
 	root, err := f.hot.Inspect(ctx, f.hot.Pool(), req.Schema, req.Table)
 	if err != nil {
 		return nil, 0, err
@@ -141,6 +154,9 @@ func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options) (*
 	if err := refused(root, opts); err != nil {
 		return nil, 0, err
 	}
+	if err := refusedFor(root, refuseUnparted(root, opts)); err != nil {
+		return nil, 0, err
+	}
 	leaves, err := leavesOf(ctx, f.hot, root)
 	if err != nil {
 		return nil, 0, err
@@ -148,21 +164,26 @@ func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options) (*
 	if err := doc.settleAge(ctx, f.hot, req.CreatedAt, leaves); err != nil {
 		return nil, 0, err
 	}
-	var rows int64
 	for _, leaf := range leaves {
 		if err := refused(leaf, opts); err != nil {
 			return nil, 0, err
 		}
-		part, err := f.drawPart(ctx, doc, arr, root, leaf)
-		if err != nil {
+	}
+	plans, err := planLeaves(ctx, f.hot, doc, arr, root, leaves, scope, false)
+	if err != nil {
+		return nil, 0, err
+	}
+	versions := schemaVersions{f: f, root: root, known: map[string]int{}}
+	var rows int64
+	for _, l := range plans {
+		if err := refusedFor(&l.part.Table, l.part.refuseWhole(&l.part.Table)); err != nil {
 			return nil, 0, err
 		}
-		doc.Parts = append(doc.Parts, part)
-		e, err := doc.estimate(ctx, f.hot, leaf)
-		if err != nil {
+		if l.part.SchemaVersion, err = versions.of(ctx, &l.part.Table, opts, arr); err != nil {
 			return nil, 0, err
 		}
-		rows += e.Rows
+		doc.Parts = append(doc.Parts, l.part)
+		rows += *l.rows
 	}
 	if err := tooMany(doc.Schema, doc.Name, doc.chunks()); err != nil {
 		return nil, 0, err
@@ -193,15 +214,6 @@ func tooMany(schema, name string, chunks int) error {
 	return classified(ClassInvalid, fmt.Errorf("%s.%s would be cut in %d chunks, at most %d are possible: set a larger chunk_bytes", schema, name, chunks, maxChunks))
 }
 
-// estimate is how many rows of a leaf the flush will move. With a predicate, PostgreSQL's planner knows best.
-func (d *planDoc) estimate(ctx context.Context, db *hot.DB, leaf *hot.Table) (hot.Estimate, error) {
-	where := d.predicate(leaf)
-	if where == "" || leaf.Blocks == 0 {
-		return hot.Estimate{Rows: leaf.RowsEstimate}, nil
-	}
-	return db.EstimateMatching(ctx, db.Pool(), leaf.Schema, leaf.Name, where)
-}
-
 // oids are those of the leaves.
 func (d *planDoc) oids() []uint32 {
 	out := make([]uint32, len(d.Parts))
@@ -211,20 +223,16 @@ func (d *planDoc) oids() []uint32 {
 	return out
 }
 
-// leavesOf returns the tables that hold rows: root itself, or its partitions.
+// leavesOf returns the tables that hold rows: root itself, or its partitions. One that was dropped a moment ago has none.
 func leavesOf(ctx context.Context, db *hot.DB, root *hot.Table) ([]*hot.Table, error) {
 	if !root.Partitioned() {
 		return []*hot.Table{root}, nil
 	}
-	var out []*hot.Table
-	for _, l := range root.Leaves {
-		leaf, err := db.Inspect(ctx, db.Pool(), l.Schema, l.Name)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, leaf)
+	found, err := db.InspectAll(ctx, db.Pool(), root.Leaves)
+	if err != nil {
+		return nil, err
 	}
-	return out, nil
+	return slices.DeleteFunc(found, func(t *hot.Table) bool { return t == nil }), nil
 }
 
 // RefusedError is a table that cannot be flushed, and what to do about it.
@@ -246,7 +254,11 @@ func (o Options) consequences() hot.RefusalOptions {
 }
 
 func refused(t *hot.Table, opts Options) error {
-	reasons := refusals(t, opts)
+	return refusedFor(t, refusals(t, opts))
+}
+
+// refusedFor is the first of the reasons as an error, or nil.
+func refusedFor(t *hot.Table, reasons []hot.Refusal) error {
 	if len(reasons) == 0 {
 		return nil
 	}
@@ -257,32 +269,39 @@ func refused(t *hot.Table, opts Options) error {
 	return classified(class, &RefusedError{Table: t.Schema + "." + t.Name, Refusal: reasons[0]})
 }
 
-// drawPart cuts one leaf and settles under which version of its columns its rows go cold.
-func (f *Flusher) drawPart(ctx context.Context, doc *planDoc, arr *arrangement, root, leaf *hot.Table) (planPart, error) {
-	schema, err := schemaOf(leaf, doc.Options)
+// schemaVersions settles under which version of its columns the rows of a leaf go cold. Leaves that look the same are asked for once.
+type schemaVersions struct {
+	f     *Flusher
+	root  *hot.Table
+	known map[string]int
+}
+
+func (v *schemaVersions) of(ctx context.Context, leaf *hot.Table, opts Options, arr *arrangement) (int, error) {
+	schema, err := schemaOf(leaf, opts)
 	if err != nil {
-		return planPart{}, classified(ClassRefused, fmt.Errorf("table %s.%s: %w", leaf.Schema, leaf.Name, err))
+		return 0, classified(ClassRefused, fmt.Errorf("table %s.%s: %w", leaf.Schema, leaf.Name, err))
 	}
 	if err := arr.check(leaf, schema); err != nil {
-		return planPart{}, classified(ClassInvalid, fmt.Errorf("table %s.%s: %w", leaf.Schema, leaf.Name, err))
+		return 0, classified(ClassInvalid, fmt.Errorf("table %s.%s: %w", leaf.Schema, leaf.Name, err))
 	}
 	columns, err := schema.ColumnsJSON()
 	if err != nil {
-		return planPart{}, fmt.Errorf("write columns: %w", err)
+		return 0, fmt.Errorf("write columns: %w", err)
 	}
-	version, err := f.ledger.EnsureSchemaVersion(ctx, f.hot.Pool(), root.Schema, root.Name, columns)
-	if err != nil {
-		return planPart{}, err
+	if n, ok := v.known[string(columns)]; ok {
+		return n, nil
 	}
-	part, err := cutLeaf(doc, arr, root, leaf)
-	part.SchemaVersion = version
-	return part, err
+	n, err := v.f.ledger.EnsureSchemaVersion(ctx, v.f.hot.Pool(), v.root.Schema, v.root.Name, columns)
+	if err == nil {
+		v.known[string(columns)] = n
+	}
+	return n, err
 }
 
 // cutLeaf cuts one leaf in block ranges and settles where its segments go.
 func cutLeaf(doc *planDoc, arr *arrangement, root, leaf *hot.Table) (planPart, error) {
 	per, chunks := hot.Cut(leaf.Blocks, leaf.BlockSize, doc.Options.ChunkBytes, doc.Options.Parallelism)
-	part := planPart{Table: *leaf, BlocksPerChunk: per, Chunks: chunks}
+	part := planPart{Table: *leaf, Way: WayBlocks, BlocksPerChunk: per, Chunks: chunks}
 	if leaf.OID != root.OID {
 		if part.Partition = leaf.Name; leaf.Schema != root.Schema {
 			part.Partition = leaf.Schema + "." + leaf.Name
@@ -368,13 +387,23 @@ func (f *Flusher) loadPlan(ctx context.Context, jobID string, chunk int) (*loade
 		if err != nil {
 			return nil, classified(ClassInternal, err)
 		}
-		lp := &loadedPlan{doc: doc, part: part, schema: schema, arrangement: arr, first: uint32(n) * part.BlocksPerChunk}
-		if n < part.Chunks-1 {
-			lp.end = lp.first + part.BlocksPerChunk
-		}
+		lp := &loadedPlan{doc: doc, part: part, schema: schema, arrangement: arr}
+		lp.cover(n)
 		return lp, nil
 	}
 	return nil, classified(ClassInternal, fmt.Errorf("chunk %d is not in the plan of %s", chunk, jobID))
+}
+
+// cover sets which rows the n-th chunk of the leaf covers.
+func (p *loadedPlan) cover(n int) {
+	if p.part.Keys != nil {
+		p.keys = p.part.Keys.keyRange(n)
+		return
+	}
+	p.first = uint32(n) * p.part.BlocksPerChunk
+	if n < p.part.Chunks-1 {
+		p.end = p.first + p.part.BlocksPerChunk
+	}
 }
 
 func readPlan(row ledger.PlanRow) (*planDoc, error) {
@@ -388,7 +417,7 @@ func readPlan(row ledger.PlanRow) (*planDoc, error) {
 // move is the chunk's range, columns and predicate.
 func (p *loadedPlan) move(skipLocked bool) (*hot.Move, error) {
 	cols := p.schema.Columns()
-	m := &hot.Move{Schema: p.part.Table.Schema, Table: p.part.Table.Name, First: p.first, End: p.end, SkipLocked: skipLocked, Predicate: p.doc.predicate(&p.part.Table)}
+	m := &hot.Move{Schema: p.part.Table.Schema, Table: p.part.Table.Name, First: p.first, End: p.end, Range: p.keys, Whole: p.part.wholeMove(), SkipLocked: skipLocked, Predicate: p.doc.predicate(&p.part.Table)}
 	for i, c := range cols {
 		if p.schema.AsText(i) {
 			m.Columns = append(m.Columns, hot.ReturningText(c.Name))

@@ -3,6 +3,8 @@ package flush
 import (
 	"context"
 	"fmt"
+
+	"github.com/spillwaydb/spillway/internal/hot"
 )
 
 // maxResiduePasses bounds how often a flush looks again. Rows that keep moving stay hot and are reported.
@@ -35,7 +37,7 @@ func (f *Flusher) residue(ctx context.Context, in ResidueInput) (ResidueResult, 
 	if left == 0 || in.Pass > maxResiduePasses {
 		return res, nil
 	}
-	plan, err := f.plan(ctx, PlanInput{JobID: in.JobID, RequestID: last.RequestID.String(), Generation: last.Generation + 1})
+	plan, err := f.plan(ctx, PlanInput{JobID: in.JobID, RequestID: last.RequestID.String(), Generation: last.Generation + 1}, wholeNever)
 	if err != nil {
 		return ResidueResult{}, err
 	}
@@ -45,15 +47,26 @@ func (f *Flusher) residue(ctx context.Context, in ResidueInput) (ResidueResult, 
 	return res, nil
 }
 
-// countLeft counts what still matches, in all leaves.
-func (f *Flusher) countLeft(ctx context.Context, doc *planDoc) (left int64, err error) {
-	for i := range doc.Parts {
-		t := &doc.Parts[i].Table
-		n, err := f.hot.CountMatching(ctx, f.hot.Pool(), t.Schema, t.Name, doc.predicate(t), 0)
-		if err != nil {
-			return 0, fmt.Errorf("%s.%s: %w", t.Schema, t.Name, err)
+// countLeft counts what still matches, in all leaves that the table has by now: one that was detached or dropped since it was
+// planned is no part of it any more, and its rows are not left.
+func (f *Flusher) countLeft(ctx context.Context, doc *planDoc) (int64, error) {
+	root, err := f.hot.Inspect(ctx, f.hot.Pool(), doc.Schema, doc.Name)
+	if err != nil {
+		return 0, err
+	}
+	leaves, err := leavesOf(ctx, f.hot, root)
+	if err != nil {
+		return 0, err
+	}
+	var scans []hot.Scan
+	for _, leaf := range leaves {
+		if leaf.Blocks > 0 {
+			scans = append(scans, hot.Scan{Schema: leaf.Schema, Table: leaf.Name, Predicate: doc.predicate(leaf)})
 		}
-		left += n
+	}
+	left, err := f.hot.CountAll(ctx, scans)
+	if err != nil {
+		return 0, fmt.Errorf("%s.%s: %w", doc.Schema, doc.Name, err)
 	}
 	return left, nil
 }

@@ -144,12 +144,15 @@ func (j *job) run() (flush.FinishResult, flush.ResidueResult) {
 	if err := j.f.Publish(ctx, j.id); err != nil {
 		j.t.Fatal(err)
 	}
+	if err := j.f.Vacuum(ctx, j.id); err != nil {
+		j.t.Fatal(err)
+	}
 	return j.finish("completed", &left.RowsLeft), left
 }
 
-// chunks moves all chunks of a generation, two at a time.
+// chunks moves all chunks of a generation, two at a time if the plan allows it.
 func (j *job) chunks(plan *flush.PlanResult) error {
-	slots := make(chan struct{}, 2)
+	slots := make(chan struct{}, min(plan.Parallelism, 2))
 	errs := make(chan error, plan.Chunks)
 	var wg sync.WaitGroup
 	for n := plan.FirstChunk; n < plan.FirstChunk+plan.Chunks; n++ {

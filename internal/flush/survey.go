@@ -10,7 +10,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/ledger"
 )
 
-// maxSuspects bounds how many partitions Check looks at one by one. Planning looks at all.
+// maxSuspects bounds how many partitions Check looks at. Planning looks at all.
 const maxSuspects = 8
 
 // Surveyor looks at tables as a flush would and touches nothing. It needs no storage, so it works where no worker does.
@@ -45,6 +45,9 @@ func (s *Surveyor) Check(ctx context.Context, schema, table string, params map[s
 		if _, err := s.arrangement(ctx, q, storage, root, opts); err != nil {
 			return err
 		}
+		if err := refusedFor(root, refuseUnparted(root, opts)); err != nil {
+			return err
+		}
 		if !root.Partitioned() {
 			return unwritable(root, opts)
 		}
@@ -52,15 +55,15 @@ func (s *Surveyor) Check(ctx context.Context, schema, table string, params map[s
 		if err != nil {
 			return err
 		}
-		for _, l := range suspects {
-			leaf, err := s.hot.Inspect(ctx, q, l.Schema, l.Name)
-			if errors.Is(err, hot.ErrNoTable) {
+		leaves, err := s.hot.InspectAll(ctx, q, suspects)
+		if err != nil {
+			return err
+		}
+		for _, leaf := range leaves {
+			if leaf == nil {
 				continue // dropped meanwhile
 			}
-			if err == nil {
-				err = refused(leaf, opts)
-			}
-			if err != nil {
+			if err := refused(leaf, opts); err != nil {
 				return err
 			}
 		}
@@ -140,7 +143,14 @@ type LeafSurvey struct {
 	Rows           *int64 // to be moved, by PostgreSQL's estimate; nil if it may not be asked
 	Scan, Index    string // how PostgreSQL would look for them
 	Bytes          int64  // of the leaf, with indexes and TOAST
-	Chunks         int
+	Way            Way
+	Why            string
+	Key            string  // the column along which an index is cut, or ""
+	Cost           float64 // of the index, by PostgreSQL's estimate
+	BlockCost      float64 // of the blocks, where an index was thought of
+	Chunks         int     // with WayIndex an estimate
+	Vacuum         bool    // when its rows have moved
+	VacuumDenied   bool    // it would be, but for a right
 	BlocksPerChunk uint32
 	Dir            string // within the storage
 	PerChunk       int64  // files that a chunk may have, by PostgreSQL's estimate; 0: nobody can say
@@ -200,11 +210,9 @@ func (s *Surveyor) Survey(ctx context.Context, schema, table string, params map[
 		if leaf.OID != root.OID {
 			v.refuse(leaf)
 		}
-		one, err := s.leaf(ctx, doc, arr, root, leaf)
-		if err != nil {
-			return nil, err
-		}
-		v.Leaves = append(v.Leaves, one)
+	}
+	if err := s.leaves(ctx, v, doc, arr, root, leaves); err != nil {
+		return nil, err
 	}
 	if err := tooMany(schema, table, v.chunks()); err != nil {
 		v.Refusals = append(v.Refusals, RefusedError{Table: schema + "." + table, Refusal: hot.Refusal{Code: "54000", Msg: err.Error()}})
@@ -222,7 +230,11 @@ func (v *Survey) chunks() (n int) {
 // refuse notes every reason to leave a table alone.
 func (v *Survey) refuse(t *hot.Table) {
 	name := t.Schema + "." + t.Name
-	for _, r := range refusals(t, v.Options) {
+	reasons := refusals(t, v.Options)
+	if !t.Partition {
+		reasons = append(reasons, refuseUnparted(t, v.Options)...)
+	}
+	for _, r := range reasons {
 		v.Refusals = append(v.Refusals, RefusedError{Table: name, Refusal: r})
 	}
 	var bad *RefusedError
@@ -231,27 +243,39 @@ func (v *Survey) refuse(t *hot.Table) {
 	}
 }
 
-func (s *Surveyor) leaf(ctx context.Context, doc *planDoc, arr *arrangement, root, leaf *hot.Table) (LeafSurvey, error) {
-	part, err := cutLeaf(doc, arr, root, leaf)
+// leaves looks at all leaves, in a few statements.
+func (s *Surveyor) leaves(ctx context.Context, v *Survey, doc *planDoc, arr *arrangement, root *hot.Table, leaves []*hot.Table) error {
+	plans, err := planLeaves(ctx, s.hot, doc, arr, root, leaves, wholeAll, true)
+	if err != nil && ClassOf(err).Name == ClassPrivilege && len(v.Refusals) > 0 { // a missing right is among the refusals
+		return nil
+	}
 	if err != nil {
-		return LeafSurvey{}, err
+		return err
 	}
-	space, err := s.hot.Space(ctx, []uint32{leaf.OID})
+	oids := make([]uint32, len(leaves))
+	for i, leaf := range leaves {
+		oids[i] = leaf.OID
+	}
+	sizes, err := s.hot.Sizes(ctx, oids)
 	if err != nil {
-		return LeafSurvey{}, fmt.Errorf("%s.%s: %w", leaf.Schema, leaf.Name, err)
+		return err
 	}
-	one := LeafSurvey{Table: *leaf, Predicate: doc.predicate(leaf), Bytes: space.Bytes, Chunks: part.Chunks, BlocksPerChunk: part.BlocksPerChunk, Dir: part.Dir}
-	e, err := doc.estimate(ctx, s.hot, leaf)
-	switch {
-	case err == nil:
-		one.Rows, one.Scan, one.Index = &e.Rows, e.Scan, e.Index
-	case ClassOf(err).Name != ClassPrivilege: // a missing right is among the refusals
-		return LeafSurvey{}, err
+	for _, l := range plans {
+		p := &l.part
+		for _, r := range p.refuseWhole(&p.Table) {
+			v.Refusals = append(v.Refusals, RefusedError{Table: p.leafName(), Refusal: r})
+		}
+		one := LeafSurvey{Table: p.Table, Predicate: doc.predicate(&p.Table), Rows: l.rows, Scan: l.scan, Index: l.index, Bytes: sizes[p.Table.OID],
+			Way: p.Way, Why: p.Why, Cost: p.Cost, BlockCost: p.BlockCost, Chunks: p.Chunks, Vacuum: p.Vacuum, VacuumDenied: p.VacuumDenied, BlocksPerChunk: p.BlocksPerChunk, Dir: p.Dir}
+		if p.Keys != nil {
+			one.Key = p.Keys.Key
+		}
+		if one.PerChunk, err = s.perChunk(ctx, arr, &one); err != nil && ClassOf(err).Name != ClassPrivilege {
+			return err
+		}
+		v.Leaves = append(v.Leaves, one)
 	}
-	if one.PerChunk, err = s.perChunk(ctx, arr, &one); err != nil && ClassOf(err).Name != ClassPrivilege {
-		return LeafSurvey{}, err
-	}
-	return one, nil
+	return nil
 }
 
 // perChunk is how many files a chunk may have at most: one for each value of partition_by that PostgreSQL expects, and as many

@@ -140,8 +140,14 @@ func TestSurvey(t *testing.T) {
 		t.Fatalf("%+v, %v", v, err)
 	}
 	l := v.Leaves[0]
-	if *l.Rows > 1000 || l.Index != "t_at" || l.Table.RowsEstimate < 4000 || l.Dir != "app/t" || l.Chunks%3 != 0 || l.BlocksPerChunk != 7 || l.Files() > *l.Rows {
+	if *l.Rows > 1000 || l.Index != "t_at" || l.Table.RowsEstimate < 4000 || l.Dir != "app/t" || l.Way != flush.WayIndex || l.Key != "at" || l.Chunks != 1 || l.Cost >= l.BlockCost {
 		t.Errorf("%+v", l)
+	}
+	if v, err = s.Survey(t.Context(), "app", "t", map[string]string{"where": "tenant = 1", "chunk_bytes": "65536", "parallelism": "3"}); err != nil {
+		t.Fatal(err)
+	}
+	if b := v.Leaves[0]; b.Way != flush.WayBlocks || b.Why == "" || b.Chunks%3 != 0 || b.BlocksPerChunk != 7 || b.Files() > *b.Rows {
+		t.Errorf("%+v", b)
 	}
 	if want := pgtest.Value[int64](t, r.db, "SELECT pg_total_relation_size('app.t')"); l.Bytes != want {
 		t.Errorf("%d bytes, want %d", l.Bytes, want)

@@ -18,6 +18,7 @@ type PlanResult struct {
 	Chunks       int
 	RowsEstimate int64 // by the planner's statistics
 	Parallelism  int   // chunks to move at once
+	Vacuum       bool  // there is something to vacuum when the rows have moved
 }
 
 // ChunkInput names one try at one chunk.

@@ -2,15 +2,31 @@ package hot
 
 import "strings"
 
-// inspectSQL is one statement over the catalogs. $1 is the schema, $2 the name. Lists come as JSON whose keys are the
-// fields of the Go types; null is an empty list.
-func (db *DB) inspectSQL() string {
+// Which relations a statement is about: one by schema and name, or any number by their oids.
+const (
+	whichName = "n.nspname = $1 AND c.relname = $2"
+	whichOIDs = "c.oid = ANY ($1::bigint[]::oid[])"
+)
+
+// inspectSQL is one statement over the catalogs, for however many relations. Lists come as JSON whose keys are the fields of
+// the Go types; null is an empty list. What few relations have is found by a set that is read once, and not by a look for each:
+// pg_constraint has no index by the table that is referred to.
+func (db *DB) inspectSQL(which string) string {
 	bySchema := "false"
 	if db.version >= 150000 {
 		bySchema = `EXISTS (SELECT FROM pg_catalog.pg_publication_namespace pn JOIN pg_catalog.pg_class up ON up.relnamespace = pn.pnnspid
 		                    WHERE pn.pnpubid = pub.oid AND up.oid = ANY (t.upwards))`
 	}
-	return strings.Replace(inspectTemplate, "@by_schema@", bySchema, 1)
+	mayVacuum := `(pg_catalog.pg_has_role(t.relowner, 'USAGE') OR EXISTS (
+		SELECT FROM pg_catalog.pg_database d WHERE d.datname = pg_catalog.current_database() AND pg_catalog.pg_has_role(d.datdba, 'USAGE')))`
+	if db.version >= 170000 {
+		mayVacuum = `(` + mayVacuum + ` OR pg_catalog.has_table_privilege(t.oid, 'MAINTAIN'))`
+	}
+	published := `pub.puballtables
+	   OR EXISTS (SELECT FROM pg_catalog.pg_publication_rel pr WHERE pr.prpubid = pub.oid AND pr.prrelid = ANY (t.upwards))
+	   OR ` + bySchema
+	whole := strings.ReplaceAll(wholeSQL, "@published@", published)
+	return strings.NewReplacer("@may_vacuum@", mayVacuum, "@whole@", whole, "@which@", which, "@published@", published).Replace(inspectTemplate)
 }
 
 const inspectTemplate = `
@@ -20,16 +36,21 @@ WITH t AS MATERIALIZED (
 	FROM pg_catalog.pg_class c
 	JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 	LEFT JOIN pg_catalog.pg_am am ON am.oid = c.relam
-	WHERE n.nspname = $1 AND c.relname = $2
-), heirs AS (
-	WITH RECURSIVE h(oid) AS (
-		SELECT t.oid FROM t WHERE t.relkind IN ('r', 'p') AND t.relhassubclass
+	WHERE @which@
+), heirs AS MATERIALIZED (
+	WITH RECURSIVE h(root, oid) AS (
+		SELECT t.oid, t.oid FROM t WHERE t.relkind IN ('r', 'p') AND t.relhassubclass
 		UNION
-		SELECT i.inhrelid FROM h JOIN pg_catalog.pg_inherits i ON i.inhparent = h.oid
+		SELECT h.root, i.inhrelid FROM h JOIN pg_catalog.pg_inherits i ON i.inhparent = h.oid
 	)
-	SELECT c.oid, n.nspname, c.relname, c.relkind FROM h JOIN pg_catalog.pg_class c ON c.oid = h.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+	SELECT h.root, c.oid, n.nspname, c.relname, c.relkind FROM h JOIN pg_catalog.pg_class c ON c.oid = h.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+), roots AS (
+	SELECT h.root, pg_catalog.count(*) > 1 AS many, pg_catalog.bool_or(h.nspname LIKE '\_timescaledb%') AS timescale,
+	       pg_catalog.json_agg(pg_catalog.json_build_object('OID', h.oid::bigint, 'Schema', h.nspname, 'Name', h.relname, 'RelKind', h.relkind::text)
+	                           ORDER BY h.nspname, h.relname) FILTER (WHERE h.relkind <> 'p') AS leaves
+	FROM heirs h GROUP BY h.root
 )
-SELECT t.oid, coalesce(pg_catalog.pg_relation_filenode(t.oid), 0)::oid, t.relkind::text, t.relpersistence::text, t.amname,
+SELECT t.nspname, t.relname, t.oid, coalesce(pg_catalog.pg_relation_filenode(t.oid), 0)::oid, t.relkind::text, t.relpersistence::text, t.amname,
 	b.size, CASE WHEN t.relkind = 'r' THEN coalesce(pg_catalog.pg_relation_size(t.oid), 0) / b.size ELSE 0 END,
 	t.reltuples::float8, t.relpages::bigint, t.relispartition,
 	t.relkind IN ('r', 'p') AND pg_catalog.row_security_active(t.oid),
@@ -66,9 +87,7 @@ SELECT t.oid, coalesce(pg_catalog.pg_relation_filenode(t.oid), 0)::oid, t.relkin
 	 JOIN pg_catalog.pg_type y ON y.oid = base.oid
 	 JOIN pg_catalog.pg_namespace yn ON yn.oid = y.typnamespace
 	 WHERE a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped),
-	CASE WHEN (SELECT pg_catalog.count(*) FROM heirs) > 1 OR t.relkind = 'p' THEN
-		(SELECT pg_catalog.json_agg(pg_catalog.json_build_object('OID', h.oid::bigint, 'Schema', h.nspname, 'Name', h.relname, 'RelKind', h.relkind::text) ORDER BY h.nspname, h.relname)
-		 FROM heirs h WHERE h.relkind <> 'p') END,
+	CASE WHEN roots.many OR t.relkind = 'p' THEN roots.leaves END,
 	(SELECT pg_catalog.json_agg(r.rulename ORDER BY r.rulename) FROM pg_catalog.pg_rewrite r WHERE r.ev_class = t.oid AND r.ev_type = '4'),
 	(SELECT pg_catalog.json_agg(pg_catalog.json_build_object('OID', g.oid::bigint, 'Name', g.tgname, 'Function', g.tgfoid::pg_catalog.regproc::text,
 		'Statement', g.tgtype & 1 = 0, 'Before', g.tgtype & 2 <> 0) ORDER BY g.tgname)
@@ -76,6 +95,7 @@ SELECT t.oid, coalesce(pg_catalog.pg_relation_filenode(t.oid), 0)::oid, t.relkin
 	 WHERE g.tgrelid = t.oid AND g.tgtype & 8 <> 0 AND g.tgenabled IN ('O', 'A')
 	   -- before version 15, a partition's copy of its parent's trigger counts as internal
 	   AND (NOT g.tgisinternal OR g.tgparentid <> 0 AND NOT (p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace AND p.proname LIKE 'RI\_FKey\_%'))),
+	CASE WHEN t.oid IN (SELECT f.confrelid FROM pg_catalog.pg_constraint f WHERE f.contype = 'f') THEN
 	(SELECT pg_catalog.json_agg(pg_catalog.json_build_object('OID', k.oid::bigint, 'Name', k.conname, 'Schema', rn.nspname, 'Table', rc.relname,
 		'OnDelete', k.confdeltype::text, 'From', cols.f, 'To', cols.t, 'Operators', cols.o,
 		'Readable', pg_catalog.has_schema_privilege(rn.oid, 'USAGE') AND pg_catalog.has_table_privilege(rc.oid, 'SELECT') AND NOT pg_catalog.row_security_active(rc.oid)) ORDER BY k.oid)
@@ -91,15 +111,19 @@ SELECT t.oid, coalesce(pg_catalog.pg_relation_filenode(t.oid), 0)::oid, t.relkin
 		JOIN pg_catalog.pg_operator op ON op.oid = u.op
 		JOIN pg_catalog.pg_namespace op_n ON op_n.oid = op.oprnamespace) AS cols
 	 WHERE k.confrelid = t.oid AND k.contype = 'f'
-	   AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint up WHERE up.oid = k.conparentid AND up.confrelid = k.confrelid)),
+	   AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint up WHERE up.oid = k.conparentid AND up.confrelid = k.confrelid)) END,
 	(SELECT pg_catalog.json_agg(pub.pubname ORDER BY pub.pubname) FROM pg_catalog.pg_publication pub
-	 WHERE pub.pubdelete AND t.relpersistence = 'p' AND (pub.puballtables
-	   OR EXISTS (SELECT FROM pg_catalog.pg_publication_rel pr WHERE pr.prpubid = pub.oid AND pr.prrelid = ANY (t.upwards))
-	   OR @by_schema@)),
+	 WHERE pub.pubdelete AND t.relpersistence = 'p' AND (@published@)),
 	CASE WHEN t.nspname LIKE '\_timescaledb%'
-	       OR EXISTS (SELECT FROM heirs h WHERE h.nspname LIKE '\_timescaledb%')
+	       OR roots.timescale
 	       OR EXISTS (SELECT FROM pg_catalog.pg_trigger g WHERE g.tgrelid = t.oid AND g.tgname = 'ts_insert_blocker') THEN 'timescaledb'
 	     WHEN t.amname = 'columnar' THEN 'citus' ELSE '' END,
 	pg_catalog.to_regclass('_timescaledb_catalog.hypertable') IS NOT NULL,
-	pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL
-FROM t, LATERAL (SELECT pg_catalog.current_setting('block_size')::int AS size) AS b`
+	pg_catalog.to_regclass('pg_catalog.pg_dist_partition') IS NOT NULL,
+	ARRAY(WITH RECURSIVE up(oid) AS (
+			SELECT i.inhparent FROM pg_catalog.pg_inherits i WHERE i.inhrelid = t.oid
+			UNION
+			SELECT i.inhparent FROM up JOIN pg_catalog.pg_inherits i ON i.inhrelid = up.oid
+		) SELECT oid FROM up ORDER BY oid),
+	@may_vacuum@, @whole@
+FROM t CROSS JOIN (SELECT pg_catalog.current_setting('block_size')::int AS size) AS b LEFT JOIN roots ON roots.root = t.oid`

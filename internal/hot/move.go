@@ -36,12 +36,14 @@ func (o Outcome) String() string {
 
 // Move says which rows a session deletes and in which form it gets them.
 type Move struct {
-	Schema, Table string   // the leaf
-	Columns       []string // expressions of the RETURNING list, in order
-	First         uint32   // first block
-	End           uint32   // block after the last; 0: to the end of the table
-	Predicate     string   // in PostgreSQL's own deparsed form, or ""
-	SkipLocked    bool     // leave rows whose locks others hold
+	Schema, Table string    // the leaf
+	Columns       []string  // expressions of the RETURNING list, in order
+	First         uint32    // first block
+	End           uint32    // block after the last; 0: to the end of the table
+	Range         *KeyRange // found by an index, in place of the blocks; nil: a block range
+	Predicate     string    // in PostgreSQL's own deparsed form, or ""
+	Whole         *Whole    // take all rows of a partition at once; nil: DELETE
+	SkipLocked    bool      // leave rows whose locks others hold
 
 	Keys []string // expressions of type text, which come first in each row and by which the rows are sorted, byte by byte
 	Sort []SortKey
@@ -58,17 +60,21 @@ type SortKey struct {
 func (m *Move) Sorted() bool { return len(m.Keys)+len(m.Sort) > 0 }
 
 // Begin opens the transaction that moves a chunk. READ COMMITTED on purpose: REPEATABLE READ would fail on any concurrent
-// update. The planner is held to the block range: with an index or bitmap scan the range would become a filter, and each
-// chunk would read the whole table.
+// update. The planner is held to the way that was planned: with an index or bitmap scan a block range would become a filter, and
+// each chunk would read the whole table; without one, so would a range of keys.
 func (s *Session) Begin(ctx context.Context, m *Move) error {
 	set := []string{
 		"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
-		"SET LOCAL enable_indexscan = off",
-		"SET LOCAL enable_indexonlyscan = off",
-		"SET LOCAL enable_bitmapscan = off",
-		"SET LOCAL enable_seqscan = off",
 		// off, local and remote_write could lose this commit while its object is already registered with the outside.
 		"SELECT pg_catalog.set_config('synchronous_commit', CASE WHEN pg_catalog.current_setting('synchronous_commit') = 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true)",
+	}
+	if m.Whole != nil { // all of it is read in one statement, however long that takes
+		set = append(set, "SET LOCAL statement_timeout = 0")
+	} else {
+		set = append(set, "SET LOCAL enable_seqscan = off")
+	}
+	if m.Range == nil && m.Whole == nil {
+		set = append(set, "SET LOCAL enable_indexscan = off", "SET LOCAL enable_indexonlyscan = off", "SET LOCAL enable_bitmapscan = off")
 	}
 	if m.SkipLocked {
 		set = append(set, "SET LOCAL enable_hashjoin = off", "SET LOCAL enable_mergejoin = off")
@@ -122,11 +128,16 @@ func (s *Session) CountLeft(ctx context.Context, m *Move) (int64, error) {
 
 func (m *Move) ident() string { return pgx.Identifier{m.Schema, m.Table}.Sanitize() }
 
-// where is the block range and the predicate. The last range is open-ended, for the table may grow.
+// where is the range and the predicate. The last range is open-ended, for the table may grow.
 func (m *Move) where() string {
 	w := fmt.Sprintf("ctid >= '(%d,0)'::pg_catalog.tid", m.First)
 	if m.End != 0 {
 		w += fmt.Sprintf(" AND ctid < '(%d,0)'::pg_catalog.tid", m.End)
+	}
+	if m.Range != nil {
+		if w = m.Range.Condition(); w == "" {
+			w = "true"
+		}
 	}
 	if m.Predicate != "" {
 		w += " AND (" + m.Predicate + "\n)"
@@ -138,20 +149,24 @@ func (m *Move) sql() string {
 	if m.Sorted() {
 		return "COPY (" + m.sortedSQL() + ") TO STDOUT (FORMAT binary)"
 	}
-	free, del := m.deleteSQL()
+	free, rows := m.rowsSQL(m.Columns)
 	if free != "" {
 		free = "WITH " + free + " "
 	}
-	return "COPY (" + free + del + " RETURNING " + strings.Join(m.Columns, ", ") + ") TO STDOUT (FORMAT binary)"
+	return "COPY (" + free + rows + ") TO STDOUT (FORMAT binary)"
 }
 
-// deleteSQL is the DELETE without its RETURNING list, and the WITH query that it needs, if it does.
-func (m *Move) deleteSQL() (free, del string) {
-	if !m.SkipLocked {
-		return "", "DELETE FROM ONLY " + m.ident() + " WHERE " + m.where()
+// rowsSQL is the statement that takes the rows and gives the expressions of list, and the WITH query that it needs, if it does.
+func (m *Move) rowsSQL(list []string) (free, rows string) {
+	returning := strings.Join(list, ", ")
+	switch {
+	case m.Whole != nil:
+		return "", "SELECT " + returning + " FROM ONLY " + m.ident()
+	case !m.SkipLocked:
+		return "", "DELETE FROM ONLY " + m.ident() + " WHERE " + m.where() + " RETURNING " + returning
 	}
 	return "spillway_free AS MATERIALIZED (SELECT ctid AS spillway_ctid FROM ONLY " + m.ident() + " WHERE " + m.where() + " FOR UPDATE SKIP LOCKED)",
-		"DELETE FROM ONLY " + m.ident() + " AS spillway_row USING spillway_free WHERE spillway_row.ctid = spillway_free.spillway_ctid"
+		"DELETE FROM ONLY " + m.ident() + " AS spillway_row USING spillway_free WHERE spillway_row.ctid = spillway_free.spillway_ctid RETURNING " + returning
 }
 
 // sortedSQL reads the deleted rows through a query that sorts them, for RETURNING has no order. PostgreSQL runs the DELETE to
@@ -175,11 +190,11 @@ func (m *Move) sortedSQL() string {
 	for i, key := range m.Sort {
 		order = append(order, name("s", i, key.Expr)+key.direction())
 	}
-	free, del := m.deleteSQL()
+	free, rows := m.rowsSQL(returning)
 	if free != "" {
 		free += ", "
 	}
-	return "WITH " + free + "spillway_moved AS (" + del + " RETURNING " + strings.Join(returning, ", ") + ")" +
+	return "WITH " + free + "spillway_moved AS (" + rows + ")" +
 		" SELECT " + strings.Join(list, ", ") + " FROM spillway_moved ORDER BY " + strings.Join(order, ", ")
 }
 

@@ -2,7 +2,6 @@ package hot
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -26,55 +25,6 @@ func Cut(blocks uint32, blockSize int, chunkBytes int64, lanes int) (per uint32,
 }
 
 func divideUp(a, b int64) int64 { return (a + b - 1) / b }
-
-// Estimate is what PostgreSQL's planner expects of a scan.
-type Estimate struct {
-	Rows  int64
-	Width int    // bytes per row
-	Scan  string // how it would read the table: "Seq Scan", "Index Scan", …
-	Index string // the index that it would use, or ""
-}
-
-// planNode is a node of EXPLAIN (FORMAT JSON).
-type planNode struct {
-	Type  string     `json:"Node Type"`
-	Rows  float64    `json:"Plan Rows"`
-	Width int        `json:"Plan Width"`
-	Index string     `json:"Index Name"`
-	Plans []planNode `json:"Plans"`
-}
-
-// index is the first index on the way down.
-func (n *planNode) index() string {
-	if n.Index != "" {
-		return n.Index
-	}
-	for i := range n.Plans {
-		if name := n.Plans[i].index(); name != "" {
-			return name
-		}
-	}
-	return ""
-}
-
-// EstimateMatching asks the planner how many rows of the table itself match, without reading any. An empty predicate
-// matches all.
-func (db *DB) EstimateMatching(ctx context.Context, q Querier, schema, table, predicate string) (Estimate, error) {
-	var raw []byte
-	err := q.QueryRow(ctx, "EXPLAIN (FORMAT JSON) SELECT * FROM ONLY "+from(schema, table, predicate)).Scan(&raw)
-	if err != nil {
-		return Estimate{}, fmt.Errorf("estimate rows: %w", err)
-	}
-	var plans []struct{ Plan planNode }
-	if err := json.Unmarshal(raw, &plans); err != nil {
-		return Estimate{}, fmt.Errorf("estimate rows: unexpected plan: %w", err)
-	}
-	if len(plans) != 1 {
-		return Estimate{}, fmt.Errorf("estimate rows: %d plans", len(plans))
-	}
-	p := &plans[0].Plan
-	return Estimate{Rows: int64(p.Rows), Width: p.Width, Scan: p.Type, Index: p.index()}, nil
-}
 
 // CountMatching counts the rows of the table itself that match, up to limit; 0 is no limit.
 func (db *DB) CountMatching(ctx context.Context, q Querier, schema, table, predicate string, limit int64) (int64, error) {

@@ -65,16 +65,8 @@ func TestEstimates(t *testing.T) {
 	if tab.BlockSize != 8192 {
 		t.Errorf("block size %d", tab.BlockSize)
 	}
-	e, err := h.EstimateMatching(t.Context(), h.Pool(), "app", "t", "")
-	if err != nil || e.Width < 4 {
-		t.Fatalf("estimate %+v, %v", e, err)
-	}
-	near("planner", e.Rows, 40000)
-	e, err = h.EstimateMatching(t.Context(), h.Pool(), "app", "t", "kind = 'k1'")
-	if err != nil {
-		t.Fatal(err)
-	}
-	near("planner with a predicate", e.Rows, 4000)
+	near("planner", estimate(t, h, "").Rows, 40000)
+	near("planner with a predicate", estimate(t, h, "kind = 'k1'").Rows, 4000)
 }
 
 func TestCountMatching(t *testing.T) { // A17

@@ -63,6 +63,34 @@ func (db *DB) Space(ctx context.Context, oids []uint32) (Space, error) {
 	return s, nil
 }
 
+// Sizes measures tables by their oids, each with its indexes and TOAST, in one round trip. A table that is gone is not among them.
+func (db *DB) Sizes(ctx context.Context, oids []uint32) (map[uint32]int64, error) {
+	wide := make([]int64, len(oids))
+	for i, oid := range oids {
+		wide[i] = int64(oid)
+	}
+	out := make(map[uint32]int64, len(oids))
+	err := db.Briefly(ctx, func(q Querier) error {
+		rows, err := q.Query(ctx, "SELECT o, pg_catalog.pg_total_relation_size(o) FROM unnest($1::bigint[]::oid[]) AS o", wide)
+		if err != nil {
+			return err
+		}
+		var oid uint32
+		var size *int64
+		_, err = pgx.ForEachRow(rows, []any{&oid, &size}, func() error {
+			if size != nil {
+				out[oid] = *size
+			}
+			return nil
+		})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("measure tables: %w", err)
+	}
+	return out, nil
+}
+
 // Suspects lists those leaves of a table that may be refused although their root is not, at most limit of them: one catalog
 // query for any number of partitions. Who is in doubt inspects them.
 func (db *DB) Suspects(ctx context.Context, q Querier, t *Table, limit int) ([]LeafName, error) {

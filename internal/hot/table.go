@@ -1,9 +1,6 @@
 package hot
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -32,6 +29,7 @@ type Table struct {
 	PrimaryKey []string // names, in order; nil if there is none
 
 	Partition bool       // of a partitioned table
+	Ancestors []uint32   // the tables whose rows its own are too: of all levels, by partitioning or inheritance
 	Leaves    []LeafName // of a partitioned table its leaves; of an inheritance parent itself and all its heirs; else nil
 
 	DeleteRules    []string
@@ -41,6 +39,8 @@ type Table struct {
 	HasIdentity    bool // a replica identity that logical replication can use
 	Publications   []string
 	Privileges     Privileges
+	MayVacuum      bool         // this role may VACUUM it
+	Whole          *WholeRights // of a partition; else nil
 }
 
 // Column is one column, in the order of the table.
@@ -110,58 +110,6 @@ func (t *Table) Partitioned() bool { return len(t.Leaves) > 0 || t.RelKind == "p
 // Ident is the quoted, qualified name.
 func (t *Table) Ident() string { return pgx.Identifier{t.Schema, t.Name}.Sanitize() }
 
-// Inspect reads everything that decides whether and how a table can be flushed, in one statement, and one more if it has columns
-// of arrays, composites or extensions' types. The error is ErrNoTable when nothing has the name.
-func (db *DB) Inspect(ctx context.Context, q Querier, schema, table string) (*Table, error) {
-	t := &Table{Schema: schema, Name: table, Encoding: db.encoding, Reserved: db.isReserved(schema)}
-	var timescale, citus bool
-	var reltuples float64
-	var relpages int64
-	err := q.QueryRow(ctx, db.inspectSQL(), schema, table).Scan(
-		&t.OID, &t.RelFileNode, &t.RelKind, &t.Persistence, &t.Method, &t.BlockSize, &t.Blocks, &reltuples, &relpages, &t.Partition,
-		&t.RLS, &t.HasIdentity, &t.Privileges, &t.PrimaryKey, &t.Columns, &t.Leaves, &t.DeleteRules, &t.DeleteTriggers, &t.InboundFKs, &t.Publications,
-		&t.Extension, &timescale, &citus)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return nil, missingTable(schema, table)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("inspect table: %w", err)
-	}
-	if err := describeTypes(ctx, q, t.Columns); err != nil {
-		return nil, fmt.Errorf("inspect table: %w", err)
-	}
-	t.RowsEstimate = scaledRows(reltuples, relpages, t)
-	t.Guessed = t.Blocks > 0 && (reltuples < 0 || relpages <= 0)
-	if err := t.askExtensions(ctx, q, timescale, citus); err != nil {
-		return nil, fmt.Errorf("inspect table: %w", err)
-	}
-	return t, nil
-}
-
-// askExtensions looks into the catalogs of extensions that take tables over, where they are installed.
-func (t *Table) askExtensions(ctx context.Context, q Querier, timescale, citus bool) error {
-	for _, e := range []struct {
-		there     bool
-		name, sql string
-		args      []any
-	}{
-		{timescale, "timescaledb", `SELECT EXISTS (SELECT FROM _timescaledb_catalog.hypertable WHERE schema_name = $1 AND table_name = $2)`, []any{t.Schema, t.Name}},
-		{citus, "citus", `SELECT EXISTS (SELECT FROM pg_catalog.pg_dist_partition WHERE logicalrelid::pg_catalog.oid = $1::bigint::pg_catalog.oid)`, []any{int64(t.OID)}},
-	} {
-		if !e.there || t.Extension != "" {
-			continue
-		}
-		var managed bool
-		if err := q.QueryRow(ctx, e.sql, e.args...).Scan(&managed); err != nil {
-			return err
-		}
-		if managed {
-			t.Extension = e.name
-		}
-	}
-	return nil
-}
-
 // scaledRows does what the planner does: the density of the last ANALYZE, at today's size. A table that was never analyzed
 // gets a guess.
 func scaledRows(tuples float64, pages int64, t *Table) int64 {
@@ -188,7 +136,7 @@ func SameShape(a, b *Table) (string, bool) {
 		{"it was rewritten or truncated", a.RelFileNode == b.RelFileNode},
 		{"its columns", slices.EqualFunc(a.Columns, b.Columns, sameColumn)},
 		{"its primary key", slices.Equal(a.PrimaryKey, b.PrimaryKey)},
-		{"its place in a partitioned table", a.Partition == b.Partition && slices.Equal(a.Leaves, b.Leaves)},
+		{"its place in a partitioned table", a.Partition == b.Partition && slices.Equal(a.Ancestors, b.Ancestors) && slices.Equal(a.Leaves, b.Leaves)},
 		{"its rules", slices.Equal(a.DeleteRules, b.DeleteRules)},
 		{"its triggers", slices.Equal(a.DeleteTriggers, b.DeleteTriggers)},
 		{"foreign keys that refer to it", slices.EqualFunc(a.InboundFKs, b.InboundFKs, sameFK)},

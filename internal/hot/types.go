@@ -90,11 +90,17 @@ func (c *Column) opaque() bool {
 
 // describeTypes looks into the types of columns: elements, attributes and extensions, at any depth. Most tables have nothing to
 // look into and cost no statement.
-func describeTypes(ctx context.Context, q Querier, columns []Column) error {
+func describeTypes(ctx context.Context, q Querier, tables []*Table) error {
+	var columns []*Column
+	for _, t := range tables {
+		for i := range t.Columns {
+			columns = append(columns, &t.Columns[i])
+		}
+	}
 	var oids []int64
 	var typmods []int32
-	for i := range columns {
-		if c := &columns[i]; c.opaque() {
+	for _, c := range columns {
+		if c.opaque() {
 			oids, typmods = append(oids, int64(c.BaseOID)), append(typmods, c.TypMod)
 		}
 	}
@@ -105,8 +111,7 @@ func describeTypes(ctx context.Context, q Querier, columns []Column) error {
 	if err != nil {
 		return fmt.Errorf("look into types: %w", err)
 	}
-	for i := range columns {
-		c := &columns[i]
+	for _, c := range columns {
 		if !c.opaque() {
 			continue
 		}

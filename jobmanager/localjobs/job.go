@@ -73,6 +73,7 @@ type job struct {
 	pass        int
 	replans     int
 	rowsLeft    *int64
+	toVacuum    bool // there is something to vacuum when the rows have moved
 	dirty       bool // an attempt failed or was given up, so its objects may lie about
 }
 
@@ -140,7 +141,10 @@ func (j *job) run() error {
 			return err
 		}
 		if !more {
-			return j.publish()
+			if err := j.publish(); err != nil {
+				return err
+			}
+			return j.vacuum()
 		}
 	}
 }
@@ -174,6 +178,7 @@ func (j *job) plan(generation int) error {
 // adopt makes a generation of the plan the current one.
 func (j *job) adopt(p flush.PlanResult) {
 	j.generation, j.next, j.last = p.Generation, p.FirstChunk, p.FirstChunk+p.Chunks
+	j.toVacuum = j.toVacuum || p.Vacuum
 	if p.Parallelism > 0 {
 		j.parallelism = p.Parallelism
 	}
@@ -206,9 +211,17 @@ func (j *job) publish() error {
 	return j.step("publishing", func(ctx context.Context) error { return j.m.steps.Publish(ctx, j.id.String()) })
 }
 
+// vacuum gives the space of moved rows back, where the plan says so.
+func (j *job) vacuum() error {
+	if !j.toVacuum || j.segments == 0 {
+		return nil
+	}
+	return j.step("vacuuming", func(ctx context.Context) error { return j.m.steps.Vacuum(ctx, j.id.String()) })
+}
+
 // end cleans up after a job that did not complete, and records how it ended. What is asked of the job now comes too late.
 func (j *job) end(cause error) {
-	published := j.phase == "publishing"
+	published := j.phase == "publishing" || j.phase == "vacuuming"
 	j.phase, j.ending = "finishing", true
 	in := flush.FinishInput{JobID: j.id.String(), RequestID: j.req.String(), Status: string(jobmanager.Completed), RowsLeft: j.rowsLeft,
 		CreatedAt: j.hold.Since, StartedAt: j.startedAt}

@@ -33,6 +33,7 @@ type Steps interface {
 	RunChunk(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error)
 	Residue(ctx context.Context, in flush.ResidueInput) (flush.ResidueResult, error)
 	Publish(ctx context.Context, jobID string) error
+	Vacuum(ctx context.Context, jobID string) error
 	Sweep(ctx context.Context, jobID string) (flush.SweepResult, error)
 	Finish(ctx context.Context, in flush.FinishInput) (flush.FinishResult, error)
 }

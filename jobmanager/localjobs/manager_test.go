@@ -72,6 +72,7 @@ func (s *steps) Residue(ctx context.Context, in flush.ResidueInput) (flush.Resid
 }
 
 func (s *steps) Publish(context.Context, string) error { s.call("publish"); return nil }
+func (s *steps) Vacuum(context.Context, string) error  { s.call("vacuum"); return nil }
 
 func (s *steps) Sweep(context.Context, string) (flush.SweepResult, error) {
 	s.call("sweep")
@@ -204,6 +205,22 @@ func TestReplan(t *testing.T) {
 	script.SetFailure(func(int, int) error { return &jobmanagertest.Failure{Class: flush.ClassReplan} })
 	if info := mustWait(t, m, mustStart(t, m, flushOf(events)), jobmanager.Failed); info.ErrorClass != flush.ClassConflict {
 		t.Errorf("class %q", info.ErrorClass)
+	}
+}
+
+// A job vacuums where its plan says so, when its rows have moved.
+func TestVacuum(t *testing.T) {
+	t.Parallel()
+	for _, wanted := range []bool{true, false} {
+		w, l := jobmanagertest.NewWork(), steptest.NewLedger()
+		m, s := process(t, w, l)
+		s.plan = func(in flush.PlanInput) (flush.PlanResult, error) {
+			return flush.PlanResult{Generation: in.Generation, Chunks: 2, Vacuum: wanted}, nil
+		}
+		mustWait(t, m, mustStart(t, m, flushOf(events)), jobmanager.Completed)
+		if n := s.count("vacuum"); (n == 1) != wanted || n > 1 {
+			t.Errorf("wanted: %v, vacuumed %d times", wanted, n)
+		}
 	}
 }
 

@@ -106,6 +106,7 @@ func leafOutlook(l *flush.LeafSurvey) sqlfront.LeafOutlook {
 	t := &l.Table
 	out := sqlfront.LeafOutlook{
 		Name: t.Schema + "." + t.Name, Rows: l.Rows, AllRows: t.RowsEstimate, Bytes: l.Bytes, Chunks: l.Chunks, Blocks: int64(t.Blocks),
+		Way: sqlfront.Way(l.Way), Why: l.Why, Key: l.Key, Cost: l.Cost, BlockCost: l.BlockCost, Vacuum: l.Vacuum, VacuumDenied: l.VacuumDenied,
 		ChunkBlocks: int64(l.BlocksPerChunk), Files: l.Files(), Directory: l.Dir, Scan: l.Scan, Index: l.Index, Publications: t.Publications,
 	}
 	for _, g := range t.DeleteTriggers {

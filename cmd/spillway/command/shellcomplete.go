@@ -55,7 +55,7 @@ var follows = map[string][]string{
 
 // optionWords stand in WITH ( … ) of FLUSH.
 var optionWords = []string{"wait = true", "as_text = (", "parallelism = ", "chunk_bytes = ", "lock_timeout = ", "verify = full", "triggers = ", "replicate = ", "storage = ", "skip_referenced = true", "on_unrepresentable = ",
-	"partition_by = (", "order_by = (", "path = '{namespace}/{table}/{partition}'", "file_bytes = ", "row_group_bytes = ", "row_group_rows = ", "codec = ", "bloom = ("}
+	"partition_by = (", "order_by = (", "path = '{namespace}/{table}/{partition}'", "file_bytes = ", "row_group_bytes = ", "row_group_rows = ", "codec = ", "bloom = (", "vacuum = true", "whole_partition = "}
 
 // complete is the terminal's callback: Tab replaces the word before the cursor by what all candidates have in common, or
 // lists them.

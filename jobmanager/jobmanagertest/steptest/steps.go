@@ -77,6 +77,9 @@ func (f *Steps) Residue(_ context.Context, in flush.ResidueInput) (flush.Residue
 // Publish is *flush.Flusher's.
 func (f *Steps) Publish(context.Context, string) error { return nil }
 
+// Vacuum is *flush.Flusher's.
+func (f *Steps) Vacuum(context.Context, string) error { return nil }
+
 // Sweep is *flush.Flusher's.
 func (f *Steps) Sweep(context.Context, string) (flush.SweepResult, error) {
 	return flush.SweepResult{}, nil

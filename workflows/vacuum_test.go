@@ -1,0 +1,44 @@
+package workflows
+
+import (
+	"testing"
+
+	"github.com/spillwaydb/spillway/internal/flush"
+)
+
+// A job vacuums where its plan says so, after its manifest, and a pass over what was left does not take that back.
+func TestVacuum(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		vacuum bool
+		want   string
+	}{{true, "plan 1, residue 1, residue 2, publish, vacuum, finish completed"}, {false, "plan 1, residue 1, residue 2, publish, finish completed"}} {
+		f := &fake{plan: func(in flush.PlanInput) (flush.PlanResult, error) {
+			return flush.PlanResult{Generation: in.Generation, Chunks: 2, Vacuum: c.vacuum}, nil
+		}}
+		f.residue = func(in flush.ResidueInput) (flush.ResidueResult, error) {
+			if in.Pass > 1 {
+				return flush.ResidueResult{}, nil
+			}
+			return flush.ResidueResult{RowsLeft: 1, Plan: &flush.PlanResult{Generation: 2, FirstChunk: 2, Chunks: 1}}, nil
+		}
+		if err := runFlush(t, newEnv(t, f), FlushInput{}); err != nil {
+			t.Fatal(err)
+		}
+		if got := f.said(); got != c.want {
+			t.Errorf("steps: %s; want: %s", got, c.want)
+		}
+	}
+}
+
+// Nothing has moved: there is nothing to give back.
+func TestNothingToVacuum(t *testing.T) {
+	t.Parallel()
+	f := &fake{plan: chunksOf(0)}
+	if err := runFlush(t, newEnv(t, f), FlushInput{}); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := f.said(), "plan 1, finish completed"; got != want {
+		t.Errorf("steps: %s; want: %s", got, want)
+	}
+}
