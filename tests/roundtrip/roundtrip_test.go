@@ -82,14 +82,17 @@ func (r *rig) move(t *testing.T, tab *table) *moved {
 			t.Fatalf("%s: %v", s, err)
 		}
 	}
-	for _, row := range tab.rows {
-		values := make([]string, len(row))
-		for i, v := range row {
-			values[i] = literal(v)
+	for rows := range slices.Chunk(tab.rows, 20) {
+		lines := make([]string, len(rows))
+		for i, row := range rows {
+			values := make([]string, len(row))
+			for k, v := range row {
+				values[k] = literal(v)
+			}
+			lines[i] = "(" + strings.Join(values, ", ") + ")"
 		}
-		_, err := r.owner.Exec(ctx, fmt.Sprintf("INSERT INTO app.%s VALUES (%s)", ident(tab.name), strings.Join(values, ", ")))
-		if err != nil {
-			t.Fatalf("%v\n%s\n%.2000s", err, strings.Join(tab.setup, "\n"), strings.Join(values, ", "))
+		if _, err := r.owner.Exec(ctx, fmt.Sprintf("INSERT INTO app.%s VALUES %s", ident(tab.name), strings.Join(lines, ", "))); err != nil {
+			t.Fatalf("%v\n%s\n%.2000s", err, strings.Join(tab.setup, "\n"), strings.Join(lines, "\n"))
 		}
 	}
 	r.grant(t, tab.name)
