@@ -16,7 +16,7 @@ RELEASE    ?= unreleased
 # Each package may take this long; a hang must end with stack traces and not with the CI job.
 TIMEOUT  ?= 15m
 
-.PHONY: help build demo test test-long test-race test-server check fmt vet lint workflowcheck imports replay bench postgres docs tidy clean
+.PHONY: help build demo test test-long roundtrip test-race test-server check fmt vet lint workflowcheck imports replay bench postgres docs tidy clean
 
 help: ## print this help
 	@echo "Spillway moves old rows of a PostgreSQL table to Parquet files, each row exactly once."; echo
@@ -43,6 +43,9 @@ test-server: ## run the tests of packages that link the Temporal server
 
 test-long: postgres ## run the long forms: an independent reader over 2 million rows
 	SPILLWAY_LONG=1 $(GO) test -count=1 -v -timeout 30m ./tests/reader
+
+roundtrip: postgres ## move 500 random tables of all types and read them back; SPILLWAY_ROUNDTRIP_SEED=n makes one again
+	SPILLWAY_ROUNDTRIP_TABLES=$${SPILLWAY_ROUNDTRIP_TABLES:-500} $(GO) test -count=1 -v -timeout 60m -run TestRandomTables ./tests/roundtrip
 
 check: fmt vet lint workflowcheck imports test ## what CI runs: format, vet, staticcheck, workflowcheck, import rules, tests
 

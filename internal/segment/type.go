@@ -161,3 +161,18 @@ func (n *node) part(name string, typ *Type, number int) *node {
 	}
 	return p
 }
+
+// Nested reports whether a column is stored as a list, a group or a map, and not as one value.
+func (c *Column) Nested() bool {
+	if c.AsText {
+		return false
+	}
+	switch mappingOf(typeOf(c)).kind {
+	case kindList, kindGroup, kindMap:
+		return true
+	}
+	return false
+}
+
+// Type is the column's own type.
+func (c *Column) Type() *Type { return typeOf(c) }

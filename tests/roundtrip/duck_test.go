@@ -7,7 +7,6 @@ import (
 	"math"
 	"math/big"
 	"reflect"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -288,6 +287,10 @@ func token(s, delimiters string, escape func(c, next byte) bool) (value *string,
 	var b []byte
 	inside := false
 	for i := 0; ; i++ {
+		if n := strings.IndexAny(s[i:], `"\`+delimiters); n > 0 {
+			b = append(b, s[i:i+n]...)
+			i += n
+		}
 		c, next := s[i], byte(0)
 		if i+1 < len(s) {
 			next = s[i+1]
@@ -298,7 +301,7 @@ func token(s, delimiters string, escape func(c, next byte) bool) (value *string,
 			i++
 		case c == '"':
 			inside, quoted = !inside, true
-		case !inside && slices.Contains([]byte(delimiters), c):
+		case !inside && strings.IndexByte(delimiters, c) >= 0:
 			text := string(b)
 			return &text, s[i:], quoted
 		default:

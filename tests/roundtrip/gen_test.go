@@ -85,13 +85,25 @@ func (g *gen) oneIn(n int) bool { return g.IntN(n) == 0 }
 
 func pick[T any](g *gen, from []T) T { return from[g.IntN(len(from))] }
 
-// table makes a table of up to columns columns, and some rows.
+// table makes a table of some size.
 func (g *gen) table() *table {
 	g.big = g.oneIn(25)
 	columns := 1 + g.IntN(12)
 	if g.oneIn(40) {
 		columns = 500
 	}
+	rows := 1 + g.IntN(40)
+	switch {
+	case g.oneIn(6):
+		rows = 1
+	case g.oneIn(8) && columns < 20:
+		rows = 300 + g.IntN(400)
+	}
+	return g.tableOf(columns, rows)
+}
+
+// tableOf makes a table of so many columns and rows.
+func (g *gen) tableOf(columns, rows int) *table {
 	t := &table{name: g.name("t"), columns: []field{{"n", scalar("int4", asInt, nil)}}}
 	defs := []string{"n int4 NOT NULL"}
 	for range columns {
@@ -103,13 +115,6 @@ func (g *gen) table() *table {
 		defs = append(defs, "PRIMARY KEY (n)")
 	}
 	t.setup = append(g.setup, fmt.Sprintf("CREATE TABLE app.%s (%s)", ident(t.name), strings.Join(defs, ", ")))
-	rows := 1 + g.IntN(40)
-	switch {
-	case g.oneIn(6):
-		rows = 1
-	case g.oneIn(8) && columns < 20:
-		rows = 300 + g.IntN(400)
-	}
 	for n := range rows {
 		number := fmt.Sprint(n)
 		row := []*string{&number}

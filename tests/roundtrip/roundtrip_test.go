@@ -50,6 +50,41 @@ func TestRandomTables(t *testing.T) {
 	}
 }
 
+// A14: the shapes that chance makes seldom, in every run: one row, 500 columns, values of 10 MB at the top and inside of others.
+func TestExtremeTables(t *testing.T) {
+	r := newRig(t)
+	for name, tableFrom := range map[string]func(g *gen) *table{
+		"one row":     func(g *gen) *table { return g.tableOf(12, 1) },
+		"500 columns": func(g *gen) *table { return g.tableOf(500, 20) },
+		"10 MB": func(g *gen) *table {
+			t := g.tableOf(3, 4)
+			text := &scalars[textAt()]
+			list := g.array(text)
+			t.columns = append(t.columns, field{"big", text}, field{"bigs", list})
+			t.setup = append(t.setup, fmt.Sprintf("ALTER TABLE app.%s ADD big text, ADD bigs text[]", ident(t.name)))
+			for i := range t.rows {
+				g.big = i == 0
+				one := text.value(g)
+				many := `{NULL,"` + backslashed(one) + `"}`
+				t.rows[i] = append(t.rows[i], &one, &many)
+			}
+			return t
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := r.move(t, tableFrom(newGen(uint64(len(name)))))
+			for _, s := range steps {
+				s.take(t, r, m)
+			}
+		})
+	}
+}
+
+// textAt is where the type text stands among the scalars.
+func textAt() int {
+	return slices.IndexFunc(scalars, func(t typ) bool { return t.sql == "text" })
+}
+
 // seedsOf says which tables to make: those of the environment, else new ones in each run.
 func seedsOf(t *testing.T) []uint64 {
 	t.Helper()
@@ -82,14 +117,17 @@ func (r *rig) move(t *testing.T, tab *table) *moved {
 			t.Fatalf("%s: %v", s, err)
 		}
 	}
-	for _, row := range tab.rows {
-		values := make([]string, len(row))
-		for i, v := range row {
-			values[i] = literal(v)
+	for rows := range slices.Chunk(tab.rows, 20) {
+		lines := make([]string, len(rows))
+		for i, row := range rows {
+			values := make([]string, len(row))
+			for k, v := range row {
+				values[k] = literal(v)
+			}
+			lines[i] = "(" + strings.Join(values, ", ") + ")"
 		}
-		_, err := r.owner.Exec(ctx, fmt.Sprintf("INSERT INTO app.%s VALUES (%s)", ident(tab.name), strings.Join(values, ", ")))
-		if err != nil {
-			t.Fatalf("%v\n%s\n%.2000s", err, strings.Join(tab.setup, "\n"), strings.Join(values, ", "))
+		if _, err := r.owner.Exec(ctx, fmt.Sprintf("INSERT INTO app.%s VALUES %s", ident(tab.name), strings.Join(lines, ", "))); err != nil {
+			t.Fatalf("%v\n%s\n%.2000s", err, strings.Join(tab.setup, "\n"), strings.Join(lines, "\n"))
 		}
 	}
 	r.grant(t, tab.name)

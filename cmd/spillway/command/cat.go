@@ -23,7 +23,7 @@ func newCat(env *Env) *cobra.Command {
 		Use:   "cat TABLE",
 		Short: "Print the cold rows of a table from its registered segments",
 		Long: `Print the cold rows of a table: exactly those of the segments that the ledger names, read from their files on this machine.
-Values are as PostgreSQL prints them. Where segments differ in their columns, a row has NULL in those that it lacks.`,
+Values are as PostgreSQL prints them; as JSON, arrays are arrays, and composites and hstore objects. Where segments differ in their columns, a row has NULL in those that it lacks.`,
 		Example: `  spillway cat app.events > events.csv
   spillway cat app.events -o json | jq .kind`,
 		Args: args("TABLE"),
@@ -72,17 +72,24 @@ func coldFiles(ctx context.Context, c *client, table string) ([]string, error) {
 // catFiles hands the rows of segments to out, under the columns of all of them.
 func catFiles(ctx context.Context, files []string, out sink) error {
 	var cols []column
+	nested := map[string]*segment.Type{}
 	for _, f := range files {
 		err := withFooter(f, func(found []segment.Column) {
 			for _, c := range found {
 				if !slices.ContainsFunc(cols, func(k column) bool { return k.name == c.Name }) {
 					cols = append(cols, column{name: c.Name, oid: c.BaseOID})
+					if c.Nested() {
+						nested[c.Name] = c.Type()
+					}
 				}
 			}
 		})
 		if err != nil {
 			return err
 		}
+	}
+	if j, ok := out.(*jsonSink); ok {
+		j.nested = nested
 	}
 	if err := out.begin(cols); err != nil {
 		return err

@@ -13,6 +13,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/spf13/cobra"
+
+	"github.com/spillwaydb/spillway/internal/segment"
 )
 
 // checkOutput refuses an -o that the command does not know. A command with forms of its own says so by an annotation.
@@ -224,8 +226,9 @@ func numeric(oid uint32) bool {
 
 // jsonSink prints one JSON object per row, with the columns in their order.
 type jsonSink struct {
-	w    io.Writer
-	cols []column
+	w      io.Writer
+	cols   []column
+	nested map[string]*segment.Type // by name, those of cold columns that are made of others
 }
 
 func (j *jsonSink) begin(cols []column) error {
@@ -240,7 +243,11 @@ func (j *jsonSink) row(values [][]byte) error {
 			b = append(b, ',')
 		}
 		b = append(append(b, jsonString(j.cols[i].name)...), ':')
-		b = append(b, jsonValue(v, j.cols[i].oid)...)
+		if t := j.nested[j.cols[i].name]; t != nil {
+			b = append(b, nestedJSON(v, t)...)
+		} else {
+			b = append(b, jsonValue(v, j.cols[i].oid)...)
+		}
 	}
 	_, err := j.w.Write(append(b, '}', '\n'))
 	return err
