@@ -38,6 +38,7 @@ type layout struct {
 func newLayout(s *Schema, dict []bool) *layout {
 	l := &layout{leaves: make([]*leafType, len(s.columns))}
 	group := &orderedGroup{}
+	ids := FieldIDs(s.columns)
 	for i, c := range s.columns {
 		m := s.mappings[i]
 		node := m.node()
@@ -46,7 +47,7 @@ func newLayout(s *Schema, dict []bool) *layout {
 			node = parquet.Leaf(l.leaves[i])
 		}
 		node = parquet.Encoded(node, encodingFor(m, dict[i]))
-		node = parquet.FieldID(parquet.Optional(node), s.fieldID(i))
+		node = parquet.FieldID(parquet.Optional(node), ids[i])
 		group.fields = append(group.fields, &orderedField{Node: node, name: c.Name})
 		l.paths = append(l.paths, []string{c.Name})
 	}

@@ -163,14 +163,19 @@ func (s *Schema) streamFields() int {
 	return len(s.columns)
 }
 
-// fieldID is the Parquet field id of column i: its attribute number where all columns have one.
-func (s *Schema) fieldID(i int) int {
-	seen := make(map[int16]bool, len(s.columns))
-	for _, c := range s.columns {
-		if c.AttNum <= 0 || seen[c.AttNum] {
-			return i + 1
-		}
+// FieldIDs returns the Parquet field ids of columns: their attribute numbers where all columns have one, so that a renamed
+// column keeps its own; else their places.
+func FieldIDs(columns []Column) []int {
+	ids, places := make([]int, len(columns)), make([]int, len(columns))
+	seen := make(map[int16]bool, len(columns))
+	numbered := true
+	for i, c := range columns {
+		numbered = numbered && c.AttNum > 0 && !seen[c.AttNum]
 		seen[c.AttNum] = true
+		ids[i], places[i] = int(c.AttNum), i+1
 	}
-	return int(s.columns[i].AttNum)
+	if !numbered {
+		return places
+	}
+	return ids
 }
