@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
-
-	"github.com/spillwaydb/spillway/internal/ledger"
 )
 
 // ManifestName is the file beside a table's segments that lists them for readers without PostgreSQL.
@@ -15,30 +13,47 @@ const ManifestName = "manifest.json"
 // manifestVersion is the version of the format that docs/format.md describes.
 const manifestVersion = 1
 
-// Manifest is a copy of the ledger's list of a table's cold segments in one storage.
+// Manifest is a copy of the ledger's list of a table's cold segments in one storage. Rows and bytes stand behind the segments,
+// for they are known when these have been written.
 type Manifest struct {
 	FormatVersion  int               `json:"format_version"`
 	Namespace      string            `json:"namespace"`
 	Table          string            `json:"table"`
 	InstallationID string            `json:"installation_id"`
 	GeneratedAt    time.Time         `json:"generated_at"`
+	SchemaVersions []ManifestSchema  `json:"schema_versions"`
+	Segments       []ManifestSegment `json:"segments"`
 	Rows           int64             `json:"rows"`
 	Bytes          int64             `json:"bytes"`
-	Segments       []ManifestSegment `json:"segments"`
+}
+
+// ManifestSchema is one list of columns under which rows of the table went cold.
+type ManifestSchema struct {
+	Version int              `json:"version"`
+	Columns []ManifestColumn `json:"columns"`
+}
+
+// ManifestColumn is a column as readers need to know it. A column keeps its field id when it is renamed.
+type ManifestColumn struct {
+	FieldID int    `json:"field_id"`
+	Name    string `json:"name"`
+	Type    string `json:"type"`
 }
 
 // ManifestSegment is one segment in a manifest.
 type ManifestSegment struct {
-	SegmentID     string    `json:"segment_id"`
-	Location      string    `json:"location"`
-	JobID         string    `json:"job_id"`
-	Chunk         int       `json:"chunk"`
-	Leaf          string    `json:"leaf"`
-	Rows          int64     `json:"rows"`
-	Bytes         int64     `json:"bytes"`
-	SHA256        string    `json:"sha256"`
-	SchemaVersion int       `json:"schema_version"`
-	CreatedAt     time.Time `json:"created_at"`
+	SegmentID       string          `json:"segment_id"`
+	Location        string          `json:"location"`
+	JobID           string          `json:"job_id"`
+	Chunk           int             `json:"chunk"`
+	Leaf            string          `json:"leaf"`
+	PartitionValues json.RawMessage `json:"partition_values"`
+	Rows            int64           `json:"rows"`
+	Bytes           int64           `json:"bytes"`
+	SHA256          string          `json:"sha256"`
+	Codec           string          `json:"codec"`
+	SchemaVersion   int             `json:"schema_version"`
+	CreatedAt       time.Time       `json:"created_at"`
 }
 
 // Publish rewrites the manifest of a job's table from the ledger.
@@ -65,19 +80,20 @@ func (f *Flusher) publishJob(ctx context.Context, jobID string) error {
 // PublishTable rewrites the manifests of a table from the ledger, one in each storage that holds segments of it. The
 // ledger is the truth: whatever the file said before is replaced as a whole.
 func (f *Flusher) PublishTable(ctx context.Context, schema, table string) error {
-	byStorage := map[string][]ledger.Segment{}
-	for s, err := range f.ledger.LiveSegments(ctx, schema, table) {
-		if err != nil {
-			return err
-		}
-		byStorage[s.Storage] = append(byStorage[s.Storage], s)
-	}
 	key, err := ManifestKey(schema, table)
 	if err != nil {
 		return classified(ClassInvalid, err)
 	}
-	for storage, list := range byStorage {
-		if err := f.publishTo(ctx, storage, key, manifestOf(schema, table, list)); err != nil {
+	texts, err := f.manifests(ctx, schema, table)
+	if err != nil {
+		return fmt.Errorf("write manifest of %s.%s: %w", schema, table, err)
+	}
+	for storage, m := range texts {
+		store, _, err := f.stores.Store(ctx, storage)
+		if err == nil {
+			err = store.Replace(ctx, key, m.text)
+		}
+		if err != nil {
 			return fmt.Errorf("publish manifest of %s.%s: %w", schema, table, err)
 		}
 	}
@@ -102,34 +118,4 @@ func tableDir(schema, table string) (string, error) {
 		}
 		return pathValue{text: table}
 	})
-}
-
-func manifestOf(schema, table string, list []ledger.Segment) *Manifest {
-	m := &Manifest{FormatVersion: manifestVersion, Namespace: schema, Table: table, GeneratedAt: time.Now().UTC(), Segments: []ManifestSegment{}}
-	for _, s := range list {
-		m.Rows += s.Rows
-		m.Bytes += s.Bytes
-		m.Segments = append(m.Segments, ManifestSegment{
-			SegmentID: s.ID.String(), Location: s.Location, JobID: s.JobID, Chunk: s.Chunk, Leaf: s.Leaf, Rows: s.Rows, Bytes: s.Bytes,
-			SHA256: s.SHA256, SchemaVersion: s.SchemaVersion, CreatedAt: s.CreatedAt.UTC(),
-		})
-	}
-	return m
-}
-
-func (f *Flusher) publishTo(ctx context.Context, storage, key string, m *Manifest) error {
-	store, _, err := f.stores.Store(ctx, storage)
-	if err != nil {
-		return err
-	}
-	inst, err := f.ledger.Installation(ctx, "")
-	if err != nil {
-		return err
-	}
-	m.InstallationID = inst.ID.String()
-	text, err := json.MarshalIndent(m, "", "  ")
-	if err != nil {
-		return err
-	}
-	return store.Replace(ctx, key, append(text, '\n'))
 }

@@ -157,7 +157,7 @@ func TestNestedFieldIDs(t *testing.T) {
 	for i := range cols {
 		cols[i].AttNum = int16(i + 1)
 	}
-	tree, err := newTree(cols, fieldIDs(cols))
+	tree, err := newTree(cols, FieldIDs(cols))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -82,7 +82,7 @@ func checkSchema(f *parquet.File, ft Footer) (*tree, error) {
 	if len(columns) != len(ft.Columns) {
 		return nil, fmt.Errorf("%w: %d columns, the footer declares %d", ErrCorrupt, len(columns), len(ft.Columns))
 	}
-	t, err := newTree(ft.Columns, fieldIDs(ft.Columns))
+	t, err := newTree(ft.Columns, FieldIDs(ft.Columns))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrCorrupt, err)
 	}

@@ -119,7 +119,7 @@ func NewSchema(cols []Column, opt *SchemaOptions) (*Schema, error) {
 		}
 	}
 	var err error
-	if s.tree, err = newTree(s.columns, fieldIDs(s.columns)); err != nil {
+	if s.tree, err = newTree(s.columns, FieldIDs(s.columns)); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -172,14 +172,19 @@ func (s *Schema) streamFields() int {
 	return len(s.columns)
 }
 
-// fieldIDs gives each column its Parquet field id: its attribute number where all columns have one, else its position.
-func fieldIDs(cols []Column) func(i int) int {
-	seen := make(map[int16]bool, len(cols))
-	for _, c := range cols {
-		if c.AttNum <= 0 || seen[c.AttNum] {
-			return func(i int) int { return i + 1 }
-		}
+// FieldIDs returns the Parquet field ids of columns: their attribute numbers where all columns have one, so that a renamed
+// column keeps its own; else their places.
+func FieldIDs(columns []Column) []int {
+	ids, places := make([]int, len(columns)), make([]int, len(columns))
+	seen := make(map[int16]bool, len(columns))
+	numbered := true
+	for i, c := range columns {
+		numbered = numbered && c.AttNum > 0 && !seen[c.AttNum]
 		seen[c.AttNum] = true
+		ids[i], places[i] = int(c.AttNum), i+1
 	}
-	return func(i int) int { return int(cols[i].AttNum) }
+	if !numbered {
+		return places
+	}
+	return ids
 }

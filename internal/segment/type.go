@@ -88,7 +88,7 @@ type tree struct {
 }
 
 // newTree lays out the types of columns, which must have passed Schema's checks.
-func newTree(cols []Column, fieldID func(i int) int) (*tree, error) {
+func newTree(cols []Column, ids []int) (*tree, error) {
 	t := &tree{}
 	for i := range cols {
 		c := &cols[i]
@@ -96,7 +96,7 @@ func newTree(cols []Column, fieldID func(i int) int) (*tree, error) {
 		if !c.AsText {
 			m = mappingOf(typeOf(c))
 		}
-		root := &node{mapping: m, typ: typeOf(c), id: fieldID(i)}
+		root := &node{mapping: m, typ: typeOf(c), id: ids[i]}
 		if err := t.grow(root, 0, 0, 0); err != nil {
 			return nil, &SchemaError{Column: c.Name, Reason: err.Error()}
 		}

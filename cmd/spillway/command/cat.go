@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/spf13/cobra"
 
 	"github.com/spillwaydb/spillway/internal/objstore"
@@ -23,7 +24,9 @@ func newCat(env *Env) *cobra.Command {
 		Use:   "cat TABLE",
 		Short: "Print the cold rows of a table from its registered segments",
 		Long: `Print the cold rows of a table: exactly those of the segments that the ledger names, read from their files on this machine.
-Values are as PostgreSQL prints them; as JSON, arrays are arrays, and composites and hstore objects. Where segments differ in their columns, a row has NULL in those that it lacks.`,
+Values are as PostgreSQL prints them; as JSON, arrays are arrays, and composites and hstore objects. Where segments differ in their
+columns, a row has NULL in those that it lacks; a column that was renamed is two, and one whose type changed is shown as a number if
+both are, else as text.`,
 		Example: `  spillway cat app.events > events.csv
   spillway cat app.events -o json | jq .kind`,
 		Args: args("TABLE"),
@@ -76,11 +79,14 @@ func catFiles(ctx context.Context, files []string, out sink) error {
 	for _, f := range files {
 		err := withFooter(f, func(found []segment.Column) {
 			for _, c := range found {
-				if !slices.ContainsFunc(cols, func(k column) bool { return k.name == c.Name }) {
+				i := slices.IndexFunc(cols, func(k column) bool { return k.name == c.Name })
+				if i < 0 {
 					cols = append(cols, column{name: c.Name, oid: c.BaseOID})
 					if c.Nested() {
 						nested[c.Name] = c.Type()
 					}
+				} else {
+					cols[i].oid = commonType(cols[i].oid, c.BaseOID)
 				}
 			}
 		})
@@ -117,6 +123,18 @@ func catFiles(ctx context.Context, files []string, out sink) error {
 		}
 	}
 	return out.end("")
+}
+
+// commonType is the type under which values of two types of one column, from segments of different versions, are shown:
+// numbers stay numbers, and what is not of one kind is text.
+func commonType(a, b uint32) uint32 {
+	switch {
+	case a == b:
+		return a
+	case numeric(a) && numeric(b):
+		return pgtype.NumericOID
+	}
+	return pgtype.TextOID
 }
 
 // csvSink prints RFC 4180.
