@@ -85,9 +85,10 @@ const (
 	chunkActivity   = "MoveChunk"
 	residueActivity = "FindResidue"
 	publishActivity = "PublishManifest"
+	loadActivity    = "CheckLoad"
 )
 
-// PhaseOf returns the phase in which an activity runs, and whether it moves rows.
+// PhaseOf returns the phase in which an activity runs, and whether it moves rows. A look at the load has no phase of its own: "".
 func PhaseOf(activityType string) (phase Phase, chunk bool) {
 	switch activityType {
 	case planActivity:
@@ -98,6 +99,8 @@ func PhaseOf(activityType string) (phase Phase, chunk bool) {
 		return PhaseResidue, false
 	case publishActivity:
 		return PhasePublishing, false
+	case loadActivity:
+		return "", false
 	}
 	return PhaseFinishing, false
 }

@@ -32,6 +32,7 @@ type planPart struct {
 	Table          hot.Table
 	Dir            string // directory of its segments
 	SchemaVersion  int
+	FirstBlock     uint32 `json:",omitempty"` // what lies before is done
 	BlocksPerChunk uint32
 	Chunks         int
 }
@@ -75,7 +76,18 @@ func (f *Flusher) plan(ctx context.Context, in PlanInput) (PlanResult, error) {
 	if err != nil {
 		return PlanResult{}, err
 	}
-	doc, rows, err := f.draw(ctx, req, opts)
+	most := opts.ChunkBytes
+	if in.ChunkBytes > 0 {
+		opts.ChunkBytes = min(in.ChunkBytes, most)
+	}
+	if err := f.mayLook(ctx, opts); err != nil {
+		return PlanResult{}, err
+	}
+	from, err := f.startOf(ctx, in)
+	if err != nil {
+		return PlanResult{}, err
+	}
+	doc, rows, err := f.draw(ctx, req, opts, from)
 	if err != nil {
 		return PlanResult{}, err
 	}
@@ -94,6 +106,7 @@ func (f *Flusher) plan(ctx context.Context, in PlanInput) (PlanResult, error) {
 	}
 	return PlanResult{
 		Generation: stored.Generation, FirstChunk: stored.FirstChunk, Chunks: stored.Chunks, RowsEstimate: stored.RowsEstimate, Parallelism: opts.Parallelism,
+		Manners: doc.manners(most),
 	}, nil
 }
 
@@ -118,7 +131,7 @@ func (d *planDoc) chunks() (n int) {
 }
 
 // draw looks at the table and cuts it.
-func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options) (*planDoc, int64, error) {
+func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options, from starts) (*planDoc, int64, error) {
 	root, err := f.hot.Inspect(ctx, f.hot.Pool(), req.Schema, req.Table)
 	if err != nil {
 		return nil, 0, err
@@ -143,7 +156,7 @@ func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options) (*
 		if err := refused(leaf, opts); err != nil {
 			return nil, 0, err
 		}
-		part, err := f.drawPart(ctx, root, leaf, opts)
+		part, err := f.drawPart(ctx, root, leaf, opts, from)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -152,7 +165,7 @@ func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options) (*
 		if err != nil {
 			return nil, 0, err
 		}
-		rows += e.Rows
+		rows += part.rest(e.Rows)
 	}
 	if err := tooMany(doc.Schema, doc.Name, doc.chunks()); err != nil {
 		return nil, 0, err
@@ -237,7 +250,7 @@ func refused(t *hot.Table, opts Options) error {
 }
 
 // drawPart cuts one leaf and settles under which version of its columns its rows go cold.
-func (f *Flusher) drawPart(ctx context.Context, root, leaf *hot.Table, opts Options) (planPart, error) {
+func (f *Flusher) drawPart(ctx context.Context, root, leaf *hot.Table, opts Options, from starts) (planPart, error) {
 	schema, err := schemaOf(leaf, opts)
 	if err != nil {
 		return planPart{}, classified(ClassRefused, fmt.Errorf("table %s.%s: %w", leaf.Schema, leaf.Name, err))
@@ -250,13 +263,13 @@ func (f *Flusher) drawPart(ctx context.Context, root, leaf *hot.Table, opts Opti
 	if err != nil {
 		return planPart{}, err
 	}
-	part, err := cutLeaf(root, leaf, opts)
+	part, err := cutLeaf(root, leaf, opts, from.block(leaf))
 	part.SchemaVersion = version
 	return part, err
 }
 
-// cutLeaf cuts one leaf in block ranges and settles where its segments go.
-func cutLeaf(root, leaf *hot.Table, opts Options) (planPart, error) {
+// cutLeaf cuts one leaf in block ranges, from a block on, and settles where its segments go.
+func cutLeaf(root, leaf *hot.Table, opts Options, first uint32) (planPart, error) {
 	partition := ""
 	if leaf.OID != root.OID {
 		partition = leaf.Name
@@ -268,8 +281,9 @@ func cutLeaf(root, leaf *hot.Table, opts Options) (planPart, error) {
 	if err != nil {
 		return planPart{}, classified(ClassInvalid, err)
 	}
-	per, chunks := hot.Cut(leaf.Blocks, leaf.BlockSize, opts.ChunkBytes, opts.Parallelism)
-	return planPart{Table: *leaf, Dir: dir, BlocksPerChunk: per, Chunks: chunks}, nil
+	left := leaf.Blocks - min(first, leaf.Blocks)
+	per, chunks := hot.Cut(left, leaf.BlockSize, paced(leaf, opts), opts.Parallelism)
+	return planPart{Table: *leaf, Dir: dir, FirstBlock: first, BlocksPerChunk: per, Chunks: chunks}, nil
 }
 
 // schemaOf is how a leaf's rows look as Parquet. Without a primary key the rows bring their ctid, so that an error can
@@ -310,7 +324,7 @@ func (f *Flusher) loadPlan(ctx context.Context, jobID string, chunk int) (*loade
 		if err != nil {
 			return nil, classified(ClassInternal, err)
 		}
-		lp := &loadedPlan{doc: doc, part: part, schema: schema, first: uint32(n) * part.BlocksPerChunk}
+		lp := &loadedPlan{doc: doc, part: part, schema: schema, first: part.FirstBlock + uint32(n)*part.BlocksPerChunk}
 		if n < part.Chunks-1 {
 			lp.end = lp.first + part.BlocksPerChunk
 		}

@@ -183,7 +183,7 @@ func (v *Survey) refuse(t *hot.Table) {
 }
 
 func (s *Surveyor) leaf(ctx context.Context, doc *planDoc, root, leaf *hot.Table) (LeafSurvey, error) {
-	part, err := cutLeaf(root, leaf, doc.Options)
+	part, err := cutLeaf(root, leaf, doc.Options, 0)
 	if err != nil {
 		return LeafSurvey{}, err
 	}
