@@ -104,7 +104,7 @@ COMMENT ON COLUMN @system@.jobs.job_id IS 'The job, for ever: <type>:<namespace>
 COMMENT ON COLUMN @system@.jobs.job_type IS 'Kind of work: flush.';
 COMMENT ON COLUMN @system@.jobs.target IS 'The table that the job works on, as namespace.name.';
 COMMENT ON COLUMN @system@.jobs.status IS 'pending, running, pausing, paused, cancelling; completed, failed and cancelled are final.';
-COMMENT ON COLUMN @system@.jobs.phase IS 'What a live job is at: planning, moving, residue, publishing, finishing.';
+COMMENT ON COLUMN @system@.jobs.phase IS 'What a live job is at: planning, moving, residue, publishing, finishing; throttled, or waiting: and for what, while it holds chunks back.';
 COMMENT ON COLUMN @system@.jobs.progress IS 'Share of the chunks that are done, from 0 to 1.';
 COMMENT ON COLUMN @system@.jobs.rows_total IS 'Rows to move: an estimate by the planner''s statistics while the job lives, exact once it has completed.';
 COMMENT ON COLUMN @system@.jobs.rows_flushed IS 'Rows that are cold by this job: removed from the table and registered.';
