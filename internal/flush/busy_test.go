@@ -2,6 +2,7 @@ package flush_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -106,6 +107,15 @@ func TestLagNeedsARight(t *testing.T) {
 	_, err := r.f.Plan(context.Background(), flush.PlanInput{JobID: "flush:app.t:" + id, RequestID: id, Generation: 1})
 	if err == nil || flush.ClassOf(err).Name != flush.ClassPrivilege || !strings.Contains(err.Error(), "GRANT pg_read_all_stats") {
 		t.Errorf("%v", err)
+	}
+	// It is told before there is a job, and by EXPLAIN.
+	s := flush.NewSurveyor(r.hot, r.ledger)
+	var no *flush.RefusedError
+	if err := s.Check(t.Context(), "app", "t", r.params); !errors.As(err, &no) || no.Refusal.Code != "42501" {
+		t.Errorf("check: %v", err)
+	}
+	if v, err := s.Survey(t.Context(), "app", "t", r.params); err != nil || len(v.Refusals) != 1 || v.Refusals[0].Refusal.Code != "42501" {
+		t.Errorf("survey: %+v %v", v, err)
 	}
 }
 

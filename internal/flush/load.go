@@ -3,19 +3,30 @@ package flush
 import (
 	"context"
 	"errors"
+
+	"github.com/spillwaydb/spillway/internal/hot"
 )
 
-// errLagUnreadable says what the worker's role lacks.
-var errLagUnreadable = errors.New("max_replication_lag needs to read how far standbys are: GRANT pg_read_all_stats TO the worker's role, which spillway grants --monitor prints")
-
-// mayLook refuses limits that this role cannot watch.
-func (f *Flusher) mayLook(ctx context.Context, opts Options) error {
+// mayLook refuses limits that this role cannot watch. The error is *RefusedError, or one that keeps it from looking.
+func mayLook(ctx context.Context, db *hot.DB, schema, table string, opts Options) error {
 	if opts.MaxLagBytes == 0 && opts.MaxLagTime == 0 {
 		return nil
 	}
-	ok, err := f.hot.ReadsReplication(ctx)
-	if err == nil && !ok {
-		err = classified(ClassPrivilege, errLagUnreadable)
+	ok, err := db.ReadsReplication(ctx)
+	if err != nil || ok {
+		return err
+	}
+	return &RefusedError{Table: schema + "." + table, Refusal: hot.Refusal{
+		Code: "42501", Msg: "permission denied: max_replication_lag needs a worker that may read how far standbys are",
+		Hint: "Let a superuser run what `spillway grants --monitor` prints: GRANT pg_read_all_stats."}}
+}
+
+// mayLook is the same, with the class of a right that is missing.
+func (f *Flusher) mayLook(ctx context.Context, schema, table string, opts Options) error {
+	err := mayLook(ctx, f.hot, schema, table, opts)
+	var no *RefusedError
+	if errors.As(err, &no) {
+		return classified(ClassPrivilege, err)
 	}
 	return err
 }
@@ -39,7 +50,7 @@ func (f *Flusher) load(ctx context.Context, in LoadInput) (l Load, err error) {
 		return l, err
 	}
 	opts := doc.Options
-	if err := f.mayLook(ctx, opts); err != nil { // the right may have been taken back
+	if err := f.mayLook(ctx, doc.Schema, doc.Name, opts); err != nil { // the right may have been taken back
 		return l, err
 	}
 	if opts.MaxLagBytes > 0 || opts.MaxLagTime > 0 {

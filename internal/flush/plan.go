@@ -80,7 +80,7 @@ func (f *Flusher) plan(ctx context.Context, in PlanInput) (PlanResult, error) {
 	if in.ChunkBytes > 0 {
 		opts.ChunkBytes = min(in.ChunkBytes, most)
 	}
-	if err := f.mayLook(ctx, opts); err != nil {
+	if err := f.mayLook(ctx, req.Schema, req.Table, opts); err != nil {
 		return PlanResult{}, err
 	}
 	from, err := f.startOf(ctx, in)

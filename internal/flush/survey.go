@@ -35,6 +35,9 @@ func (s *Surveyor) Check(ctx context.Context, schema, table string, params map[s
 			return err
 		}
 	}
+	if err := mayLook(ctx, s.hot, schema, table, opts); err != nil {
+		return err
+	}
 	return s.hot.Briefly(ctx, func(q hot.Querier) error {
 		root, err := s.hot.Inspect(ctx, q, schema, table)
 		if err != nil {
@@ -130,6 +133,12 @@ func (s *Surveyor) Survey(ctx context.Context, schema, table string, params map[
 		return nil, err
 	}
 	v.Storage, v.Location = storage.Name, storage.Location
+	switch err := mayLook(ctx, s.hot, schema, table, opts); {
+	case errors.As(err, &no):
+		v.Refusals = append(v.Refusals, *no)
+	case err != nil:
+		return nil, err
+	}
 	root, err := s.hot.Inspect(ctx, s.hot.Pool(), schema, table)
 	if err != nil {
 		return nil, err
