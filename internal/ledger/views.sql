@@ -17,7 +17,8 @@
 --
 -- and the same with spillway.workers. A list that holds only the jobs which one statement can see is in spillway.jobs_narrowed
 -- instead, and that statement's text in spillway.jobs_for. It is given out once, and to nobody else: not to a function that
--- the statement calls either. The views of earlier versions do not know it, and fail. (IS NULL keeps the answer short.) What it could not find out it tells in spillway.jobs_error.
+-- the statement calls either. The views of earlier versions do not know it, and fail. (IS NULL keeps the answer short.) What
+-- the front-end could not find out it tells in spillway.jobs_error.
 -- These settings outlive the statement that they were made for. An EXECUTE, or a user's view over jobs, later in the same
 -- transaction would see old jobs; after the transaction the settings are ''. handed_over() therefore gives a list out only
 -- if it is there, at most five seconds old, and to the first statement that reads it: it notes that statement's time in
