@@ -19,6 +19,24 @@ type (
 	FinishInput   = flush.FinishInput
 	FinishResult  = flush.FinishResult
 	Checkpoint    = flush.Checkpoint
+	Manners       = flush.Manners
+	Pace          = flush.Pace
+	Charge        = flush.Charge
+	Sizing        = flush.Sizing
+	LoadInput     = flush.LoadInput
+	Load          = flush.Load
+)
+
+// PhaseThrottled and CalmFor are internal/flush's.
+const (
+	PhaseThrottled = flush.PhaseThrottled
+	CalmFor        = flush.CalmFor
+)
+
+// NextLook and Shown are internal/flush's.
+var (
+	NextLook = flush.NextLook
+	Shown    = flush.Shown
 )
 
 // Flusher is the part of *flush.Flusher that activities call. Every method may be called again after a crash, and from
@@ -26,6 +44,7 @@ type (
 type Flusher interface {
 	Plan(ctx context.Context, in flush.PlanInput) (flush.PlanResult, error)
 	RunChunk(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error)
+	Load(ctx context.Context, in flush.LoadInput) (flush.Load, error)
 	Residue(ctx context.Context, in flush.ResidueInput) (flush.ResidueResult, error)
 	Publish(ctx context.Context, jobID string) error
 	Vacuum(ctx context.Context, jobID string) error
@@ -65,8 +84,9 @@ type ChunkResult struct {
 	Bytes     int64
 	Segments  int
 	Skipped   int64
-	Attempt   int       // the attempt that reported it, from 1
-	StartedAt time.Time // of that attempt
+	Attempt   int           // the attempt that reported it, from 1
+	StartedAt time.Time     // of that attempt
+	Took      time.Duration `json:",omitempty"` // the chunk's transaction, if this attempt ran it
 }
 
 // PlanFlush cuts a table into chunks.
@@ -99,7 +119,14 @@ func (a *Activities) MoveChunk(ctx context.Context, in ChunkInput) (ChunkResult,
 		Skipped:   res.Skipped,
 		Attempt:   int(info.Attempt),
 		StartedAt: info.StartedTime,
+		Took:      res.Took,
 	}, nil
+}
+
+// CheckLoad looks whether the database is too busy for the next chunk. It is short, and has no heartbeat.
+func (a *Activities) CheckLoad(ctx context.Context, in LoadInput) (Load, error) {
+	l, err := a.flusher.Load(ctx, in)
+	return l, report(ctx, err, noChunk)
 }
 
 // FindResidue counts what is left after all planned chunks, and plans it.

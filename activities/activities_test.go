@@ -33,6 +33,9 @@ func (f *fake) RunChunk(ctx context.Context, in flush.ChunkInput, progress func(
 func (f *fake) Residue(context.Context, flush.ResidueInput) (flush.ResidueResult, error) {
 	return flush.ResidueResult{RowsLeft: 4}, f.err
 }
+func (f *fake) Load(context.Context, flush.LoadInput) (flush.Load, error) {
+	return flush.Load{LagBytes: 5}, f.err
+}
 func (f *fake) Publish(context.Context, string) error { return f.err }
 func (f *fake) Vacuum(context.Context, string) error  { return f.err }
 func (f *fake) Sweep(context.Context, string) (flush.SweepResult, error) {

@@ -13,9 +13,16 @@ func (f JobFilter) Match(j JobInfo) bool {
 	case len(f.Statuses) == 0 && !f.All && j.Status.Terminal():
 		return false
 	}
-	return (f.Type == "" || f.Type == j.ID.Type) &&
-		(f.Table.Namespace == "" || f.Table.Namespace == j.ID.Table.Namespace) &&
-		(f.Table.Name == "" || f.Table.Name == j.ID.Table.Name)
+	return f.MatchID(j.ID)
+}
+
+// MatchID reports whether f selects a job by what never changes in its life.
+func (f JobFilter) MatchID(id JobID) bool {
+	return (len(f.IDs) == 0 || slices.Contains(f.IDs, id)) &&
+		(len(f.Targets) == 0 || slices.Contains(f.Targets, id.Table.String())) &&
+		(f.Type == "" || f.Type == id.Type) &&
+		(f.Table.Namespace == "" || f.Table.Namespace == id.Table.Namespace) &&
+		(f.Table.Name == "" || f.Table.Name == id.Table.Name)
 }
 
 // Ended reports whether f may select jobs that have ended.

@@ -51,7 +51,7 @@ func (s JobSpec) Canonical() string {
 type JobInfo struct {
 	ID     JobID
 	Status Status
-	Phase  string // "planning", "moving", "residue", "publishing", "vacuuming", "finishing"; "" when ended
+	Phase  string // "planning", "moving", "residue", "publishing", "vacuuming", "finishing"; "throttled" or "waiting: …"; "" when ended
 
 	RowsTotal    *int64 // estimate by the planner's statistics until the job ends, then what was flushed
 	RowsFlushed  int64

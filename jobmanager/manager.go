@@ -63,6 +63,8 @@ type Waiter interface {
 type JobFilter struct {
 	Statuses []Status // empty: active ones
 	All      bool     // active and ended ones; Statuses still restricts if set
+	IDs      []JobID
+	Targets  []string // tables, as Table.String spells them
 	Type     JobType
 	Table    Table
 	Limit    int // at most so many; 0: no limit

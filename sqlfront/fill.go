@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spillwaydb/spillway/jobmanager"
+	"github.com/spillwaydb/spillway/sqlfront/parse"
 	"github.com/spillwaydb/spillway/sqlfront/pgwire"
 )
 
@@ -20,7 +21,7 @@ const (
 // filled lists them, with what fills them.
 var filled = []struct {
 	view string
-	live func(*Front, context.Context) (string, error)
+	live func(*Front, context.Context, *parse.Narrowing) (string, error)
 }{
 	{viewJobs, (*Front).liveJobs},
 	{viewWorkers, (*Front).liveWorkers},
@@ -58,7 +59,9 @@ func qualifiedBy(before, schema string) bool {
 // Fill implements pgwire.Session: it hands over what the views show to the statement that follows. Which ones that
 // statement reads is not known any more, a prepared one may be old: it gets all that this session has ever named. So where
 // several are filled, the error of one is left to the view, which is read or not.
-func (s *session) Fill(ctx context.Context, up pgwire.Upstream) error {
+//
+// Of a statement that is known and simple enough, only the jobs that it can see are asked for; see narrow.go.
+func (s *session) Fill(ctx context.Context, up pgwire.Upstream, text string) error {
 	f := s.front
 	if want := f.opt.Database; want != "" && want != s.info.Database {
 		return nil
@@ -68,7 +71,11 @@ func (s *session) Fill(ctx context.Context, up pgwire.Upstream) error {
 		if !s.reads[n] {
 			continue
 		}
-		err := f.fillView(ctx, up, v.view, v.live)
+		var cut *narrowed
+		if v.view == viewJobs && text != "" {
+			cut = narrowFor(text, parse.Narrow(text, f.opt.SystemSchema))
+		}
+		err := f.fillView(ctx, up, v.view, cut, v.live)
 		var failed *liveError
 		if errors.As(err, &failed) && several && ctx.Err() == nil {
 			err = f.leaveError(ctx, up, v.view, failed)
@@ -93,8 +100,8 @@ func (f *Front) leaveError(ctx context.Context, up pgwire.Upstream, view string,
 	return err
 }
 
-// fillView fills one view. Who may not read it gets nothing, and PostgreSQL's own error.
-func (f *Front) fillView(ctx context.Context, up pgwire.Upstream, view string, live func(*Front, context.Context) (string, error)) error {
+// fillView fills one view. Who may not read it gets nothing, and PostgreSQL's own error. cut is nil for the whole list.
+func (f *Front) fillView(ctx context.Context, up pgwire.Upstream, view string, cut *narrowed, live func(*Front, context.Context, *parse.Narrowing) (string, error)) error {
 	// The client's search_path is in force: every operator and type is named in full, or it could be the client's own.
 	rows, err := up.Query(ctx, `
 		SELECT pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_table_privilege(c.oid, 'SELECT')
@@ -107,29 +114,42 @@ func (f *Front) fillView(ctx context.Context, up pgwire.Upstream, view string, l
 	if len(rows) != 1 || str(rows[0][0]) != "t" {
 		return nil
 	}
-	list, err := live(f, ctx)
+	if cut, err = cut.trusted(ctx, up); err != nil {
+		return err
+	}
+	list, err := live(f, ctx, cut.narrowing())
 	if err != nil {
 		return &liveError{err}
 	}
+	whole, part, reader := list, "", ""
+	if cut != nil {
+		whole, part, reader = "", list, cut.text
+	}
 	_, err = up.Query(ctx, `SELECT pg_catalog.set_config(pg_catalog.concat('spillway.', $2), $1, true),
+		pg_catalog.set_config(pg_catalog.concat('spillway.', $2, '_narrowed'), $4, true),
+		pg_catalog.set_config(pg_catalog.concat('spillway.', $2, '_for'), $5, true),
 		pg_catalog.set_config(pg_catalog.concat('spillway.', $2, '_at'), extract(epoch FROM pg_catalog.statement_timestamp())::pg_catalog.text, true),
 		pg_catalog.set_config(pg_catalog.concat('spillway.', $2, '_error'), '', true), pg_catalog.set_config('spillway.ui_prefix', $3, true)`,
-		list, view, f.opt.UIPrefix)
+		whole, view, f.opt.UIPrefix, part, reader)
 	return err
 }
 
 // liveJobs renders the live jobs as a JSON array.
-func (f *Front) liveJobs(ctx context.Context) (string, error) {
-	text, _, err := f.renderJobs(ctx)
+func (f *Front) liveJobs(ctx context.Context, only *parse.Narrowing) (string, error) {
+	text, _, err := f.renderJobs(ctx, only)
 	return text, err
 }
 
-// renderJobs returns the live jobs as a JSON array, and as they are.
-func (f *Front) renderJobs(ctx context.Context) (string, map[string]jobmanager.JobInfo, error) {
+// renderJobs returns the live jobs as a JSON array, and as they are; the ones that only names at most.
+func (f *Front) renderJobs(ctx context.Context, only *parse.Narrowing) (string, map[string]jobmanager.JobInfo, error) {
+	filter, some := jobsOf(only)
+	jobs := map[string]jobmanager.JobInfo{}
+	if !some {
+		return "[]", jobs, nil
+	}
 	var b strings.Builder
 	b.WriteByte('[')
-	jobs := map[string]jobmanager.JobInfo{}
-	for info, err := range f.jobs.ListJobs(ctx, jobmanager.JobFilter{}) {
+	for info, err := range f.jobs.ListJobs(ctx, filter) {
 		if err != nil {
 			return "", nil, err
 		}

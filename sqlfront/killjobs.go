@@ -153,18 +153,20 @@ func (r *request) victims(ctx context.Context, p *parse.Predicate) ([]victim, ac
 // text is one expression of one statement: its brackets and quotes are closed, and PostgreSQL takes no second statement in
 // this protocol. Whatever else it is, it can do no more than the client could by a SELECT.
 func (r *request) matching(ctx context.Context, p *parse.Predicate) ([]string, map[string]jobmanager.JobInfo, error) {
+	// The status comes first, and as constants: PostgreSQL need not look at the history then.
+	view := parse.QuoteName(r.opt.SystemSchema) + "." + viewJobs
+	head := "SELECT " + view + ".job_id FROM " + view + " WHERE " + view + ".status OPERATOR(pg_catalog.=) ANY ('" + liveStatuses() + "'::pg_catalog.text[]) AND (\n"
+	query := head + p.Text + "\n)"
 	var jobs map[string]jobmanager.JobInfo
-	err := r.fillView(ctx, r.up, viewJobs, func(f *Front, ctx context.Context) (text string, err error) {
-		text, jobs, err = f.renderJobs(ctx)
+	cut := narrowFor(query, parse.NarrowCondition(p.Text, r.opt.SystemSchema))
+	err := r.fillView(ctx, r.up, viewJobs, cut, func(f *Front, ctx context.Context, only *parse.Narrowing) (text string, err error) {
+		text, jobs, err = f.renderJobs(ctx, only)
 		return text, err
 	})
 	if err != nil {
 		return nil, nil, err
 	}
-	// The status comes first, and as constants: PostgreSQL need not look at the history then.
-	view := parse.QuoteName(r.opt.SystemSchema) + "." + viewJobs
-	head := "SELECT " + view + ".job_id FROM " + view + " WHERE " + view + ".status OPERATOR(pg_catalog.=) ANY ('" + liveStatuses() + "'::pg_catalog.text[]) AND (\n"
-	rows, err := r.up.Query(ctx, head+p.Text+"\n)")
+	rows, err := r.up.Query(ctx, query)
 	if err != nil {
 		return nil, nil, r.hintRights(moveInto(err, p, head))
 	}

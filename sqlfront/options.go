@@ -24,6 +24,7 @@ var flushOptions = slices.Concat([]option{
 	{"as_text", list},
 	{"parallelism", between(1, 64)},
 	{"chunk_bytes", size},
+	{"chunk_time", orOff(milliseconds)},
 	{"lock_timeout", milliseconds},
 	{"verify", oneOf("footer", "full")},
 	{"triggers", oneOf("fire")},
@@ -31,7 +32,9 @@ var flushOptions = slices.Concat([]option{
 	{"on_unrepresentable", orDefault("error", oneOf("error", "null"))},
 	{"skip_referenced", boolean},
 	{"storage", anything},
-	{"max_rows_per_second", notYet},
+	{"max_lock_waiters", between(0, 10_000)},
+	{"max_replication_lag", lag},
+	{"max_rows_per_second", between(1, 1_000_000_000)},
 	{"unregistered", boolean},
 	{"vacuum", said},
 	{"whole_partition", whole},
@@ -186,6 +189,26 @@ func milliseconds(text string) (string, error) {
 	return "", invalid("expected a time such as '200ms', not \"%s\"", text)
 }
 
-func notYet(string) (string, error) {
-	return "", &pgwire.Error{Code: codeNotSupported, Message: "it is not supported yet", Hint: "a smaller parallelism is gentler"}
+// orOff lets an option be switched off.
+func orOff(value func(string) (string, error)) func(string) (string, error) {
+	return func(text string) (string, error) {
+		switch strings.ToLower(text) {
+		case "off", "false", "no", "0":
+			return "off", nil
+		}
+		return value(text)
+	}
+}
+
+// lag reads a size or a time, each with its unit: a number alone could be either.
+func lag(text string) (string, error) {
+	if strings.Trim(text, "0123456789. ") != "" {
+		if v, err := size(text); err == nil {
+			return v + "B", nil
+		}
+		if v, err := milliseconds(text); err == nil {
+			return v + "ms", nil
+		}
+	}
+	return "", invalid("expected a size such as '512MB' or a time such as '30s', with its unit, not \"%s\"", text)
 }

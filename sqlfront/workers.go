@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spillwaydb/spillway/sqlfront/parse"
 	"github.com/spillwaydb/spillway/sqlfront/pgwire"
 )
 
@@ -31,7 +32,7 @@ type Worker struct {
 }
 
 // liveWorkers renders the workers as a JSON array.
-func (f *Front) liveWorkers(ctx context.Context) (string, error) {
+func (f *Front) liveWorkers(ctx context.Context, _ *parse.Narrowing) (string, error) {
 	if f.opt.Workers == nil {
 		return "", &pgwire.Error{Code: codeNotSupported, Message: fmt.Sprintf("%s.workers is not available on this front-end", f.opt.SystemSchema)}
 	}

@@ -31,6 +31,7 @@ type jobs struct {
 	all   []jobmanager.JobInfo
 	specs []jobmanager.JobSpec
 	fail  error
+	asked []jobmanager.JobFilter // by ListJobs
 }
 
 var created = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
@@ -90,17 +91,27 @@ func (m *jobs) JobStatus(_ context.Context, id jobmanager.JobID) (jobmanager.Job
 	return jobmanager.JobInfo{}, jobmanager.ErrJobNotFound
 }
 
-func (m *jobs) ListJobs(context.Context, jobmanager.JobFilter) iter.Seq2[jobmanager.JobInfo, error] {
+func (m *jobs) ListJobs(_ context.Context, f jobmanager.JobFilter) iter.Seq2[jobmanager.JobInfo, error] {
 	m.mu.Lock()
+	m.asked = append(m.asked, f)
 	all := slices.Clone(m.all)
 	m.mu.Unlock()
 	return func(yield func(jobmanager.JobInfo, error) bool) {
 		for _, j := range slices.Backward(all) {
-			if !j.Status.Terminal() && !yield(j, nil) {
+			if f.Match(j) && !yield(j, nil) {
 				return
 			}
 		}
 	}
+}
+
+// questions returns the filters that ListJobs was called with, and forgets them.
+func (m *jobs) questions() []jobmanager.JobFilter {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	asked := m.asked
+	m.asked = nil
+	return asked
 }
 
 // set changes the newest job.

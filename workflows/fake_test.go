@@ -24,6 +24,7 @@ const testJob = "flush:app.events:default-test-run-id"
 type fake struct {
 	plan    func(flush.PlanInput) (flush.PlanResult, error)
 	chunk   func(context.Context, flush.ChunkInput) (flush.ChunkResult, error)
+	load    func() (flush.Load, error)
 	residue func(flush.ResidueInput) (flush.ResidueResult, error)
 	publish func() error
 	vacuum  func() error
@@ -82,6 +83,14 @@ func (f *fake) RunChunk(ctx context.Context, in flush.ChunkInput, _ func(flush.C
 		return flush.ChunkResult{Rows: 10, Bytes: 100, Segments: 1}, nil
 	}
 	return f.chunk(ctx, in)
+}
+
+func (f *fake) Load(context.Context, flush.LoadInput) (flush.Load, error) {
+	f.note("look")
+	if f.load == nil {
+		return flush.Load{}, nil
+	}
+	return f.load()
 }
 
 func (f *fake) Residue(_ context.Context, in flush.ResidueInput) (flush.ResidueResult, error) {

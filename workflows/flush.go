@@ -48,6 +48,8 @@ type flushJob struct {
 	status   jobmanager.Status // as last upserted
 	inFlight int
 	begun    int // chunks begun in this run
+	looks    int // at the load in this run
+	resize   resize
 	reported int // chunks done at the last upsert
 	cancel   cancelMark
 
@@ -143,10 +145,14 @@ func (j *flushJob) plan(ctx workflow.Context, generation int) error {
 		JobID:      j.id,
 		RequestID:  j.requestID,
 		Generation: generation,
+		ChunkBytes: j.resize.bytes,
+		Next:       j.resize.next,
 	}, &res)
 	if err != nil {
 		return err
 	}
+	j.resize = resize{}
+	j.state.Sizing.Reset()
 	j.adopt(ctx, res)
 	return nil
 }
@@ -157,6 +163,9 @@ func (j *flushJob) adopt(ctx workflow.Context, p activities.PlanResult) {
 	s.Generation = p.Generation
 	s.Next, s.End = p.FirstChunk, p.FirstChunk+p.Chunks
 	s.Total = s.Done + p.Chunks
+	if p.Manners != nil {
+		s.Manners = p.Manners
+	}
 	s.RowsTotal = s.Rows + p.RowsEstimate
 	s.Vacuum = s.Vacuum || p.Vacuum
 	if p.Parallelism > 0 {
@@ -220,6 +229,10 @@ func (j *flushJob) replanned(ctx workflow.Context) error {
 	j.state.Replans++
 	if j.state.Replans > j.tune.Replans {
 		return temporal.NewNonRetryableApplicationError("the table kept changing", activities.ClassConflict, nil)
+	}
+	j.resize = resize{}
+	if m := j.state.Manners; m != nil {
+		j.resize.bytes = m.ChunkBytes
 	}
 	return j.plan(ctx, j.state.Generation+1)
 }

@@ -69,6 +69,11 @@ type FlushState struct {
 	Skipped     int64 // rows left because of locks, since the last residue pass
 	RowsLeft    *int64
 
+	Manners *activities.Manners `json:",omitempty"` // of the newest plan
+	Pace    activities.Pace
+	Sizing  activities.Sizing
+	CalmAt  time.Time // when a look last found the database calm
+
 	Paused    bool // asked to pause, and not to go on
 	Vacuum    bool // there is something to vacuum when the rows have moved
 	Dirty     bool // an attempt failed or was given up, so its objects may lie about

@@ -86,9 +86,10 @@ const (
 	residueActivity = "FindResidue"
 	publishActivity = "PublishManifest"
 	vacuumActivity  = "VacuumTable"
+	loadActivity    = "CheckLoad"
 )
 
-// PhaseOf returns the phase in which an activity runs, and whether it moves rows.
+// PhaseOf returns the phase in which an activity runs, and whether it moves rows. A look at the load has no phase of its own: "".
 func PhaseOf(activityType string) (phase Phase, chunk bool) {
 	switch activityType {
 	case planActivity:
@@ -101,6 +102,8 @@ func PhaseOf(activityType string) (phase Phase, chunk bool) {
 		return PhasePublishing, false
 	case vacuumActivity:
 		return PhaseVacuuming, false
+	case loadActivity:
+		return "", false
 	}
 	return PhaseFinishing, false
 }

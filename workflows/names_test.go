@@ -96,7 +96,7 @@ func TestActivityNames(t *testing.T) {
 	typ := reflect.TypeFor[*activities.Activities]()
 	for name, want := range map[string]Phase{
 		planActivity: PhasePlanning, chunkActivity: PhaseMoving, residueActivity: PhaseResidue, publishActivity: PhasePublishing, vacuumActivity: PhaseVacuuming,
-		"SweepAttempts": PhaseFinishing, "FinishJob": PhaseFinishing,
+		"SweepAttempts": PhaseFinishing, "FinishJob": PhaseFinishing, loadActivity: "",
 	} {
 		if _, ok := typ.MethodByName(name); !ok {
 			t.Errorf("no activity %s", name)

@@ -18,6 +18,7 @@ type window struct {
 	cancel  workflow.CancelFunc // stops the chunks in flight
 	failure error               // the first one
 	replan  bool                // a chunk found that the table has changed
+	gate    *gate               // nil: nothing holds the next chunk back
 }
 
 // move runs the chunks of the current plan, and of those that replace it, until all are committed, one fails, the job is
@@ -28,10 +29,15 @@ func (j *flushJob) move(ctx workflow.Context) error {
 		if err != nil {
 			return err
 		}
-		if !replan {
+		switch {
+		case replan:
+			err = j.replanned(ctx)
+		case j.resize.bytes > 0:
+			err = j.recut(ctx)
+		default:
 			return nil
 		}
-		if err := j.replanned(ctx); err != nil {
+		if err != nil {
 			return err
 		}
 	}
@@ -45,14 +51,17 @@ func (j *flushJob) moveGeneration(ctx workflow.Context) (replan bool, err error)
 	defer release()
 
 	w := &window{job: j, cancel: cancel}
+	w.openGate(chunkCtx)
 	for {
 		for w.mayBegin(ctx) {
 			w.begin(chunkCtx)
 		}
 		if j.inFlight == 0 {
-			if w.failure != nil || j.hold(ctx) != nil || !w.mayBegin(ctx) {
+			if w.failure != nil || j.hold(ctx) != nil || !w.wants(ctx) {
 				break
 			}
+			// Only the gate is shut, if anything is. A cancel is seen above.
+			_ = workflow.Await(ctx, func() bool { return w.mayBegin(ctx) || !w.wants(ctx) })
 			continue
 		}
 		landed := j.inFlight
@@ -67,6 +76,8 @@ func (j *flushJob) moveGeneration(ctx workflow.Context) (replan bool, err error)
 		return false, w.failure
 	case w.replan:
 		return true, nil
+	case j.resize.bytes > 0:
+		return false, nil
 	case j.state.Next < j.state.End:
 		return false, errContinue
 	}
@@ -75,14 +86,19 @@ func (j *flushJob) moveGeneration(ctx workflow.Context) (replan bool, err error)
 
 // mayBegin reports whether the next chunk may start now.
 func (w *window) mayBegin(ctx workflow.Context) bool {
+	return w.wants(ctx) && (w.gate == nil || w.gate.open)
+}
+
+// wants reports whether there is a next chunk and room for it.
+func (w *window) wants(ctx workflow.Context) bool {
 	j := w.job
-	return ctx.Err() == nil && w.failure == nil && !w.replan && !j.state.Paused &&
+	return ctx.Err() == nil && w.failure == nil && !w.replan && j.resize.bytes == 0 && !j.state.Paused &&
 		j.state.Next < j.state.End && j.inFlight < j.state.Parallelism && !j.runIsLong(ctx)
 }
 
 // runIsLong reports whether this run should leave the rest to a new one.
 func (j *flushJob) runIsLong(ctx workflow.Context) bool {
-	return j.begun >= j.tune.ChunksPerRun || workflow.GetInfo(ctx).GetContinueAsNewSuggested() && j.begun+j.holds > 0
+	return j.begun >= j.tune.ChunksPerRun || workflow.GetInfo(ctx).GetContinueAsNewSuggested() && j.begun+j.holds+j.looks > 0
 }
 
 // begin starts the next chunk.
@@ -92,10 +108,12 @@ func (w *window) begin(ctx workflow.Context) {
 	j.state.Next++
 	j.begun++
 	j.inFlight++
+	charge := w.pass(ctx)
 	j.describe(ctx)
 	workflow.Go(ctx, func(ctx workflow.Context) {
 		res, err := j.moveChunk(ctx, chunk)
 		j.inFlight--
+		j.paid(charge, res, err == nil)
 		w.landed(ctx, res, err)
 	})
 }
@@ -112,6 +130,7 @@ func (w *window) landed(ctx workflow.Context, res activities.ChunkResult, err er
 	j := w.job
 	if err == nil {
 		j.count(res)
+		j.see(res)
 		j.report(ctx)
 		return
 	}

@@ -67,11 +67,15 @@ func (a *attempt) run(ctx context.Context) (ChunkResult, error) {
 	if err != nil {
 		return ChunkResult{}, a.settle(ctx, err)
 	}
+	began := time.Now()
 	res, err := a.move(ctx)
 	if err != nil {
 		return ChunkResult{}, a.settle(ctx, err)
 	}
-	return a.commit(ctx, calm, res)
+	if res, err = a.commit(ctx, calm, res); err == nil {
+		res.Took = time.Since(began)
+	}
+	return res, err
 }
 
 // settlePlace finds out where the attempt's objects will lie.

@@ -17,6 +17,13 @@ const (
 	DefaultParallelism = 2
 	MaxParallelism     = 64
 	MaxLockTimeout     = time.Minute
+	DefaultChunkTime   = 5 * time.Second
+	MinChunkTime       = 10 * time.Millisecond
+	MaxChunkTime       = time.Hour
+	MaxRowsPerSecond   = 1_000_000_000
+	MaxLag             = 1 << 50 // bytes
+	MaxLagTime         = 24 * time.Hour
+	MaxLockWaiters     = 10_000
 	maxSkipLockedAfter = 2 // lock timeouts before rows are left to those who hold them
 )
 
@@ -39,6 +46,16 @@ type Options struct {
 	Layout          Layout
 	WholePartition  string // how partitions of which no row is to stay are taken: delete, truncate or detach; "": delete
 	Vacuum          string // "true": VACUUM at the end; "false": never; "": only partitions of which no row is to stay
+
+	MaxRowsPerSecond int64         // rows to move in a second; 0: no limit
+	ChunkTime        time.Duration // how long the transaction of a chunk should last at most; 0: as it comes
+	MaxLagBytes      int64         // wait while replication is behind by more; 0: no limit
+	MaxLagTime       time.Duration // the same in time
+	MaxLockWaiters   *int          // wait while more sessions wait for locks of the table or of this job; nil: no limit
+}
+
+func (o Options) checksLoad() bool {
+	return o.MaxLagBytes > 0 || o.MaxLagTime > 0 || o.MaxLockWaiters != nil
 }
 
 // OptionError is a parameter that no flush can have.
@@ -62,6 +79,18 @@ var options = map[string]func(o *Options, v string) error{
 		o.ChunkBytes, err = bytesBetween(v, MinChunkBytes, MaxChunkBytes)
 		return
 	},
+	"chunk_time": func(o *Options, v string) (err error) { o.ChunkTime, err = chunkTime(v); return },
+	"max_rows_per_second": func(o *Options, v string) (err error) {
+		n, err := intBetween(v, 1, MaxRowsPerSecond)
+		o.MaxRowsPerSecond = int64(n)
+		return err
+	},
+	"max_replication_lag": func(o *Options, v string) (err error) { o.MaxLagBytes, o.MaxLagTime, err = ParseLag(v); return },
+	"max_lock_waiters": func(o *Options, v string) (err error) {
+		n, err := intBetween(v, 0, MaxLockWaiters)
+		o.MaxLockWaiters = &n
+		return err
+	},
 	"lock_timeout":       func(o *Options, v string) (err error) { o.LockTimeout, err = durationUpTo(v, MaxLockTimeout); return },
 	"verify":             func(o *Options, v string) (err error) { o.VerifyFull, err = oneOf(v, "full", "footer"); return },
 	"triggers":           func(o *Options, v string) (err error) { o.FireTriggers, err = oneOf(v, "fire", "refuse"); return },
@@ -76,7 +105,7 @@ var options = map[string]func(o *Options, v string) error{
 
 // ParseOptions reads the parameters of a flush. The error is *OptionError.
 func ParseOptions(params map[string]string) (Options, error) {
-	o := Options{Parallelism: DefaultParallelism, ChunkBytes: DefaultChunkBytes}
+	o := Options{Parallelism: DefaultParallelism, ChunkBytes: DefaultChunkBytes, ChunkTime: DefaultChunkTime}
 	names := make([]string, 0, len(params))
 	for name := range params {
 		names = append(names, name)
@@ -161,6 +190,32 @@ func bytesBetween(v string, lo, hi int64) (int64, error) {
 		return 0, fmt.Errorf("expected a size from %d to %d bytes, such as 64MB", lo, hi)
 	}
 	return n * unit, nil
+}
+
+// chunkTime reads a time, or off.
+func chunkTime(v string) (time.Duration, error) {
+	if v == "off" || v == "0" {
+		return 0, nil
+	}
+	d, err := durationUpTo(v, MaxChunkTime)
+	if err == nil && d < MinChunkTime {
+		err = fmt.Errorf("expected off, or a time from %s to %s", MinChunkTime, MaxChunkTime)
+	}
+	return d, err
+}
+
+// ParseLag reads a limit of max_replication_lag: bytes with a unit, or a time with one. A number alone could be either.
+func ParseLag(v string) (size int64, long time.Duration, err error) {
+	v = strings.ReplaceAll(v, " ", "")
+	if digits := strings.TrimLeft(v, "0123456789."); digits != "" {
+		if size, err = bytesBetween(v, 1, MaxLag); err == nil {
+			return size, 0, nil
+		}
+		if long, err = time.ParseDuration(v); err == nil && long >= time.Millisecond && long <= MaxLagTime {
+			return 0, long, nil
+		}
+	}
+	return 0, 0, fmt.Errorf("expected a size such as 512MB or a time such as 30s, with its unit")
 }
 
 // durationUpTo reads milliseconds, or a number with a unit.

@@ -39,6 +39,7 @@ type planPart struct {
 	SchemaVersion  int
 	Way            Way
 	Why            string `json:",omitempty"` // in words that name no value
+	FirstBlock     uint32 `json:",omitempty"` // what lies before is done
 	BlocksPerChunk uint32
 	Keys           *keyCut `json:",omitempty"` // with WayIndex
 	Chunks         int
@@ -93,7 +94,18 @@ func (f *Flusher) plan(ctx context.Context, in PlanInput, scope wholeScope) (Pla
 	if err != nil {
 		return PlanResult{}, err
 	}
-	doc, rows, err := f.draw(ctx, req, opts, scope)
+	most := opts.ChunkBytes
+	if in.ChunkBytes > 0 {
+		opts.ChunkBytes = min(in.ChunkBytes, most)
+	}
+	if err := f.mayLook(ctx, req.Schema, req.Table, opts); err != nil {
+		return PlanResult{}, err
+	}
+	from, err := f.startOf(ctx, in)
+	if err != nil {
+		return PlanResult{}, err
+	}
+	doc, rows, err := f.draw(ctx, req, opts, scope, from)
 	if err != nil {
 		return PlanResult{}, err
 	}
@@ -112,7 +124,8 @@ func (f *Flusher) plan(ctx context.Context, in PlanInput, scope wholeScope) (Pla
 	}
 	return PlanResult{
 		Generation: stored.Generation, FirstChunk: stored.FirstChunk, Chunks: stored.Chunks, RowsEstimate: stored.RowsEstimate, Parallelism: doc.lanes(),
-		Vacuum: doc.vacuums(),
+		Vacuum:  doc.vacuums(),
+		Manners: doc.manners(most),
 	}, nil
 }
 
@@ -137,7 +150,7 @@ func (d *planDoc) chunks() (n int) {
 }
 
 // draw looks at the table and cuts it.
-func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options, scope wholeScope) (*planDoc, int64, error) {
+func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options, scope wholeScope, from starts) (*planDoc, int64, error) {
 	root, err := f.hot.Inspect(ctx, f.hot.Pool(), req.Schema, req.Table)
 	if err != nil {
 		return nil, 0, err
@@ -169,7 +182,7 @@ func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options, sc
 			return nil, 0, err
 		}
 	}
-	plans, err := planLeaves(ctx, f.hot, doc, arr, root, leaves, scope, false)
+	plans, err := planLeaves(ctx, f.hot, doc, arr, root, leaves, scope, from, false)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -183,7 +196,7 @@ func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options, sc
 			return nil, 0, err
 		}
 		doc.Parts = append(doc.Parts, l.part)
-		rows += *l.rows
+		rows += l.part.rest(*l.rows)
 	}
 	if err := tooMany(doc.Schema, doc.Name, doc.chunks()); err != nil {
 		return nil, 0, err
@@ -298,10 +311,10 @@ func (v *schemaVersions) of(ctx context.Context, leaf *hot.Table, opts Options, 
 	return n, err
 }
 
-// cutLeaf cuts one leaf in block ranges and settles where its segments go.
-func cutLeaf(doc *planDoc, arr *arrangement, root, leaf *hot.Table) (planPart, error) {
-	per, chunks := hot.Cut(leaf.Blocks, leaf.BlockSize, doc.Options.ChunkBytes, doc.Options.Parallelism)
-	part := planPart{Table: *leaf, Way: WayBlocks, BlocksPerChunk: per, Chunks: chunks}
+// cutLeaf cuts one leaf in block ranges, from a block on, and settles where its segments go.
+func cutLeaf(doc *planDoc, arr *arrangement, root, leaf *hot.Table, first uint32) (planPart, error) {
+	per, chunks := hot.Cut(leaf.Blocks-min(first, leaf.Blocks), leaf.BlockSize, paced(leaf, doc.Options), doc.Options.Parallelism)
+	part := planPart{Table: *leaf, Way: WayBlocks, FirstBlock: first, BlocksPerChunk: per, Chunks: chunks}
 	if leaf.OID != root.OID {
 		if part.Partition = leaf.Name; leaf.Schema != root.Schema {
 			part.Partition = leaf.Schema + "." + leaf.Name
@@ -400,7 +413,7 @@ func (p *loadedPlan) cover(n int) {
 		p.keys = p.part.Keys.keyRange(n)
 		return
 	}
-	p.first = uint32(n) * p.part.BlocksPerChunk
+	p.first = p.part.FirstBlock + uint32(n)*p.part.BlocksPerChunk
 	if n < p.part.Chunks-1 {
 		p.end = p.first + p.part.BlocksPerChunk
 	}

@@ -37,7 +37,7 @@ func (f *Flusher) residue(ctx context.Context, in ResidueInput) (ResidueResult, 
 	if left == 0 || in.Pass > maxResiduePasses {
 		return res, nil
 	}
-	plan, err := f.plan(ctx, PlanInput{JobID: in.JobID, RequestID: last.RequestID.String(), Generation: last.Generation + 1}, wholeNever)
+	plan, err := f.plan(ctx, PlanInput{JobID: in.JobID, RequestID: last.RequestID.String(), Generation: last.Generation + 1, ChunkBytes: doc.Options.ChunkBytes}, wholeNever)
 	if err != nil {
 		return ResidueResult{}, err
 	}

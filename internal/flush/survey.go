@@ -34,6 +34,9 @@ func (s *Surveyor) Check(ctx context.Context, schema, table string, params map[s
 	if err != nil && (opts.Storage != "" || !errors.Is(err, ledger.ErrNotFound)) { // the default one is there, or nothing would run
 		return err
 	}
+	if err := mayLook(ctx, s.hot, schema, table, opts); err != nil {
+		return err
+	}
 	return s.hot.Briefly(ctx, func(q hot.Querier) error {
 		root, err := s.hot.Inspect(ctx, q, schema, table)
 		if err != nil {
@@ -184,6 +187,12 @@ func (s *Surveyor) Survey(ctx context.Context, schema, table string, params map[
 		return nil, err
 	}
 	v.Storage, v.Location = storage.Name, storage.Location
+	switch err := mayLook(ctx, s.hot, schema, table, opts); {
+	case errors.As(err, &no):
+		v.Refusals = append(v.Refusals, *no)
+	case err != nil:
+		return nil, err
+	}
 	root, err := s.hot.Inspect(ctx, s.hot.Pool(), schema, table)
 	if err != nil {
 		return nil, err
@@ -245,7 +254,7 @@ func (v *Survey) refuse(t *hot.Table) {
 
 // leaves looks at all leaves, in a few statements.
 func (s *Surveyor) leaves(ctx context.Context, v *Survey, doc *planDoc, arr *arrangement, root *hot.Table, leaves []*hot.Table) error {
-	plans, err := planLeaves(ctx, s.hot, doc, arr, root, leaves, wholeAll, true)
+	plans, err := planLeaves(ctx, s.hot, doc, arr, root, leaves, wholeAll, nil, true)
 	if err != nil && ClassOf(err).Name == ClassPrivilege && len(v.Refusals) > 0 { // a missing right is among the refusals
 		return nil
 	}

@@ -8,7 +8,9 @@ type PlanInput struct {
 	JobID      string
 	RequestID  string
 	Generation int
-	Claimed    bool // the job's manager has claimed the table itself: see TakeTable
+	ChunkBytes int64 // cut so, instead of as asked for; 0: as asked for
+	Next       int   // chunks of the generation before this one are committed up to it, so the new one begins there; 0: at the start
+	Claimed    bool  // the job's manager has claimed the table itself: see TakeTable
 }
 
 // PlanResult says how a generation cuts the table. The plan itself, block ranges and predicate, stays in the ledger.
@@ -19,6 +21,7 @@ type PlanResult struct {
 	RowsEstimate int64 // by the planner's statistics
 	Parallelism  int   // chunks to move at once
 	Vacuum       bool  // there is something to vacuum when the rows have moved
+	Manners      *Manners
 }
 
 // ChunkInput names one try at one chunk.
@@ -57,8 +60,9 @@ type ChunkResult struct {
 	Rows     int64
 	Bytes    int64 // compressed bytes of its segments
 	Segments int
-	Skipped  int64 // rows left because others held their locks
-	Earlier  bool  // an earlier attempt had committed it
+	Skipped  int64         // rows left because others held their locks
+	Earlier  bool          // an earlier attempt had committed it
+	Took     time.Duration // its transaction, from BEGIN to the answer to COMMIT; 0: not known
 }
 
 // ResidueInput asks what is left after all chunks of the generations so far.

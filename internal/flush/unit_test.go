@@ -43,7 +43,7 @@ func TestParseOptions(t *testing.T) {
 		"skip_referenced": "true", "storage": "archive", "on_unrepresentable": "null", "where": "(id > 1)", "as_text": `tags, "Odd, ""name""", tags`,
 	})
 	want := Options{Where: "(id > 1)", Parallelism: 4, ChunkBytes: 8 << 20, LockTimeout: 50 * time.Millisecond, VerifyFull: true,
-		FireTriggers: true, Replicate: true, SkipReferenced: true, Storage: "archive", NullUnrepresent: true, AsText: []string{"tags", `Odd, "name"`}}
+		FireTriggers: true, Replicate: true, SkipReferenced: true, Storage: "archive", NullUnrepresent: true, AsText: []string{"tags", `Odd, "name"`}, ChunkTime: DefaultChunkTime}
 	if err != nil || !reflect.DeepEqual(o, want) {
 		t.Errorf("got %+v, %v; want %+v", o, err, want)
 	}

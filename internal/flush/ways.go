@@ -30,12 +30,12 @@ type leafPlan struct {
 
 // planLeaves decides for each leaf how its rows are found. PostgreSQL's planner is asked, in a few statements for all of them. To
 // look is to leave alone: then the rows are not read either, and how many ranges an index has is an estimate.
-func planLeaves(ctx context.Context, db *hot.DB, doc *planDoc, arr *arrangement, root *hot.Table, leaves []*hot.Table, scope wholeScope, look bool) ([]leafPlan, error) {
+func planLeaves(ctx context.Context, db *hot.DB, doc *planDoc, arr *arrangement, root *hot.Table, leaves []*hot.Table, scope wholeScope, from starts, look bool) ([]leafPlan, error) {
 	out := make([]leafPlan, len(leaves))
 	var asked []*leafPlan
 	var scans []hot.Scan
 	for i, leaf := range leaves {
-		part, err := cutLeaf(doc, arr, root, leaf)
+		part, err := cutLeaf(doc, arr, root, leaf, from.block(leaf))
 		if err != nil {
 			return nil, err
 		}
@@ -61,6 +61,8 @@ func planLeaves(ctx context.Context, db *hot.DB, doc *planDoc, arr *arrangement,
 		case e.Empty:
 			l.part.Way, l.part.Chunks = WayNone, 0
 			l.part.Why = "its constraints leave no row to move"
+		case l.part.FirstBlock > 0:
+			l.part.Why = "it was begun in blocks"
 		case e.Index == "":
 			l.part.Why = fmt.Sprintf("no index is cheaper (%s)", e.Scan)
 		default:
@@ -198,7 +200,7 @@ func (p *planPart) take(cut *keyCut, cost float64) {
 // rowsPerChunk is how many rows fill chunk_bytes of heap, if they are of even size.
 func (p *planPart) rowsPerChunk(opts Options) int64 {
 	heap := float64(p.Table.Blocks) * float64(p.Table.BlockSize)
-	return max(int64(float64(opts.ChunkBytes)*float64(max(p.Table.RowsEstimate, 1))/max(heap, 1)), 1)
+	return max(int64(float64(paced(&p.Table, opts))*float64(max(p.Table.RowsEstimate, 1))/max(heap, 1)), 1)
 }
 
 // keyCut is a leaf cut along an index. Its bounds are values of rows: they stay in the ledger.

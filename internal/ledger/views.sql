@@ -15,7 +15,10 @@
 --            set_config('spillway.jobs_at', extract(epoch FROM statement_timestamp())::text, true) IS NULL,
 --            set_config('spillway.ui_prefix', $2, true) IS NULL  -- what stands before a workflow id in an address of the Web UI
 --
--- and the same with spillway.workers. (IS NULL keeps the answer short.) What it could not find out it tells in spillway.jobs_error.
+-- and the same with spillway.workers. A list that holds only the jobs which one statement can see is in spillway.jobs_narrowed
+-- instead, and that statement's text in spillway.jobs_for. It is given out once, and to nobody else: not to a function that
+-- the statement calls either. The views of earlier versions do not know it, and fail. (IS NULL keeps the answer short.) What
+-- the front-end could not find out it tells in spillway.jobs_error.
 -- These settings outlive the statement that they were made for. An EXECUTE, or a user's view over jobs, later in the same
 -- transaction would see old jobs; after the transaction the settings are ''. handed_over() therefore gives a list out only
 -- if it is there, at most five seconds old, and to the first statement that reads it: it notes that statement's time in
@@ -30,6 +33,7 @@ DECLARE
     value  text    := nullif(current_setting('spillway.' || list, true), '');
     put_at text    := nullif(current_setting('spillway.' || list || '_at', true), '');
     used   text    := current_setting('spillway.' || list || '_read', true);
+    part   text    := nullif(current_setting('spillway.' || list || '_narrowed', true), '');
     failed text    := nullif(current_setting('spillway.' || list || '_error', true), '');
     what   text    := CASE list WHEN 'jobs' THEN 'running jobs' ELSE list END;
     now_at numeric := extract(epoch FROM statement_timestamp());
@@ -37,6 +41,7 @@ BEGIN
     IF failed IS NOT NULL THEN
         RAISE EXCEPTION '%', failed USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
+    value := coalesce(value, part);
     IF value IS NULL OR put_at IS NULL THEN
         RAISE EXCEPTION 'the list of % is not available on this connection', what
             USING ERRCODE = 'object_not_in_prerequisite_state',
@@ -48,6 +53,12 @@ BEGIN
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   DETAIL = 'It was made for an earlier statement of this transaction.',
                   HINT = 'Connect through the spillway front-end, and name the view in the statement itself: not by EXECUTE, search_path or a view of your own.';
+    END IF;
+    IF value = part AND (split_part(used, ' ', 1) = put_at OR current_query() IS DISTINCT FROM current_setting('spillway.' || list || '_for', true)) THEN
+        RAISE EXCEPTION 'the list of % was made for the condition of one statement, and something else reads it too', what
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  DETAIL = 'A function, an operator or a cast that the statement uses reads the view, or another statement does.',
+                  HINT = 'Put the whole condition in parentheses: then the front-end hands the whole list over.';
     END IF;
     PERFORM set_config('spillway.' || list || '_read', put_at || ' ' || now_at::text, true);
     RETURN value::json;
@@ -94,7 +105,7 @@ COMMENT ON COLUMN @system@.jobs.job_id IS 'The job, for ever: <type>:<namespace>
 COMMENT ON COLUMN @system@.jobs.job_type IS 'Kind of work: flush.';
 COMMENT ON COLUMN @system@.jobs.target IS 'The table that the job works on, as namespace.name.';
 COMMENT ON COLUMN @system@.jobs.status IS 'pending, running, pausing, paused, cancelling; completed, failed and cancelled are final.';
-COMMENT ON COLUMN @system@.jobs.phase IS 'What a live job is at: planning, moving, residue, publishing, vacuuming, finishing.';
+COMMENT ON COLUMN @system@.jobs.phase IS 'What a live job is at: planning, moving, residue, publishing, vacuuming, finishing; throttled, or waiting: and for what, while it holds chunks back.';
 COMMENT ON COLUMN @system@.jobs.progress IS 'Share of the chunks that are done, from 0 to 1.';
 COMMENT ON COLUMN @system@.jobs.rows_total IS 'Rows to move: an estimate by the planner''s statistics while the job lives, exact once it has completed.';
 COMMENT ON COLUMN @system@.jobs.rows_flushed IS 'Rows that are cold by this job: removed from the table and registered.';

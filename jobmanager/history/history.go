@@ -129,7 +129,11 @@ func ended(ctx context.Context, l Lister, f jobmanager.JobFilter, spare int) ite
 					continue
 				}
 				done[row.JobID] = true
-				if info, err := Info(row); !yield(info, err) || err != nil {
+				info, err := Info(row)
+				if err == nil && !f.MatchID(info.ID) {
+					continue
+				}
+				if !yield(info, err) || err != nil {
 					return
 				}
 			}

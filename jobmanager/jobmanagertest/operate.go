@@ -18,6 +18,7 @@ func testList(t *testing.T, k *kit) {
 	s.Hold()
 	live := k.start(t, spec("b"))
 	s.AwaitBegun(t)
+	strange := jobmanager.JobID{Type: live.Type, Table: live.Table, UUID: done.UUID}
 	for name, c := range map[string]struct {
 		filter jobmanager.JobFilter
 		want   []jobmanager.JobID
@@ -31,6 +32,14 @@ func testList(t *testing.T, k *kit) {
 		"table a":    {jobmanager.JobFilter{All: true, Table: table("a")}, []jobmanager.JobID{done}},
 		"namespace":  {jobmanager.JobFilter{All: true, Table: jobmanager.Table{Namespace: "app"}}, []jobmanager.JobID{live, done}},
 		"other type": {jobmanager.JobFilter{All: true, Type: "restore"}, nil},
+		"ids":        {jobmanager.JobFilter{All: true, IDs: []jobmanager.JobID{done, strange}}, []jobmanager.JobID{done}},
+		"live id":    {jobmanager.JobFilter{IDs: []jobmanager.JobID{live}}, []jobmanager.JobID{live}},
+		"ended id":   {jobmanager.JobFilter{IDs: []jobmanager.JobID{done}}, nil},
+		"unknown id": {jobmanager.JobFilter{IDs: []jobmanager.JobID{strange}}, nil},
+		"targets":    {jobmanager.JobFilter{All: true, Targets: []string{"app.a", "app.b"}}, []jobmanager.JobID{live, done}},
+		"target":     {jobmanager.JobFilter{Targets: []string{"app.b"}}, []jobmanager.JobID{live}},
+		"no target":  {jobmanager.JobFilter{Targets: []string{"app.'%\\"}}, nil},
+		"live type":  {jobmanager.JobFilter{Type: live.Type, Targets: []string{"app.b"}}, []jobmanager.JobID{live}},
 		"limit":      {jobmanager.JobFilter{All: true, Limit: 1}, []jobmanager.JobID{live}},
 	} {
 		got := k.list(t, c.filter)

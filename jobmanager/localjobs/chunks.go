@@ -15,6 +15,7 @@ type news struct {
 	res      flush.ChunkResult
 	err      error
 	attempts int
+	charge   flush.Charge
 }
 
 // window moves the chunks of one generation of the plan, a bounded number at once.
@@ -30,13 +31,25 @@ type window struct {
 func (j *job) move() error {
 	for {
 		replan, err := j.moveGeneration()
-		if err != nil || !replan {
+		switch {
+		case err != nil:
 			return err
+		case !replan && j.resize > 0 && j.next < j.last:
+			if err := j.recut(); err != nil {
+				return err
+			}
+			continue
+		case !replan:
+			return nil
 		}
 		if j.replans++; j.replans > j.m.opt.Replans {
 			return &flush.ClassifiedError{Class: flush.ClassConflict, Err: errors.New("the table kept changing")}
 		}
-		if err := j.plan(j.generation + 1); err != nil {
+		size := int64(0)
+		if j.manners != nil {
+			size = j.manners.ChunkBytes
+		}
+		if err := j.planFrom(j.generation+1, size, 0); err != nil {
 			return err
 		}
 	}
@@ -48,13 +61,20 @@ func (j *job) moveGeneration() (replan bool, err error) {
 	w.ctx, w.cancel = context.WithCancel(j.ctx)
 	defer w.cancel()
 	for w.more() || j.inFlight > 0 {
+		var wait <-chan time.Time
 		if w.more() && !j.paused && j.inFlight < j.parallelism {
-			go j.moveChunk(w.ctx, j.next)
-			j.next++
-			j.inFlight++
-			continue
+			d := w.heldBack()
+			switch {
+			case d == 0 && w.more() && !j.paused:
+				w.begin()
+				continue
+			case d > 0:
+				wait = time.After(d)
+			default:
+				continue
+			}
 		}
-		if n := j.listen(); n.landed {
+		if n := j.listen(wait); n.landed {
 			w.landed(n)
 		}
 	}
@@ -64,14 +84,21 @@ func (j *job) moveGeneration() (replan bool, err error) {
 	return w.replan, w.failure
 }
 
+// begin starts the next chunk.
+func (w *window) begin() {
+	go w.moveChunk(w.ctx, w.next, w.charge())
+	w.next++
+	w.inFlight++
+}
+
 // more reports whether another chunk is to begin, now or when it may.
 func (w *window) more() bool {
-	return w.next < w.last && w.failure == nil && !w.replan && w.job.ctx.Err() == nil
+	return w.next < w.last && w.failure == nil && !w.replan && w.resize == 0 && w.job.ctx.Err() == nil
 }
 
 // listen waits for a message, or for news of a chunk, and does what is the same everywhere about it. Without chunks it also
-// returns when the job's context ends; with chunks, they will tell.
-func (j *job) listen() (n news) {
+// returns when the job's context ends; with chunks, they will tell. It returns in any case when wait, which may be nil, does.
+func (j *job) listen(wait <-chan time.Time) (n news) {
 	var ended <-chan struct{}
 	if j.inFlight == 0 {
 		ended = j.ctx.Done()
@@ -84,6 +111,7 @@ func (j *job) listen() (n news) {
 			j.startedAt = &n.slotAt
 		}
 	case <-ended:
+	case <-wait:
 	}
 	return n
 }
@@ -91,11 +119,13 @@ func (j *job) listen() (n news) {
 // landed takes in the end of a chunk.
 func (w *window) landed(n news) {
 	w.inFlight--
+	w.paid(n)
 	w.dirty = w.dirty || n.err != nil || n.attempts > 1
 	switch {
 	case n.err == nil:
 		w.moved++
 		w.segments += n.res.Segments
+		w.see(n.res)
 	case w.ctx.Err() != nil:
 	case flush.ClassOf(n.err).Name == flush.ClassReplan:
 		w.replan = true // chunks in flight may still commit under the old plan; the next one leaves them out
@@ -106,8 +136,8 @@ func (w *window) landed(n news) {
 }
 
 // moveChunk moves one chunk. It holds a slot only while it is at it, and not between two tries.
-func (j *job) moveChunk(ctx context.Context, chunk int) {
-	n := news{landed: true}
+func (j *job) moveChunk(ctx context.Context, chunk int, charge flush.Charge) {
+	n := news{landed: true, charge: charge}
 	in := flush.ChunkInput{JobID: j.id.String(), Chunk: chunk}
 	n.err = j.m.retry(ctx, j.m.opt.Attempts, func(attempt int) (err error) {
 		if err := j.m.slots.take(ctx, j); err != nil {

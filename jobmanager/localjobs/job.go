@@ -74,7 +74,15 @@ type job struct {
 	replans     int
 	rowsLeft    *int64
 	toVacuum    bool // there is something to vacuum when the rows have moved
-	dirty       bool // an attempt failed or was given up, so its objects may lie about
+	manners     *flush.Manners
+	pace        flush.Pace
+	sizing      flush.Sizing
+	calmAt      time.Time     // when a look last found the database calm
+	lookAgain   time.Time     // not before
+	lookWait    time.Duration // before the next look
+	resize      int64         // size in which the chunks that have not begun had better be cut; 0: as they are
+	rowsLeftAt  int64         // estimate when the newest plan was made
+	dirty       bool          // an attempt failed or was given up, so its objects may lie about
 }
 
 func newJob(m *Manager, id jobmanager.JobID, req uuid.UUID, spec jobmanager.JobSpec, hold ledger.Hold) *job {
@@ -152,7 +160,7 @@ func (j *job) run() error {
 // step runs a step of the flush, again if need be. A paused job waits before it.
 func (j *job) step(phase string, run func(ctx context.Context) error) error {
 	for j.paused && j.ctx.Err() == nil {
-		j.listen()
+		j.listen(nil)
 	}
 	j.phase = phase
 	var err error
@@ -163,13 +171,19 @@ func (j *job) step(phase string, run func(ctx context.Context) error) error {
 	return err
 }
 
-func (j *job) plan(generation int) error {
+func (j *job) plan(generation int) error { return j.planFrom(generation, 0, 0) }
+
+// planFrom asks for a generation whose chunks have chunkBytes, and which leaves out what was moved before the chunk next; zeros:
+// as asked for, and all.
+func (j *job) planFrom(generation int, chunkBytes int64, next int) error {
 	var plan flush.PlanResult
 	err := j.step("planning", func(ctx context.Context) (err error) {
-		plan, err = j.m.steps.Plan(ctx, flush.PlanInput{JobID: j.id.String(), RequestID: j.req.String(), Generation: generation, Claimed: true})
+		plan, err = j.m.steps.Plan(ctx, flush.PlanInput{JobID: j.id.String(), RequestID: j.req.String(), Generation: generation,
+			ChunkBytes: chunkBytes, Next: next, Claimed: true})
 		return err
 	})
 	if err == nil {
+		j.sizing.Reset()
 		j.adopt(plan)
 	}
 	return err
@@ -179,6 +193,10 @@ func (j *job) plan(generation int) error {
 func (j *job) adopt(p flush.PlanResult) {
 	j.generation, j.next, j.last = p.Generation, p.FirstChunk, p.FirstChunk+p.Chunks
 	j.toVacuum = j.toVacuum || p.Vacuum
+	j.resize, j.rowsLeftAt = 0, p.RowsEstimate
+	if p.Manners != nil {
+		j.manners = p.Manners
+	}
 	if p.Parallelism > 0 {
 		j.parallelism = p.Parallelism
 	}

@@ -31,6 +31,7 @@ type Steps interface {
 	CloseInterrupted(ctx context.Context) (closed []string, err error)
 	Plan(ctx context.Context, in flush.PlanInput) (flush.PlanResult, error)
 	RunChunk(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error)
+	Load(ctx context.Context, in flush.LoadInput) (flush.Load, error)
 	Residue(ctx context.Context, in flush.ResidueInput) (flush.ResidueResult, error)
 	Publish(ctx context.Context, jobID string) error
 	Vacuum(ctx context.Context, jobID string) error

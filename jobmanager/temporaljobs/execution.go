@@ -107,6 +107,8 @@ func (ex *execution) hasSlot() bool {
 		switch {
 		case phase == workflows.PhasePlanning:
 			return false
+		case phase == "":
+			continue
 		case !chunk:
 			return true
 		case a.GetAttempt() > 1 || a.GetState() == enumspb.PENDING_ACTIVITY_STATE_STARTED:
@@ -122,8 +124,9 @@ func (ex *execution) phase() string {
 		return ""
 	}
 	for _, a := range ex.pending {
-		phase, _ := workflows.PhaseOf(a.GetActivityType().GetName())
-		return string(phase)
+		if phase, _ := workflows.PhaseOf(a.GetActivityType().GetName()); phase != "" {
+			return string(phase)
+		}
 	}
 	return ex.attribute(workflows.AttrPhase.GetName())
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 	"sync"
 
 	workflowpb "go.temporal.io/api/workflow/v1"
@@ -43,7 +44,7 @@ func (m *Manager) ListJobs(ctx context.Context, f jobmanager.JobFilter) iter.Seq
 // runs describes the jobs without a history row: the live ones and, if f may select them, those whose end is not recorded.
 // Newest first.
 func (m *Manager) runs(ctx context.Context, f jobmanager.JobFilter) ([]jobmanager.JobInfo, error) {
-	current, err := m.currentRuns(ctx)
+	current, err := m.currentRuns(ctx, f)
 	if err != nil {
 		return nil, err
 	}
@@ -63,28 +64,74 @@ func tidy(infos []jobmanager.JobInfo) []jobmanager.JobInfo {
 	return slices.CompactFunc(infos, func(a, b jobmanager.JobInfo) bool { return a.ID == b.ID })
 }
 
-// currentRuns describes the current run of every workflow that has, or just had, an open run.
-func (m *Manager) currentRuns(ctx context.Context) ([]jobmanager.JobInfo, error) {
+// currentRuns describes the current run of every workflow that has, or just had, an open run, and may have a job that f
+// selects. It may describe others too.
+func (m *Manager) currentRuns(ctx context.Context, f jobmanager.JobFilter) ([]jobmanager.JobInfo, error) {
 	ids := make(map[string]bool)
-	for _, id := range m.recent.list() {
-		if wid, ok := m.workflowID(id.Type, id.Table); ok {
+	add := func(id jobmanager.JobID) {
+		if wid, ok := m.workflowID(id.Type, id.Table); ok && f.MatchID(id) {
 			ids[wid] = true
 		}
 	}
+	if len(f.IDs) > 0 { // their workflows are known by name: no need to search
+		for _, id := range f.IDs {
+			add(id)
+		}
+		return m.describeCurrent(ctx, ids)
+	}
+	for _, id := range m.recent.list() {
+		add(id)
+	}
 	// A run that has just continued as new is closed, and its successor may not be visible yet.
 	since := m.opt.Now().Add(-lag).UTC().Format("2006-01-02T15:04:05.000Z")
-	query := fmt.Sprintf("%s AND (ExecutionStatus = 'Running' OR (ExecutionStatus = 'ContinuedAsNew' AND CloseTime > '%s'))", m.ours(), since)
+	query := fmt.Sprintf("%s%s AND (ExecutionStatus = 'Running' OR (ExecutionStatus = 'ContinuedAsNew' AND CloseTime > '%s'))", m.ours(), fixed(f), since)
 	for info, err := range m.visible(ctx, query) {
 		if err != nil {
 			return nil, err
 		}
 		ids[info.GetExecution().GetWorkflowId()] = true
 	}
+	return m.describeCurrent(ctx, ids)
+}
+
+func (m *Manager) describeCurrent(ctx context.Context, ids map[string]bool) ([]jobmanager.JobInfo, error) {
 	var targets []target
 	for wid := range ids {
 		targets = append(targets, target{workflowID: wid})
 	}
 	return m.describeAll(ctx, targets)
+}
+
+// fixed is the part of a filter that a search finds reliably: attributes that are set when a workflow starts, and stay. A
+// status is none of them.
+func fixed(f jobmanager.JobFilter) string {
+	query := ""
+	if f.Type != "" && quotable(string(f.Type)) {
+		query += fmt.Sprintf(" AND %s = '%s'", workflows.AttrJobType.GetName(), f.Type)
+	}
+	tables := f.Targets
+	if f.Table.Namespace != "" && f.Table.Name != "" {
+		tables = []string{f.Table.String()}
+	}
+	if len(tables) == 0 || slices.ContainsFunc(tables, func(t string) bool { return !quotable(t) }) {
+		return query
+	}
+	list := make([]string, len(tables))
+	for i, t := range tables {
+		list[i] = "'" + workflows.Keyword(t) + "'"
+	}
+	return query + fmt.Sprintf(" AND %s IN (%s)", workflows.AttrTable.GetName(), strings.Join(list, ", "))
+}
+
+// quotable reports whether a text is the same between quotes in every dialect of Temporal's queries. Of others nothing is
+// left to the search.
+func quotable(s string) bool {
+	for _, c := range []byte(s) {
+		if c < ' ' || c > '~' || c == '\'' || c == '\\' || c == '"' || c == '`' || c == '%' {
+			return false
+		}
+	}
+	return true
 }
 
 // unrecorded describes the jobs that ended without recording it: their status attribute never became terminal.

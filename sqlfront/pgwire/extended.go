@@ -14,8 +14,9 @@ import (
 
 // prepared is a prepared statement that concerns us.
 type prepared struct {
-	own  Statement // nil: PostgreSQL's, over data that we fill in
-	text string    // then its text
+	own   Statement // nil: PostgreSQL's, over data that we fill in
+	text  string    // then its text
+	known bool      // PostgreSQL has prepared that very text; it may have refused, or never have looked. Read it when nothing is owed
 }
 
 // portal is a bound statement of ours.
@@ -119,11 +120,15 @@ func (c *conn) parseForeign(name, text string, body []byte) error {
 		delete(c.stmts, "")
 	}
 	c.forgetPrepared(text)
+	owed := reply{kind: 'P', text: c.session.NearMiss(text)}
 	// Under the name of one of ours it fails: PostgreSQL has the placeholder.
 	if c.stmts[name] == nil && (c.session.Mentions(text) || c.remembers(text)) {
-		c.remember(name, &prepared{text: text}) // beyond the bound nothing is filled in, and the view says so
+		p := &prepared{text: text}
+		if c.remember(name, p) && name == "" { // under another name a function could prepare something else
+			owed.parsed = p
+		} // beyond the bound nothing is filled in, and the view says so
 	}
-	return c.forwardBody(reply{kind: 'P', text: c.session.NearMiss(text)}, body)
+	return c.forwardBody(owed, body)
 }
 
 // maxPrepared bounds what one client can make us remember.
@@ -184,7 +189,7 @@ func (c *conn) bind(body []byte) error {
 	if !ok || !ok2 || stmt == nil || stmt.own == nil {
 		delete(c.portals, name)
 		if stmt != nil && c.fillable(stmt.text) {
-			return c.bindFilled(body)
+			return c.bindFilled(stmt, body)
 		}
 		return c.forwardBody(reply{kind: 'B'}, body)
 	}

@@ -34,10 +34,10 @@ func (c *conn) fillable(text string) bool {
 	return false
 }
 
-// fill provides data in the transaction of the statement that follows.
-func (c *conn) fill() error {
+// fill provides data in the transaction of the statement that follows, which is text if that is known.
+func (c *conn) fill(text string) error {
 	ctx, stop := c.begin()
-	err := c.session.Fill(ctx, &upstream{c: c})
+	err := c.session.Fill(ctx, &upstream{c: c}, text)
 	if stop() {
 		return errGone
 	}
@@ -49,13 +49,17 @@ func (c *conn) fill() error {
 
 // bindFilled fills data in for a Bind, and not for the Execute behind it: a Bind takes the snapshot that the statement
 // reads with. Data that is younger than the snapshot could lack what the snapshot lacks too.
-func (c *conn) bindFilled(body []byte) error {
+func (c *conn) bindFilled(stmt *prepared, body []byte) error {
 	ok, err := c.settle()
 	if err != nil {
 		return err
 	}
 	if ok && c.block() != Failed {
-		err := c.fill()
+		text := ""
+		if stmt.known { // by PostgreSQL's answer, which is in by now
+			text = stmt.text
+		}
+		err := c.fill(text)
 		if errors.Is(err, errGone) {
 			return err
 		}

@@ -22,8 +22,9 @@ type Session interface {
 	// Mentions reports whether running a text of PostgreSQL's may read what Fill provides. It sees every text too.
 	Mentions(text string) bool
 
-	// Fill is called just before such a statement runs, in its transaction.
-	Fill(ctx context.Context, up Upstream) error
+	// Fill is called just before such a statement runs, in its transaction. text is that statement, exactly as PostgreSQL
+	// has it, or "" where that is not certain.
+	Fill(ctx context.Context, up Upstream, text string) error
 
 	// NearMiss returns a hint for a text that PostgreSQL calls a syntax error, or "".
 	NearMiss(text string) string

@@ -16,7 +16,7 @@ import (
 func (c *conn) runForeign(p piece) (bool, error) {
 	c.forgetPrepared(p.text)
 	if p.fill && c.block() != Failed {
-		err := c.fill()
+		err := c.fill(p.text)
 		var e *Error
 		switch {
 		case errors.As(err, &e):

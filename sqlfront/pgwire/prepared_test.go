@@ -132,6 +132,38 @@ func TestFilledBeforeItsSnapshot(t *testing.T) {
 	}
 }
 
+// TestFillKnowsItsStatement looks when Fill is told which statement runs: when PostgreSQL has confirmed that very one.
+func TestFillKnowsItsStatement(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t)
+	h, through, _ := proxy(t, db, nil)
+	f, _ := hijack(t, through(db.OwnerURL))
+	parse := func(name, sql string) *pgproto3.Parse { return &pgproto3.Parse{Name: name, Query: sql} }
+	one, two := "SELECT 1 /* system.jobs */", "SELECT 2 /* system.jobs */"
+	bind, execute, sync := &pgproto3.Bind{}, &pgproto3.Execute{}, &pgproto3.Sync{}
+	for _, c := range []struct {
+		name string
+		want []string
+		msgs []pgproto3.FrontendMessage
+	}{
+		{"unnamed", []string{one}, []pgproto3.FrontendMessage{parse("", one), bind, execute, sync}},
+		{"again", []string{one}, []pgproto3.FrontendMessage{bind, execute, sync}},
+		{"another", []string{two, two}, []pgproto3.FrontendMessage{parse("", two), bind, execute, bind, execute, sync}},
+		{"behind an error", nil, []pgproto3.FrontendMessage{parse("x", "nonsense"), parse("", one), bind, execute, sync}},
+		{"what was left of it", []string{""}, []pgproto3.FrontendMessage{bind, execute, sync}},
+		{"refused", nil, []pgproto3.FrontendMessage{parse("", "nonsense /* system.jobs */"), bind, execute, sync}},
+		{"named", []string{""}, []pgproto3.FrontendMessage{parse("n", one), &pgproto3.Bind{PreparedStatement: "n"}, execute, sync}},
+		{"simple", []string{one}, []pgproto3.FrontendMessage{&pgproto3.Query{String: one}}},
+		{"several", []string{"SELECT 1 /* system.jobs */", "SELECT 2 /* system.jobs */"}, []pgproto3.FrontendMessage{&pgproto3.Query{String: one + "; " + two}}},
+	} {
+		h.texts = nil
+		answers(t, f, c.msgs...)
+		if got := strings.Join(h.texts, "|"); got != strings.Join(c.want, "|") || len(h.texts) != len(c.want) {
+			t.Errorf("%s: %q, want %q", c.name, h.texts, c.want)
+		}
+	}
+}
+
 // TestOwnValues reads rows of ours as settings and drivers ask for them.
 func TestOwnValues(t *testing.T) {
 	t.Parallel()

@@ -26,6 +26,7 @@ func TestMain(m *testing.M) { pgtest.Main(m) }
 type handler struct {
 	started chan struct{}
 	fills   atomic.Int32
+	texts   []string // that Fill was told; read it when the client has its answer
 }
 
 type session struct{ h *handler }
@@ -54,7 +55,8 @@ func (s *session) Prepare(text string, r pgwire.Reading) (pgwire.Statement, erro
 
 func (s *session) Mentions(text string) bool { return strings.Contains(text, "system.jobs") }
 
-func (s *session) Fill(ctx context.Context, up pgwire.Upstream) error {
+func (s *session) Fill(ctx context.Context, up pgwire.Upstream, text string) error {
+	s.h.texts = append(s.h.texts, text)
 	s.h.fills.Add(1)
 	_, err := up.Query(ctx, "SELECT set_config('test.filled', 'yes' || $1, true), 1/(position('!' in $1)-1)", "?")
 	return err

@@ -10,12 +10,13 @@ const (
 
 // A reply is one that PostgreSQL owes.
 type reply struct {
-	kind   byte   // of the client's message: P B C D E S Q F, or one of the above
-	call   *call  // if it is the proxy's own question
-	text   string // hint for a syntax error, if it deserves one
-	piece  bool   // it is owed for a statement cut out of a Query: the client expects the simple protocol's answer
-	offset int    // then the characters before it
-	last   bool   // and the last one
+	kind   byte      // of the client's message: P B C D E S Q F, or one of the above
+	call   *call     // if it is the proxy's own question
+	text   string    // hint for a syntax error, if it deserves one
+	parsed *prepared // it is owed for the Parse of that statement
+	piece  bool      // it is owed for a statement cut out of a Query: the client expects the simple protocol's answer
+	offset int       // then the characters before it
+	last   bool      // and the last one
 }
 
 // queue holds the replies that PostgreSQL owes, in order, and what its answers say about the transaction. One goroutine

@@ -97,6 +97,9 @@ func (c *conn) answer(t byte, n int) (rows bool, err error) {
 	}
 	switch t {
 	case '1', '2', 'n':
+		if t == '1' && owed.parsed != nil {
+			owed.parsed.known = true // whoever waits for the queue sees it
+		}
 		if owed.piece { // the simple protocol has no such answers
 			c.queue.pop()
 			return false, discard(c.ur, n+1)

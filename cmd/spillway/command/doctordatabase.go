@@ -101,6 +101,14 @@ func (d *doctor) examineServer(ctx context.Context, db *hot.DB) {
 		d.ok("settings", "fsync %s, autovacuum %s, synchronous_commit %s (raised to on where rows move)", fsync, autovacuum, commit)
 	}
 	d.examineClock(now, before, time.Now())
+	switch reads, err := db.ReadsReplication(ctx); {
+	case err != nil:
+		d.failed("replication", err)
+	case reads:
+		d.ok("replication", "its lag can be read: FLUSH … WITH (max_replication_lag = …) works")
+	default:
+		d.ok("replication", "its lag cannot be read; for FLUSH … WITH (max_replication_lag = …) run what `spillway grants --monitor` prints")
+	}
 }
 
 func (d *doctor) examineClock(server, before, after time.Time) {

@@ -44,6 +44,7 @@ then run it as the tables' owner or a superuser. Run it again after adding table
 	f.StringVar(&o.script.system, "system-schema", ledger.DefaultSystemSchema, "schema of the views that people read")
 	f.StringVar(&o.script.role, "role", "spillway", "the worker's role")
 	f.StringArrayVar(&o.script.readers, "reader", nil, "a role that may read system.jobs and system.segments (may be repeated)")
+	f.BoolVar(&o.script.monitor, "monitor", false, "let the worker read how far standbys are, which the option max_replication_lag of FLUSH needs")
 	f.BoolVar(&o.script.operators, "operators", true, "make the role spillway_operator: its members may flush tables that they do not own")
 	return cmd
 }
@@ -133,6 +134,7 @@ type grantScript struct {
 	tables    []grantTable
 	readers   []string
 	operators bool
+	monitor   bool
 }
 
 const operatorRole = "spillway_operator"
@@ -154,6 +156,12 @@ func (g *grantScript) String() string {
 	p("CREATE SCHEMA IF NOT EXISTS %s AUTHORIZATION %s;", own, role)
 	p("CREATE SCHEMA IF NOT EXISTS %s AUTHORIZATION %s;", system, role)
 	g.tableGrants(p, role)
+	if g.monitor {
+		p("-- How far standbys are, for flushes WITH (max_replication_lag = …). It shows the worker all sessions' statements too, and takes a")
+		p("-- superuser, or a role that may grant it.")
+		p("GRANT pg_read_all_stats TO %s;", role)
+		p("")
+	}
 	g.readerGrants(p, role, system)
 	p("COMMIT;")
 	return b.String()

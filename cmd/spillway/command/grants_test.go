@@ -20,7 +20,7 @@ func TestGrantsOtherSchemas(t *testing.T) {
 		t.Fatal(r.errOut)
 	}
 	mustContain(t, r.out, "CREATE SCHEMA IF NOT EXISTS cold AUTHORIZATION", `CREATE SCHEMA IF NOT EXISTS "Cold Views" AUTHORIZATION`, `GRANT USAGE ON SCHEMA "Cold Views" TO`)
-	if strings.Contains(r.out, "SCHEMA system") || strings.Contains(r.out, "EXISTS spillway") {
+	if strings.Contains(r.out, "pg_read_all_stats") || strings.Contains(r.out, "SCHEMA system") || strings.Contains(r.out, "EXISTS spillway") {
 		t.Errorf("the default names:\n%s", r.out)
 	}
 	must(t, db.Connect(t, db.SuperURL), r.out)
@@ -41,11 +41,12 @@ func TestGrants(t *testing.T) {
 	)
 	role, reader := db.Worker+"_g", db.Owner
 	r := invoke(t, []string{"grants", "--for", "app.events", "--for", `app."Odd Name"`, "app.parted", "--database-url", db.OwnerURL,
-		"--role", role, "--reader", reader, "--operators=false"})
+		"--role", role, "--reader", reader, "--operators=false", "--monitor"})
 	if r.code != 0 {
 		t.Fatal(r.errOut)
 	}
 	mustContain(t, r.out, `GRANT UPDATE (id) ON TABLE app.events TO`, `ON TABLE app."Odd Name" TO`, "app.parted_1_a TO", "FOR UPDATE SKIP LOCKED")
+	mustContain(t, r.out, "GRANT pg_read_all_stats TO "+role+";")
 	if strings.Contains(r.out, "private") || strings.Contains(r.out, operatorRole) {
 		t.Errorf("grants more than was asked for:\n%s", r.out)
 	}

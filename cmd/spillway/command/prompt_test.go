@@ -258,7 +258,7 @@ func TestComplete(t *testing.T) {
 	for _, c := range []struct{ line, want string }{
 		{"fl", "flush "}, {"FLUSH T", "FLUSH TABLE "}, {"FLUSH TABLE app.ev", "FLUSH TABLE app.events "}, {"flush table use", "flush table app.users "},
 		{"FLUSH TABLE app.", "FLUSH TABLE app."}, {"SELECT * FROM e", "SELECT * FROM app.e"}, {`SELECT * FROM app."`, `SELECT * FROM app."Odd" `},
-		{"FLUSH TABLE app.events wh", "FLUSH TABLE app.events where "}, {"FLUSH TABLE app.events WITH (chu", "FLUSH TABLE app.events WITH (chunk_bytes = "},
+		{"FLUSH TABLE app.events wh", "FLUSH TABLE app.events where "}, {"FLUSH TABLE app.events WITH (chunk_b", "FLUSH TABLE app.events WITH (chunk_bytes = "},
 		{"KILL JOB ", "KILL JOB '" + a + "' "}, {"SHOW JOB '", "SHOW JOB '" + a[:len(a)-2]}, {"SELECT 1; kill ", "SELECT 1; kill job"}, {"kill ", "kill job"}, {"KILL ", "KILL JOB"},
 		{`\wa`, `\watch `}, {`\x au`, `\x auto `}, {`\i testdata/sql/inclu`, `\i testdata/sql/include`}, {"xyzzy", "xyzzy"}, {"SELECT id gro", "SELECT id group by "},
 	} {

@@ -54,7 +54,7 @@ var follows = map[string][]string{
 }
 
 // optionWords stand in WITH ( … ) of FLUSH.
-var optionWords = []string{"wait = true", "as_text = (", "parallelism = ", "chunk_bytes = ", "lock_timeout = ", "verify = full", "triggers = ", "replicate = ", "storage = ", "skip_referenced = true", "on_unrepresentable = ",
+var optionWords = []string{"wait = true", "as_text = (", "parallelism = ", "chunk_bytes = ", "chunk_time = ", "lock_timeout = ", "max_lock_waiters = ", "max_replication_lag = ", "max_rows_per_second = ", "verify = full", "triggers = ", "replicate = ", "storage = ", "skip_referenced = true", "on_unrepresentable = ",
 	"partition_by = (", "order_by = (", "path = '{namespace}/{table}/{partition}'", "file_bytes = ", "row_group_bytes = ", "row_group_rows = ", "codec = ", "bloom = (", "vacuum = true", "whole_partition = "}
 
 // complete is the terminal's callback: Tab replaces the word before the cursor by what all candidates have in common, or

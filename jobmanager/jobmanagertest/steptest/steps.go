@@ -66,6 +66,9 @@ func (f *Steps) RunChunk(ctx context.Context, in flush.ChunkInput, progress func
 	return flush.ChunkResult{Rows: jobmanagertest.RowsPerChunk, Bytes: 1000, Segments: 1}, nil
 }
 
+// Load is *flush.Flusher's. The database is never busy.
+func (f *Steps) Load(context.Context, flush.LoadInput) (flush.Load, error) { return flush.Load{}, nil }
+
 // Residue is *flush.Flusher's.
 func (f *Steps) Residue(_ context.Context, in flush.ResidueInput) (flush.ResidueResult, error) {
 	if f.Looking == nil {
