@@ -46,6 +46,10 @@ func (a *attempt) run(ctx context.Context) (ChunkResult, error) {
 		return ChunkResult{}, fmt.Errorf("make attempt id: %w", err)
 	}
 	a.prefix = objectPrefix(a.plan.part.Dir, time.Now(), job, a.in.Chunk, a.id)
+	origin, err := a.f.origin(ctx)
+	if err != nil {
+		return ChunkResult{}, err
+	}
 	a.session, err = a.f.hot.Session(ctx, a.sessionName(job), &hot.SessionOptions{LockTimeout: a.plan.doc.Options.LockTimeout})
 	if err != nil {
 		return ChunkResult{}, err
@@ -55,7 +59,9 @@ func (a *attempt) run(ctx context.Context) (ChunkResult, error) {
 	defer calm()
 
 	a.rep.report(StepClaiming, a.id)
-	err = a.f.ledger.OpenAttempt(ctx, a.session, ledger.Attempt{ID: a.id, JobID: a.in.JobID, Chunk: a.in.Chunk, Storage: a.storeName, ObjectPrefix: a.prefix})
+	err = a.f.ledger.OpenAttempt(ctx, a.session, ledger.Attempt{
+		ID: a.id, JobID: a.in.JobID, Chunk: a.in.Chunk, Storage: a.storeName, ObjectPrefix: a.prefix, Origin: origin,
+	})
 	if err != nil {
 		return ChunkResult{}, a.settle(ctx, err)
 	}

@@ -50,12 +50,15 @@ func (f *Flusher) Finish(ctx context.Context, in FinishInput) (FinishResult, err
 	if err != nil {
 		return FinishResult{}, err
 	}
-	f.tellSpace(ctx, &row)
+	flushed := req.JobType == FlushType
+	if flushed {
+		f.tellSpace(ctx, &row)
+	}
 	stored, err := f.ledger.InsertHistory(ctx, row)
 	if err != nil {
 		return FinishResult{}, err
 	}
-	if stored.Status == "completed" {
+	if stored.Status == "completed" && flushed {
 		if err := f.ledger.TouchTable(ctx, req.Schema, req.Table, stored.FinishedAt, in.JobID); err != nil {
 			return FinishResult{}, err
 		}
