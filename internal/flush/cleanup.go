@@ -21,7 +21,7 @@ const CleanupType = "cleanup"
 // Bounds of CLEANUP: attempts or objects per chunk, and objects that one statement may name.
 const (
 	cleanupBatch   = 20
-	MaxNamedStrays = 10_000
+	MaxNamedStrays = 1000
 )
 
 // CleanupOptions are what a CLEANUP was asked to do.

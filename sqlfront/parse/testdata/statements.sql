@@ -75,3 +75,15 @@ cancel jobs where /* old ones */ created_at < now() - interval '1 h' -- and
 EXPLAIN KILL JOBS WHERE true
 --==
 explain cancel jobs where requested_by = current_user;
+--==
+verify table app.events;
+--==
+VERIFY TABLE "A b"."c""d" WITH (wait = true, parallelism = 4)
+--==
+CLEANUP
+--==
+cleanup with (dry_run);
+--==
+CLEANUP OBJECT 'file:///cold/app/x.parquet'
+--==
+CLEANUP OBJECT E'file:///it''s\\x', $$s3://b/ä$$, 'x' /* c */ WITH (dry_run = true, wait = 'on') ; ;
