@@ -143,7 +143,7 @@ func (r *request) tellFindings(ctx context.Context, info jobmanager.JobInfo) {
 }
 
 func (f Findings) verified() string {
-	text := fmt.Sprintf("%s read back (%d rows, %s)", plural(f.Segments, "segment"), f.Rows, prettySize(f.Bytes))
+	text := fmt.Sprintf("%s read back (%s, %s)", plural(f.Segments, "segment"), plural(f.Rows, "row"), prettySize(f.Bytes))
 	if f.Damaged+f.Missing+f.Strays == 0 {
 		return text + ", all as they were registered; no stray objects"
 	}

@@ -96,7 +96,7 @@ func (f *Flusher) planCleanup(ctx context.Context, in PlanInput) (PlanResult, er
 	if err != nil {
 		return PlanResult{}, classified(ClassInvalid, err)
 	}
-	doc := &cleanupDoc{}
+	doc := &cleanupDoc{Chunks: []cleanupChunk{}}
 	if len(opt.Objects) > 0 {
 		for first := 0; first < len(opt.Objects); first += cleanupBatch {
 			doc.Chunks = append(doc.Chunks, cleanupChunk{First: first, Objects: min(cleanupBatch, len(opt.Objects)-first)})

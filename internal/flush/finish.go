@@ -72,7 +72,11 @@ func (f *Flusher) Finish(ctx context.Context, in FinishInput) (FinishResult, err
 
 // logEnd is the one line that says how a job ended.
 func (f *Flusher) logEnd(h ledger.HistoryRow) {
-	line := []any{obs.KeyJob, h.JobID, obs.KeyTable, h.Schema + "." + h.Table, obs.KeyStatus, h.Status, obs.KeyRows, h.RowsFlushed,
+	table := h.Schema + "." + h.Table
+	if h.Table == "" {
+		table = ""
+	}
+	line := []any{obs.KeyJob, h.JobID, obs.KeyTable, table, obs.KeyStatus, h.Status, obs.KeyRows, h.RowsFlushed,
 		obs.KeyBytes, h.BytesWritten, obs.KeySegments, h.Segments, obs.KeyCreated, h.CreatedAt, obs.KeyFinished, h.FinishedAt}
 	if h.StartedAt != nil {
 		line = append(line, obs.KeyStarted, *h.StartedAt)

@@ -74,7 +74,7 @@ func (f *Flusher) planVerify(ctx context.Context, in PlanInput) (PlanResult, err
 	if err != nil {
 		return PlanResult{}, err
 	}
-	doc := &verifyDoc{Schema: req.Schema, Name: req.Table}
+	doc := &verifyDoc{Schema: req.Schema, Name: req.Table, Chunks: []verifyChunk{}}
 	if doc.Parallelism, err = verifyParallelism(req.Params); err != nil {
 		return PlanResult{}, classified(ClassInvalid, err)
 	}

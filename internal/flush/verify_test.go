@@ -432,6 +432,26 @@ func TestVerifyOfABadSector(t *testing.T) {
 	}
 }
 
+// A table without cold rows, and a clean-up with nothing to do, are done at once, and can be summed up.
+func TestVerifyOfNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, events, fill(1))
+	c := r.newCheck(r.f)
+	if _, err := c.f.FindStrays(t.Context(), c.id); err != nil || c.plan.Chunks != 0 {
+		t.Errorf("%+v, %v", c.plan, err)
+	}
+	id := "cleanup::" + uuid.NewString()
+	plan, err := r.f.PlanCleanup(t.Context(), flush.PlanInput{JobID: id, RequestID: r.ask(flush.CleanupType, "", "", nil)})
+	if err != nil || plan.Chunks != 0 {
+		t.Errorf("%+v, %v", plan, err)
+	}
+	for _, job := range []string{c.id, id, "verify:app.t:" + uuid.NewString()} {
+		if checked, err := r.ledger.Checked(t.Context(), job); err != nil || checked != (ledger.Checked{}) {
+			t.Errorf("%s: %+v, %v", job, checked, err)
+		}
+	}
+}
+
 // A table that was dropped still has cold rows, and a segment that comes while a job runs is not its business.
 func TestVerifyWhileRowsMove(t *testing.T) {
 	t.Parallel()
