@@ -52,7 +52,7 @@ func (f *Flusher) deleteAttempt(ctx context.Context, store objstore.Store, a led
 			obs.KeyJob, a.JobID, obs.KeyChunk, a.Chunk, obs.KeyAttempt, a.ID)
 		return 0, nil
 	}
-	registered, err := f.ledger.AttemptRegistered(ctx, a.ID)
+	registered, err := f.ledger.AttemptRegistered(ctx, a)
 	if err != nil {
 		return 0, err
 	}

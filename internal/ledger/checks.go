@@ -147,8 +147,9 @@ func (l *Ledger) AttemptsByID(ctx context.Context, ids []uuid.UUID) ([]Attempt, 
 }
 
 // AttemptRegistered reports whether a segment, live or history, was written by the attempt.
-func (l *Ledger) AttemptRegistered(ctx context.Context, id uuid.UUID) (bool, error) {
+func (l *Ledger) AttemptRegistered(ctx context.Context, a Attempt) (bool, error) {
 	var found bool
-	err := l.pool.QueryRow(ctx, l.expand(`SELECT EXISTS (SELECT FROM @schema@.segments WHERE attempt = $1::text::uuid)`), id.String()).Scan(&found)
+	err := l.pool.QueryRow(ctx, l.expand(`SELECT EXISTS (SELECT FROM @schema@.segments WHERE job_id = $1 AND chunk = $2 AND attempt = $3::text::uuid)`),
+		a.JobID, a.Chunk, a.ID.String()).Scan(&found)
 	return found, wrap("look for segments of the attempt", err)
 }
