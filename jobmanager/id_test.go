@@ -128,3 +128,15 @@ func TestProgress(t *testing.T) {
 		}
 	}
 }
+
+// A job without a table is named without one.
+func TestBusyWithoutTable(t *testing.T) {
+	t.Parallel()
+	id := JobID{Type: "cleanup", UUID: uuid.MustParse("0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f")}
+	if got, want := (&BusyError{Running: id}).Error(), `job "cleanup::0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f" is running, which was asked for something else`; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if got := id.Table.String(); got != "" || !id.Table.IsZero() {
+		t.Errorf("no table is called %q", got)
+	}
+}

@@ -42,6 +42,9 @@ func (r *request) verify(ctx context.Context, s *parse.VerifyTable) ([][]any, er
 // verifiable says why the actor cannot verify a table. One that was dropped may still have cold rows, which are nobody's but
 // the operators'.
 func (r *request) verifiable(ctx context.Context, t target, pos int) error {
+	if tooLong(t.table) { // PostgreSQL would cut the name, and find another table
+		t.exists = false
+	}
 	switch {
 	case t.exists && (t.kind != "r" && t.kind != "p"):
 		return &pgwire.Error{Code: codeWrongType, Position: pos, Message: fmt.Sprintf("\"%s\" is %s", t.table, kindName(t.kind)), Hint: "only tables have cold rows"}

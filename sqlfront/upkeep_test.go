@@ -14,7 +14,7 @@ import (
 func TestUpkeepRights(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
-	w.Exec(t, "CREATE TABLE app.t (id int)", "CREATE VIEW app.v AS SELECT 1 AS x")
+	w.Exec(t, "CREATE TABLE app.t (id int)", "CREATE VIEW app.v AS SELECT 1 AS x", "CREATE TABLE app.t"+strings.Repeat("x", 62)+" (id int)")
 	w.Super(t, "CREATE ROLE operator_"+w.Name)
 	t.Cleanup(func() { w.Super(t, "DROP ROLE operator_"+w.Name) })
 	_, operator := w.user(t, "op", "GRANT operator_"+w.Name+" TO USER")
@@ -30,6 +30,7 @@ func TestUpkeepRights(t *testing.T) {
 		{"stranger", "VERIFY TABLE app.t", "42501", "must be owner", 14},
 		{"owner", "VERIFY TABLE app.v", "42809", "is a view", 14},
 		{"owner", "VERIFY TABLE app.nothing", "42P01", "does not exist", 14},
+		{"owner", "VERIFY TABLE app.t" + strings.Repeat("x", 80), "42P01", "does not exist", 14},
 		{"operator", "VERIFY TABLE app.nothing", "42P01", "does not exist", 14},
 		{"owner", "VERIFY TABLE app.t WITH (dry_run)", "22023", `unknown option "dry_run"`, 26},
 		{"owner", "VERIFY TABLE app.t WITH (parallelism = 0)", "22023", "parallelism", 40},

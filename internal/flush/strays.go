@@ -27,6 +27,9 @@ func (f *Flusher) listStrays(ctx context.Context, jobID string, req ledger.Reque
 	if err != nil {
 		return 0, err
 	}
+	if err := f.ledger.DropStrays(ctx, jobID); err != nil { // those of a try that was cut off may be gone
+		return 0, err
+	}
 	for _, p := range places {
 		store, name, err := f.stores.Store(ctx, p.storage)
 		if err != nil {

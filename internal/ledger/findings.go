@@ -90,6 +90,12 @@ func (l *Ledger) DropFinding(ctx context.Context, jobID, location string) error 
 	return wrap("take a finding back", err)
 }
 
+// DropStrays takes the stray objects back that a job has found: it lists them anew.
+func (l *Ledger) DropStrays(ctx context.Context, jobID string) error {
+	_, err := l.pool.Exec(ctx, l.expand(`DELETE FROM @schema@.findings WHERE job_id = $1 AND kind = 'stray'`), jobID)
+	return wrap("take strays back", err)
+}
+
 // Findings lists what a job found: damaged and missing segments first, then by address.
 func (l *Ledger) Findings(ctx context.Context, jobID string) ([]Finding, error) {
 	return collect(ctx, l.pool, "read findings", scanFinding, l.expand(`
