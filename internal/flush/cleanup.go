@@ -213,10 +213,10 @@ func (b *broom) attempt(ctx context.Context, a ledger.Attempt) error {
 		return err
 	}
 	b.count(found)
-	if n == 0 {
-		return b.f.ledger.MarkSwept(ctx, a.ID)
+	if err := b.f.ledger.MarkDeleted(ctx, b.jobID, a.ID); err != nil || n > 0 { // those of a try that was cut off, too
+		return err
 	}
-	return b.f.ledger.MarkDeleted(ctx, b.jobID, a.ID)
+	return b.f.ledger.MarkSwept(ctx, a.ID)
 }
 
 // under lists the objects below the prefix of an attempt.

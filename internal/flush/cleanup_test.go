@@ -323,6 +323,27 @@ func TestCleanupOfNamedObjectsAgain(t *testing.T) {
 	}
 }
 
+// The same for what an attempt left behind.
+func TestCleanupOfAttemptsAgain(t *testing.T) {
+	t.Parallel()
+	r, _ := flushed(t)
+	_, orphan := r.orphan("flush:app.t:"+uuid.NewString(), true)
+	ctx := t.Context()
+	id := "cleanup::" + uuid.NewString()
+	if _, err := r.f.PlanCleanup(ctx, flush.PlanInput{JobID: id, RequestID: r.ask(flush.CleanupType, "", "", nil)}); err != nil {
+		t.Fatal(err)
+	}
+	for try := 1; try < 3; try++ {
+		if _, err := r.f.CleanUp(ctx, flush.ChunkInput{JobID: id, Attempt: try}, nil); err != nil {
+			t.Fatal(err)
+		}
+		if f := r.findings(id)[orphan]; f.Action != ledger.ActionDeleted || exists(orphan) {
+			t.Errorf("try %d: %+v", try, f)
+		}
+		r.db.Super(t, "UPDATE spillway.findings SET action = 'would_delete'") // as if the try had ended before it said so
+	}
+}
+
 // Nothing is deleted in a storage that is not marked as ours at that very moment.
 func TestCleanupAsksWhoseStorageItIs(t *testing.T) {
 	t.Parallel()

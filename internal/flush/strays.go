@@ -132,6 +132,10 @@ func (s *strayScan) add(ctx context.Context, info objstore.Info) error {
 	if info.Key == objstore.OwnerKey || s.manifests[info.Key] {
 		return nil
 	}
+	if objstore.CheckKey(info.Key) != nil { // the ledger cannot even be asked about it
+		s.found++
+		return s.f.ledger.PutFindings(ctx, []ledger.Finding{s.finding(info, "its name is none that this program gives or takes: remove it by hand")})
+	}
 	s.batch = append(s.batch, info)
 	if len(s.batch) < listBatch {
 		return nil
@@ -155,14 +159,17 @@ func (s *strayScan) ask(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		findings = append(findings, ledger.Finding{
-			JobID: s.jobID, Location: s.store.URL(info.Key), Schema: s.req.Schema, Table: s.req.Table, Storage: s.storage,
-			Kind: ledger.KindStray, Action: ledger.ActionReported, Bytes: &now.Size,
-			Problem: "no segment and no attempt of the ledger explains it",
-		})
+		findings = append(findings, s.finding(now, "no segment and no attempt of the ledger explains it"))
 	}
 	s.found += len(findings)
 	return s.f.ledger.PutFindings(ctx, findings)
+}
+
+func (s *strayScan) finding(info objstore.Info, problem string) ledger.Finding {
+	return ledger.Finding{
+		JobID: s.jobID, Location: s.store.URL(info.Key), Schema: s.req.Schema, Table: s.req.Table, Storage: s.storage,
+		Kind: ledger.KindStray, Action: ledger.ActionReported, Bytes: &info.Size, Problem: problem,
+	}
 }
 
 func (s *strayScan) unexplained(ctx context.Context, list []objstore.Info) (strays []objstore.Info, err error) {

@@ -339,6 +339,21 @@ func TestVerifyListsStrays(t *testing.T) {
 	}
 }
 
+// A file system takes names that PostgreSQL's text does not.
+func TestVerifyOfAnOddName(t *testing.T) {
+	t.Parallel()
+	r, _ := flushed(t)
+	odd := filepath.Join(r.dir, "app/t/bad\xff\n.parquet")
+	if err := os.WriteFile(odd, []byte("odd"), 0o640); err != nil {
+		t.Skipf("this file system does not take it: %v", err)
+	}
+	t.Cleanup(func() { os.Remove(odd) })
+	found, err := r.verify()
+	if err != nil || len(found) != 1 || found[odd].Kind != ledger.KindStray || !strings.Contains(found[odd].Problem, "by hand") {
+		t.Errorf("%v, %+v", err, found)
+	}
+}
+
 // What an attempt writes or wrote is explained, condemned or not, and so is a segment that is history.
 func TestVerifyKnowsAttemptsAndHistory(t *testing.T) {
 	t.Parallel()
