@@ -54,12 +54,14 @@ type Flusher interface {
 
 // Options tunes Activities. The zero value means the defaults.
 type Options struct {
+	Keeper            Keeper        // without one VERIFY and CLEANUP fail
 	HeartbeatInterval time.Duration // default 500 ms: also the longest wait for a cancel where the server cannot push it
 }
 
 // Activities are the steps of jobs. Register the struct with a worker; a nil *Activities names them in a workflow.
 type Activities struct {
 	flusher  Flusher
+	keeper   Keeper // may be nil
 	interval time.Duration
 }
 
@@ -68,6 +70,9 @@ func New(f Flusher, opt *Options) *Activities {
 	a := &Activities{flusher: f, interval: 500 * time.Millisecond}
 	if opt != nil && opt.HeartbeatInterval > 0 {
 		a.interval = opt.HeartbeatInterval
+	}
+	if opt != nil {
+		a.keeper = opt.Keeper
 	}
 	return a
 }

@@ -30,6 +30,9 @@ type BusyError struct {
 }
 
 func (e *BusyError) Error() string {
+	if e.Table.IsZero() {
+		return fmt.Sprintf("job %q is running, which was asked for something else", e.Running)
+	}
 	if e.Manager != "" {
 		return fmt.Sprintf("table %s is busy with job %q of the %s job manager", e.Table, e.Running, e.Manager)
 	}

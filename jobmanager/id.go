@@ -16,11 +16,20 @@ type Table struct {
 	Name      string
 }
 
-// String returns namespace.name without quoting, for people to read; see [JobID.String] for a form that parses.
-func (t Table) String() string { return t.Namespace + "." + t.Name }
+// String returns namespace.name without quoting, for people to read, "" for no table; see [JobID.String] for a form that
+// parses.
+func (t Table) String() string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Namespace + "." + t.Name
+}
+
+// IsZero reports whether t names no table.
+func (t Table) IsZero() bool { return t == Table{} }
 
 // JobID identifies a job for ever. Its text form is <type>:<namespace>.<table>:<uuid>, with every byte of the names
-// outside [A-Za-z0-9_-] percent-encoded.
+// outside [A-Za-z0-9_-] percent-encoded. A job without a table has nothing in the middle: cleanup::<uuid>.
 type JobID struct {
 	Type  JobType
 	Table Table
@@ -29,7 +38,11 @@ type JobID struct {
 
 // String returns the text form that ParseJobID reads.
 func (id JobID) String() string {
-	return string(id.Type) + ":" + EscapeName(id.Table.Namespace) + "." + EscapeName(id.Table.Name) + ":" + id.UUID.String()
+	target := ""
+	if !id.Table.IsZero() {
+		target = EscapeName(id.Table.Namespace) + "." + EscapeName(id.Table.Name)
+	}
+	return string(id.Type) + ":" + target + ":" + id.UUID.String()
 }
 
 // IsZero reports whether id is the zero JobID.
@@ -64,17 +77,9 @@ func ParseJobID(s string) (JobID, error) {
 	if typ == "" || strings.Trim(typ, "abcdefghijklmnopqrstuvwxyz") != "" {
 		return bad("the type must be lower-case letters")
 	}
-	ns, name, ok := strings.Cut(target, ".")
-	if !ok {
-		return bad("expected <namespace>.<table> in the middle")
-	}
-	nsU, err := UnescapeName(ns)
-	if err != nil {
-		return bad("namespace: %v", err)
-	}
-	nameU, err := UnescapeName(name)
-	if err != nil {
-		return bad("table: %v", err)
+	table, why := parseTarget(target)
+	if why != "" {
+		return bad("%s", why)
 	}
 	if len(id) != 36 {
 		return bad("the last part must be a uuid")
@@ -83,11 +88,30 @@ func ParseJobID(s string) (JobID, error) {
 	if err != nil {
 		return bad("the last part must be a uuid")
 	}
-	j := JobID{Type: JobType(typ), Table: Table{Namespace: nsU, Name: nameU}, UUID: u}
+	j := JobID{Type: JobType(typ), Table: table, UUID: u}
 	if j.String() != s {
 		return bad("not in canonical form, which is %q", j.String())
 	}
 	return j, nil
+}
+
+// parseTarget reads what stands between the colons: a table, or nothing. why says what is wrong with it.
+func parseTarget(target string) (t Table, why string) {
+	if target == "" {
+		return Table{}, ""
+	}
+	ns, name, ok := strings.Cut(target, ".")
+	if !ok {
+		return Table{}, "expected <namespace>.<table> in the middle"
+	}
+	var err error
+	if t.Namespace, err = UnescapeName(ns); err != nil {
+		return Table{}, "namespace: " + err.Error()
+	}
+	if t.Name, err = UnescapeName(name); err != nil {
+		return Table{}, "table: " + err.Error()
+	}
+	return t, ""
 }
 
 // EscapeName percent-encodes every byte outside [A-Za-z0-9_-], so that the result is safe in job ids, workflow ids and

@@ -11,7 +11,7 @@ import (
 // A50: ids carry the type and parse back, whatever the table is called.
 func TestJobIDRoundTrip(t *testing.T) {
 	t.Parallel()
-	for _, table := range []Table{{"app", "events"}, {"Ä pp", `we"ird`}, {"a.b", "c:d"}, {"%41", "%"}, {"x", "\x00\xff"}, {"..", "/"}} {
+	for _, table := range []Table{{}, {"app", "events"}, {"Ä pp", `we"ird`}, {"a.b", "c:d"}, {"%41", "%"}, {"x", "\x00\xff"}, {"..", "/"}} {
 		id := JobID{Type: "flush", Table: table, UUID: uuid.New()}
 		text := id.String()
 		if strings.ContainsAny(text, " \"/\x00") {
@@ -34,6 +34,9 @@ func TestMalformedJobID(t *testing.T) {
 		":app.events:" + u:                       "lower-case",
 		"Flush:app.events:" + u:                  "lower-case",
 		"flush:events:" + u:                      "<namespace>.<table>",
+		"cleanup:.:" + u:                         "namespace: empty",
+		"cleanup:" + u:                           "expected <type>",
+		"cleanup:::" + u:                         "uuid",
 		"flush:.events:" + u:                     "namespace: empty",
 		"flush:app.:" + u:                        "table: empty",
 		"flush:app.%4:" + u:                      "cut off",
@@ -53,6 +56,7 @@ func TestMalformedJobID(t *testing.T) {
 
 func FuzzParseJobID(f *testing.F) {
 	f.Add("flush:app.events:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f")
+	f.Add("cleanup::0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f")
 	f.Add("flush:a%2Eb.%25:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f")
 	f.Fuzz(func(t *testing.T, text string) {
 		if id, err := ParseJobID(text); err == nil && id.String() != text {
@@ -122,5 +126,17 @@ func TestProgress(t *testing.T) {
 		if got := c.job.Progress(); got != c.want {
 			t.Errorf("%s with %d chunks: %v, want %v", c.job.Status, c.job.ChunksDone, got, c.want)
 		}
+	}
+}
+
+// A job without a table is named without one.
+func TestBusyWithoutTable(t *testing.T) {
+	t.Parallel()
+	id := JobID{Type: "cleanup", UUID: uuid.MustParse("0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f")}
+	if got, want := (&BusyError{Running: id}).Error(), `job "cleanup::0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f" is running, which was asked for something else`; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	if got := id.Table.String(); got != "" || !id.Table.IsZero() {
+		t.Errorf("no table is called %q", got)
 	}
 }

@@ -50,7 +50,7 @@ var (
 // jobRow returns the values of jobColumns.
 func jobRow(j jobmanager.JobInfo) []any {
 	return []any{
-		j.ID.String(), string(j.ID.Type), j.ID.Table.String(), string(j.Status), known(j.Phase), j.Progress(),
+		j.ID.String(), string(j.ID.Type), known(j.ID.Table.String()), string(j.Status), known(j.Phase), j.Progress(),
 		number(j.RowsTotal), j.RowsFlushed, j.BytesWritten, j.Segments, j.ChunksDone, number(j.ChunksTotal),
 		int64(j.Attempt), known(j.Error), known(j.ErrorClass), known(j.Location), known(j.RequestedBy), known(string(j.Trigger)), known(j.Schedule),
 		known(j.Statement), j.CreatedAt, instant(j.StartedAt), instant(j.FinishedAt), instant(j.CancelledAt),

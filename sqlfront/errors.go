@@ -26,6 +26,7 @@ const (
 	codeCannotConnect  = "57P03"
 	codeCancelled      = "57014"
 	codeSystem         = "58000"
+	codeDamaged        = "XX001"
 	codeInternal       = "XX000"
 )
 
@@ -90,6 +91,7 @@ var classes = map[string]string{
 	"conflict":        "40001",
 	"busy":            codeInUse,
 	"interrupted":     codeCancelled,
+	"damaged":         codeDamaged,
 	"cancelled":       codeCancelled,
 	"terminated":      codeCancelled,
 }

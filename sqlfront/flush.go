@@ -74,8 +74,12 @@ func (r *request) readRows(ctx context.Context, t target, s *parse.FlushTable, p
 	return err
 }
 
-var errWaitInTransaction = &pgwire.Error{Code: codeActiveTx, Message: "FLUSH … WITH (wait = true) cannot run inside a transaction block",
-	Hint: "locks of the transaction could keep the job from ever ending"}
+var errWaitInTransaction = waitInTransaction("FLUSH")
+
+func waitInTransaction(verb string) *pgwire.Error {
+	return &pgwire.Error{Code: codeActiveTx, Message: verb + " … WITH (wait = true) cannot run inside a transaction block",
+		Hint: "locks of the transaction could keep the job from ever ending"}
+}
 
 // mayFireTriggers: triggers of a table run with the worker's rights, so its owner's word is not enough.
 func mayFireTriggers(a actor, params map[string]string) error {
@@ -98,13 +102,18 @@ func (s launch) row() []any {
 	if s.err != "" && s.ID.IsZero() {
 		return []any{nil, nil, nil, s.target.String(), s.err}
 	}
-	return []any{s.ID.String(), string(s.status), s.Existing, s.target.String(), known(s.err)}
+	return []any{s.ID.String(), string(s.status), s.Existing, known(s.target.String()), known(s.err)}
 }
 
 // start starts a flush.
 func (r *request) start(ctx context.Context, t target, params map[string]string) (launch, error) {
+	return r.startJob(ctx, jobFlush, t, params)
+}
+
+// startJob starts a job of any type, or finds it.
+func (r *request) startJob(ctx context.Context, jobType jobmanager.JobType, t target, params map[string]string) (launch, error) {
 	spec := jobmanager.JobSpec{
-		Type: jobFlush, Table: t.table, Params: params,
+		Type: jobType, Table: t.table, Params: params,
 		Statement: r.text, RequestedBy: t.user, Trigger: jobmanager.TriggerCommand,
 	}
 	got, err := r.jobs.StartJob(ctx, spec)

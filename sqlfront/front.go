@@ -19,6 +19,8 @@ type Catalog interface {
 	LiveSegments(ctx context.Context, table jobmanager.Table) ([]Segment, error)
 	// Space says what an ended flush did to the size of its table, if that was measured.
 	Space(ctx context.Context, job jobmanager.JobID) (Space, bool, error)
+	// Findings says what a VERIFY or a CLEANUP found so far.
+	Findings(ctx context.Context, job jobmanager.JobID) (Findings, error)
 	// Audit records a statement that starts, stops or changes jobs.
 	Audit(ctx context.Context, entry AuditEntry) error
 }
@@ -169,6 +171,10 @@ func (f *Front) statement(tree parse.Statement, text string) *statement {
 		st.columns, st.run = jobColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.showJobs(ctx) }
 	case *parse.ShowJob:
 		st.columns, st.run = jobColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.showJob(ctx, tree) }
+	case *parse.VerifyTable:
+		st.columns, st.run = startColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.verify(ctx, tree) }
+	case *parse.Cleanup:
+		st.columns, st.run = startColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.cleanup(ctx, tree) }
 	case *parse.ShowColdTable:
 		st.columns, st.run = segmentColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.showCold(ctx, tree) }
 	}

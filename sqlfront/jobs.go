@@ -192,6 +192,7 @@ func (r *request) showJob(ctx context.Context, s *parse.ShowJob) ([][]any, error
 			return nil, err
 		}
 	}
+	r.tellFindings(ctx, info)
 	return [][]any{jobRow(info)}, nil
 }
 

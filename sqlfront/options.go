@@ -42,9 +42,14 @@ var flushOptions = slices.Concat([]option{
 
 // readOptions checks a WITH list. Names in without are not known to the statement.
 func readOptions(list []parse.Option, without ...string) (map[string]string, error) {
+	return readOptionsOf(flushOptions, list, without...)
+}
+
+// readOptionsOf is readOptions for a statement with options of its own.
+func readOptionsOf(known []option, list []parse.Option, without ...string) (map[string]string, error) {
 	params := map[string]string{}
 	for _, o := range list {
-		opt, names := find(o.Name, without)
+		opt, names := find(known, o.Name, without)
 		if opt == nil {
 			return nil, &pgwire.Error{Code: codeInvalidValue, Position: o.Pos,
 				Message: fmt.Sprintf("unknown option \"%s\"", o.Name), Hint: "options are " + strings.Join(names, ", ")}
@@ -70,19 +75,19 @@ func readOptions(list []parse.Option, without ...string) (map[string]string, err
 	return params, nil
 }
 
-func find(name string, without []string) (*option, []string) {
+func find(known []option, name string, without []string) (*option, []string) {
 	var names []string
 next:
-	for i := range flushOptions {
+	for i := range known {
 		for _, w := range without {
-			if flushOptions[i].name == w {
+			if known[i].name == w {
 				continue next
 			}
 		}
-		if flushOptions[i].name == name {
-			return &flushOptions[i], nil
+		if known[i].name == name {
+			return &known[i], nil
 		}
-		names = append(names, flushOptions[i].name)
+		names = append(names, known[i].name)
 	}
 	return nil, names
 }

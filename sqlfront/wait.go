@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spillwaydb/spillway/jobmanager"
+	"github.com/spillwaydb/spillway/sqlfront/parse"
 	"github.com/spillwaydb/spillway/sqlfront/pgwire"
 )
 
@@ -27,8 +28,13 @@ func (r *request) waitFor(ctx context.Context, list []launch) ([][]any, error) {
 			return nil, err
 		}
 		list[i].status, list[i].err = info.Status, info.Error
+		r.tellFindings(ctx, info)
 		if info.Status != jobmanager.Completed && len(list) == 1 {
-			return nil, unhappy(info)
+			return nil, r.unhappy(info)
+		}
+		if keeps(info.ID.Type) {
+			rows[i] = list[i].row()
+			continue
 		}
 		r.notice(pgwire.Notice{Message: fmt.Sprintf("job %s: %s, %d rows, %d bytes, %d segments",
 			info.ID, info.Status, info.RowsFlushed, info.BytesWritten, info.Segments)})
@@ -38,9 +44,13 @@ func (r *request) waitFor(ctx context.Context, list []launch) ([][]any, error) {
 }
 
 // unhappy is the error for a job that ended, but did not complete.
-func unhappy(info jobmanager.JobInfo) error {
+func (r *request) unhappy(info jobmanager.JobInfo) error {
 	e := &pgwire.Error{Code: classCode(info.ErrorClass), Message: fmt.Sprintf("job %q %s", info.ID, info.Status),
 		Hint: fmt.Sprintf("SHOW JOB '%s' tells more; rows that were not moved are still in the table", info.ID)}
+	if keeps(info.ID.Type) {
+		e.Hint = fmt.Sprintf("SHOW JOB '%s' tells more; SELECT * FROM %s.findings WHERE job_id = '%[1]s' lists what it found", info.ID,
+			parse.QuoteName(r.opt.SystemSchema))
+	}
 	if info.Error != "" {
 		e.Message += ": " + info.Error
 	}
@@ -120,6 +130,9 @@ func progress(info jobmanager.JobInfo) string {
 	}
 	if info.ChunksTotal != nil {
 		text += fmt.Sprintf(", %d of %d chunks", info.ChunksDone, *info.ChunksTotal)
+	}
+	if keeps(info.ID.Type) {
+		return text
 	}
 	return text + fmt.Sprintf(", %d rows", info.RowsFlushed)
 }

@@ -154,6 +154,7 @@ type catalog struct {
 	segments []sqlfront.Segment
 	entries  []sqlfront.AuditEntry
 	space    map[string]sqlfront.Space // by the table's name
+	findings sqlfront.Findings
 }
 
 func (c *catalog) RegisteredTables(_ context.Context, ns string) (out []jobmanager.Table, err error) {
@@ -172,6 +173,10 @@ func (c *catalog) LiveSegments(context.Context, jobmanager.Table) ([]sqlfront.Se
 func (c *catalog) Space(_ context.Context, job jobmanager.JobID) (sqlfront.Space, bool, error) {
 	s, ok := c.space[job.Table.Name]
 	return s, ok, nil
+}
+
+func (c *catalog) Findings(context.Context, jobmanager.JobID) (sqlfront.Findings, error) {
+	return c.findings, nil
 }
 
 func (c *catalog) Audit(_ context.Context, e sqlfront.AuditEntry) error {

@@ -90,8 +90,12 @@ func New(c client.Client, taskQueue string, acts *activities.Activities, opt *Op
 	w.chunks = worker.New(c, workflows.ChunkTaskQueue(taskQueue), w.chunkOptions(root))
 
 	w.jobs.RegisterWorkflowWithOptions(workflows.FlushJob, workflow.RegisterOptions{Name: workflows.FlushJobName})
+	w.jobs.RegisterWorkflowWithOptions(workflows.VerifyJob, workflow.RegisterOptions{Name: workflows.VerifyJobName})
+	w.jobs.RegisterWorkflowWithOptions(workflows.CleanupJob, workflow.RegisterOptions{Name: workflows.CleanupJobName})
 	w.jobs.RegisterActivity(acts)
 	w.chunks.RegisterActivityWithOptions(acts.MoveChunk, activity.RegisterOptions{Name: "MoveChunk"})
+	w.chunks.RegisterActivityWithOptions(acts.CheckSegments, activity.RegisterOptions{Name: "CheckSegments"})
+	w.chunks.RegisterActivityWithOptions(acts.CleanUp, activity.RegisterOptions{Name: "CleanUp"})
 	return w, nil
 }
 

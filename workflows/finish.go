@@ -63,6 +63,9 @@ func (j *flushJob) end(ctx workflow.Context, cause error) error {
 // clean sweeps what attempts left behind, and publishes what a job that did not complete has moved. Neither keeps a job
 // from its end: the ledger knows what is left to sweep, and the next flush publishes again.
 func (j *flushJob) clean(ctx workflow.Context, status jobmanager.Status) {
+	if !j.kind.moves {
+		return
+	}
 	log := workflow.GetLogger(ctx)
 	if j.state.Dirty {
 		err := workflow.ExecuteActivity(j.cleanOptions(ctx, "sweep attempts"), steps.SweepAttempts, j.id).Get(ctx, nil)

@@ -23,21 +23,12 @@ var errContinue = errors.New("continue as a new run")
 // It ends as the ledger says: completed without an error, cancelled with a CanceledError, failed with an ApplicationError
 // whose type is the class. The row that FinishJob writes first decides; a cancel that comes after it comes too late.
 func FlushJob(ctx workflow.Context, in FlushInput) error {
-	j, err := newFlushJob(ctx, in)
-	if err != nil {
-		return err
-	}
-	err = j.run(ctx)
-	if errors.Is(err, errContinue) {
-		if in.State, err = j.handOver(ctx); err == nil {
-			return workflow.NewContinueAsNewError(ctx, FlushJobName, in)
-		}
-	}
-	return j.end(ctx, err)
+	return runJob(ctx, flushKind, in, (*flushJob).run)
 }
 
 // flushJob is the state of one run.
 type flushJob struct {
+	kind      *kind
 	id        string
 	table     jobmanager.Table
 	requestID string
@@ -59,13 +50,18 @@ type flushJob struct {
 }
 
 func newFlushJob(ctx workflow.Context, in FlushInput) (*flushJob, error) {
+	return newJob(ctx, flushKind, in)
+}
+
+func newJob(ctx workflow.Context, k *kind, in FlushInput) (*flushJob, error) {
 	info := workflow.GetInfo(ctx)
 	firstRun := info.FirstRunID
 	if firstRun == "" { // the test environment knows no chains
 		firstRun = info.WorkflowExecution.RunID
 	}
 	j := &flushJob{
-		id:        JobID(FlushType, in.Table, firstRun),
+		kind:      k,
+		id:        JobID(k.job, in.Table, firstRun),
 		table:     in.Table,
 		requestID: in.RequestID,
 		tune:      in.Tuning.withDefaults(),
@@ -74,7 +70,7 @@ func newFlushJob(ctx workflow.Context, in FlushInput) (*flushJob, error) {
 	}
 	if in.State != nil {
 		j.state = *in.State
-		j.phase, j.reported, j.status = PhaseMoving, j.state.Done, jobmanager.Running
+		j.phase, j.reported, j.status = k.phase, j.state.Done, jobmanager.Running
 		if j.state.Paused {
 			j.status = jobmanager.Pausing
 		}
@@ -141,7 +137,7 @@ func (j *flushJob) plan(ctx workflow.Context, generation int) error {
 	j.phase = PhasePlanning
 	j.describe(ctx)
 	var res activities.PlanResult
-	err := j.step(j.stepOptions(ctx, "plan"), steps.PlanFlush, activities.PlanInput{
+	err := j.step(j.stepOptions(ctx, "plan"), j.kind.plan, activities.PlanInput{
 		JobID:      j.id,
 		RequestID:  j.requestID,
 		Generation: generation,
@@ -175,7 +171,7 @@ func (j *flushJob) adopt(ctx workflow.Context, p activities.PlanResult) {
 		s.Parallelism = j.tune.Parallelism
 	}
 	if s.Total > 0 {
-		j.enter(ctx, PhaseMoving)
+		j.enter(ctx, j.kind.phase)
 	}
 }
 

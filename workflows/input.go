@@ -100,6 +100,9 @@ type Phase string
 const (
 	PhasePlanning   Phase = "planning"
 	PhaseMoving     Phase = "moving"
+	PhaseChecking   Phase = "checking" // VERIFY: reads segments back
+	PhaseCleaning   Phase = "cleaning" // CLEANUP: removes objects
+	PhaseListing    Phase = "listing"  // VERIFY: looks for objects that nothing explains
 	PhaseResidue    Phase = "residue"
 	PhasePublishing Phase = "publishing"
 	PhaseVacuuming  Phase = "vacuuming"

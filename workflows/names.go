@@ -87,15 +87,28 @@ const (
 	publishActivity = "PublishManifest"
 	vacuumActivity  = "VacuumTable"
 	loadActivity    = "CheckLoad"
+
+	planVerifyActivity  = "PlanVerify"
+	checkActivity       = "CheckSegments"
+	straysActivity      = "FindStrays"
+	planCleanupActivity = "PlanCleanup"
+	cleanActivity       = "CleanUp"
 )
 
-// PhaseOf returns the phase in which an activity runs, and whether it moves rows. A look at the load has no phase of its own: "".
+// PhaseOf returns the phase in which an activity runs, and whether it is a chunk, which takes a slot. A look at the load has no
+// phase of its own: "".
 func PhaseOf(activityType string) (phase Phase, chunk bool) {
 	switch activityType {
-	case planActivity:
+	case planActivity, planVerifyActivity, planCleanupActivity:
 		return PhasePlanning, false
 	case chunkActivity:
 		return PhaseMoving, true
+	case checkActivity:
+		return PhaseChecking, true
+	case cleanActivity:
+		return PhaseCleaning, true
+	case straysActivity:
+		return PhaseListing, false
 	case residueActivity:
 		return PhaseResidue, false
 	case publishActivity:
@@ -112,13 +125,15 @@ func PhaseOf(activityType string) (phase Phase, chunk bool) {
 const maxName = 255
 
 // WorkflowID returns the id of the workflow of a job. Jobs that change a table share one id per table, so that Temporal
-// lets only one of them run; others have one id per type and table.
+// lets only one of them run; others have one id per type and table, or per type if they have no table.
 func WorkflowID(installation string, mutating bool, jobType jobmanager.JobType, t jobmanager.Table) string {
 	parts := []string{jobmanager.EscapeName(installation)}
 	if !mutating {
 		parts = append(parts, string(jobType))
 	}
-	parts = append(parts, jobmanager.EscapeName(t.Namespace)+"."+jobmanager.EscapeName(t.Name))
+	if t != (jobmanager.Table{}) {
+		parts = append(parts, jobmanager.EscapeName(t.Namespace)+"."+jobmanager.EscapeName(t.Name))
+	}
 	return shorten(strings.Join(parts, "/"))
 }
 

@@ -24,6 +24,7 @@ func TestWorkflowID(t *testing.T) {
 		{"shop", true, "flush", jobmanager.Table{Namespace: "app", Name: "events"}, "shop/app.events"},
 		{"shop", true, "restore", jobmanager.Table{Namespace: "app", Name: "events"}, "shop/app.events"},
 		{"shop", false, "verify", jobmanager.Table{Namespace: "app", Name: "events"}, "shop/verify/app.events"},
+		{"shop", false, "cleanup", jobmanager.Table{}, "shop/cleanup"},
 		{"a/b", true, "flush", jobmanager.Table{Namespace: "a.b", Name: "c/d"}, "a%2Fb/a%2Eb.c%2Fd"},
 		{"shop", true, "flush", jobmanager.Table{Namespace: "verify/app", Name: "é"}, "shop/verify%2Fapp.%C3%A9"},
 	} {

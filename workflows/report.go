@@ -18,7 +18,7 @@ const reports = 20
 // enter begins a phase, and tells.
 func (j *flushJob) enter(ctx workflow.Context, p Phase) {
 	j.phase = p
-	if p == PhaseResidue || p == PhasePublishing { // these are short, and each telling is an event
+	if p == PhaseResidue || p == PhasePublishing || p == PhaseListing { // these are short, and each telling is an event
 		j.describe(ctx)
 		return
 	}
@@ -77,10 +77,18 @@ func (j *flushJob) progress() Progress {
 	}
 }
 
+// subject is what the job works on: its table, or what it is itself.
+func (j *flushJob) subject() string {
+	if j.table == (jobmanager.Table{}) {
+		return string(j.kind.job)
+	}
+	return j.table.String()
+}
+
 // details tells the job's story in Markdown.
 func (j *flushJob) details(now time.Time) string {
 	s := &j.state
-	head := fmt.Sprintf("**%s** · %s", markdown(j.table.String()), j.status)
+	head := fmt.Sprintf("**%s** · %s", markdown(j.subject()), j.status)
 	if j.phase != PhaseEnded {
 		head += " · " + string(j.phase)
 	}
@@ -94,11 +102,13 @@ func (j *flushJob) details(now time.Time) string {
 	row("job", "`%s`", j.id)
 	if s.Total > 0 {
 		row("chunks", "%d of %d, %d in flight", s.Done, s.Total, j.inFlight)
-		row("rows", "%d of about %d", s.Rows, max(s.RowsTotal, s.Rows))
-		row("written", "%s in %d segments", size(s.Bytes), s.Segments)
+		if j.kind.moves || s.RowsTotal > 0 {
+			row("rows", "%d of about %d", s.Rows, max(s.RowsTotal, s.Rows))
+		}
+		row(j.kind.did, "%s in %d %s", size(s.Bytes), s.Segments, j.kind.things)
 	}
 	if s.StartedAt != nil {
-		if d := now.Sub(*s.StartedAt); d >= time.Second {
+		if d := now.Sub(*s.StartedAt); d >= time.Second && (j.kind.moves || s.Rows > 0) {
 			row("rate", "%d rows/s", int64(float64(s.Rows)/d.Seconds()))
 		}
 	}

@@ -51,6 +51,10 @@ func (a *attempt) run(ctx context.Context) (ChunkResult, error) {
 	if a.id, err = uuid.NewV7(); err != nil {
 		return ChunkResult{}, fmt.Errorf("make attempt id: %w", err)
 	}
+	origin, err := a.f.origin(ctx)
+	if err != nil {
+		return ChunkResult{}, err
+	}
 	if err := a.settlePlace(job); err != nil {
 		return ChunkResult{}, classified(ClassInternal, err)
 	}
@@ -63,7 +67,9 @@ func (a *attempt) run(ctx context.Context) (ChunkResult, error) {
 	defer calm()
 
 	a.rep.report(StepClaiming, a.id)
-	err = a.f.ledger.OpenAttempt(ctx, a.session, ledger.Attempt{ID: a.id, JobID: a.in.JobID, Chunk: a.in.Chunk, Storage: a.storeName, ObjectPrefix: a.prefix})
+	err = a.f.ledger.OpenAttempt(ctx, a.session, ledger.Attempt{
+		ID: a.id, JobID: a.in.JobID, Chunk: a.in.Chunk, Storage: a.storeName, ObjectPrefix: a.prefix, Origin: origin,
+	})
 	if err != nil {
 		return ChunkResult{}, a.settle(ctx, err)
 	}

@@ -122,9 +122,8 @@ func (f *Flusher) settleAttempt(ctx context.Context, a ledger.Attempt) (deleted 
 	if err != nil {
 		return 0, err
 	}
-	deleted, err = f.deleteObjects(ctx, store, a.ID, a.ObjectPrefix)
-	if err != nil {
-		return deleted, fmt.Errorf("delete objects of a condemned attempt: %w", err)
+	if deleted, err = f.deleteAttempt(ctx, store, a); err != nil {
+		return deleted, err
 	}
 	if deleted == 0 {
 		return 0, f.ledger.MarkSwept(ctx, a.ID)

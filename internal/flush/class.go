@@ -38,6 +38,7 @@ const (
 	ClassConflict        = "conflict"        // it kept changing
 	ClassBusy            = "busy"            // a living job of another manager has the table
 	ClassInterrupted     = "interrupted"     // the job's process ended before it did, or its table was given to another job
+	ClassDamaged         = "damaged"         // a segment is not as it was registered
 	ClassCancelled       = "cancelled"       // the caller asked to stop
 	ClassInternal        = "internal"        // a fault of ours
 )

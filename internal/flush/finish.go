@@ -50,12 +50,15 @@ func (f *Flusher) Finish(ctx context.Context, in FinishInput) (FinishResult, err
 	if err != nil {
 		return FinishResult{}, err
 	}
-	f.tellSpace(ctx, &row)
+	flushed := req.JobType == FlushType
+	if flushed {
+		f.tellSpace(ctx, &row)
+	}
 	stored, err := f.ledger.InsertHistory(ctx, row)
 	if err != nil {
 		return FinishResult{}, err
 	}
-	if stored.Status == "completed" {
+	if stored.Status == "completed" && flushed {
 		if err := f.ledger.TouchTable(ctx, req.Schema, req.Table, stored.FinishedAt, in.JobID); err != nil {
 			return FinishResult{}, err
 		}
@@ -69,7 +72,11 @@ func (f *Flusher) Finish(ctx context.Context, in FinishInput) (FinishResult, err
 
 // logEnd is the one line that says how a job ended.
 func (f *Flusher) logEnd(h ledger.HistoryRow) {
-	line := []any{obs.KeyJob, h.JobID, obs.KeyTable, h.Schema + "." + h.Table, obs.KeyStatus, h.Status, obs.KeyRows, h.RowsFlushed,
+	table := h.Schema + "." + h.Table
+	if h.Table == "" {
+		table = ""
+	}
+	line := []any{obs.KeyJob, h.JobID, obs.KeyTable, table, obs.KeyStatus, h.Status, obs.KeyRows, h.RowsFlushed,
 		obs.KeyBytes, h.BytesWritten, obs.KeySegments, h.Segments, obs.KeyCreated, h.CreatedAt, obs.KeyFinished, h.FinishedAt}
 	if h.StartedAt != nil {
 		line = append(line, obs.KeyStarted, *h.StartedAt)

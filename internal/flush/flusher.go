@@ -31,11 +31,12 @@ type Deps struct {
 
 // Flusher holds the steps of a flush. Its methods may be called by many goroutines at once.
 type Flusher struct {
-	hot    *hot.DB
-	ledger *ledger.Ledger
-	stores Stores
-	log    *slog.Logger
-	plans  planCache
+	hot     *hot.DB
+	ledger  *ledger.Ledger
+	stores  Stores
+	log     *slog.Logger
+	plans   planCache
+	origins origins
 }
 
 // New makes a Flusher.

@@ -62,11 +62,16 @@ func (s *LedgerStores) Store(ctx context.Context, name string) (objstore.Store, 
 
 // owner is who this installation is, as its storages' markers say.
 func (s *LedgerStores) owner(ctx context.Context) (objstore.Owner, error) {
-	inst, err := s.ledger.Installation(ctx, "")
+	return ownerOf(ctx, s.ledger)
+}
+
+// ownerOf is who the installation of a ledger is, by PostgreSQL's word of this moment.
+func ownerOf(ctx context.Context, l *ledger.Ledger) (objstore.Owner, error) {
+	inst, err := l.Installation(ctx, "")
 	if err != nil {
 		return objstore.Owner{}, err
 	}
-	id, err := s.ledger.Identity(ctx)
+	id, err := l.Identity(ctx)
 	if err != nil {
 		return objstore.Owner{}, err
 	}

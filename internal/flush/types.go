@@ -2,6 +2,9 @@ package flush
 
 import "time"
 
+// FlushType is the type of jobs that flush a table.
+const FlushType = "flush"
+
 // PlanInput asks for a generation of a job's plan. Generation 1 is the first; each later one covers what the ones before
 // did not commit, because the table changed its shape or file or because rows were left.
 type PlanInput struct {

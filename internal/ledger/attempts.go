@@ -20,6 +20,7 @@ type Attempt struct {
 	BackendStart time.Time
 	CreatedAt    time.Time
 	CondemnedAt  *time.Time
+	Origin       string // the database that made it: see Identity.Origin; "" is not known
 }
 
 // OpenAttempt records an attempt in a transaction of its own, on the very connection that will move the chunk: q must be
@@ -27,10 +28,10 @@ type Attempt struct {
 // used again either way.
 func (l *Ledger) OpenAttempt(ctx context.Context, q Querier, a Attempt) error {
 	_, err := q.Exec(ctx, l.expand(`
-		INSERT INTO @schema@.attempts (attempt_id, job_id, chunk, storage, object_prefix, backend_pid, backend_start)
-		SELECT $1::uuid, $2, $3, $4, $5, pid, backend_start
+		INSERT INTO @schema@.attempts (attempt_id, job_id, chunk, storage, object_prefix, origin, backend_pid, backend_start)
+		SELECT $1::uuid, $2, $3, $4, $5, $6, pid, backend_start
 		FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()`),
-		a.ID.String(), a.JobID, a.Chunk, a.Storage, a.ObjectPrefix)
+		a.ID.String(), a.JobID, a.Chunk, a.Storage, a.ObjectPrefix, a.Origin)
 	if err != nil {
 		return fmt.Errorf("record attempt: %w", err)
 	}
@@ -95,7 +96,7 @@ func (l *Ledger) OtherAttempts(ctx context.Context, jobID string) ([]Attempt, er
 
 func (l *Ledger) listAttempts(ctx context.Context, where string, args ...any) ([]Attempt, error) {
 	rows, err := l.pool.Query(ctx, l.expand(`
-		SELECT attempt_id::text, job_id, chunk, storage, object_prefix, backend_pid, backend_start, created_at, condemned_at
+		SELECT attempt_id::text, job_id, chunk, storage, object_prefix, backend_pid, backend_start, created_at, condemned_at, origin
 		FROM @schema@.attempts WHERE `+where+` ORDER BY created_at, attempt_id`), args...)
 	if err != nil {
 		return nil, fmt.Errorf("list attempts: %w", err)
@@ -105,7 +106,7 @@ func (l *Ledger) listAttempts(ctx context.Context, where string, args ...any) ([
 	for rows.Next() {
 		var a Attempt
 		var id string
-		if err := rows.Scan(&id, &a.JobID, &a.Chunk, &a.Storage, &a.ObjectPrefix, &a.BackendPID, &a.BackendStart, &a.CreatedAt, &a.CondemnedAt); err != nil {
+		if err := rows.Scan(&id, &a.JobID, &a.Chunk, &a.Storage, &a.ObjectPrefix, &a.BackendPID, &a.BackendStart, &a.CreatedAt, &a.CondemnedAt, &a.Origin); err != nil {
 			return nil, fmt.Errorf("list attempts: %w", err)
 		}
 		if a.ID, err = uuid.Parse(id); err != nil {

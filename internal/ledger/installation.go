@@ -34,6 +34,11 @@ type Identity struct {
 	Timeline         uint32 // changes when a standby or a restored copy takes over; 0 if the server does not say
 }
 
+// Origin is the identity as attempts carry it: <system identifier>/<database oid>/<timeline>.
+func (i Identity) Origin() string {
+	return i.SystemIdentifier + "/" + strconv.FormatUint(uint64(i.DatabaseOID), 10) + "/" + strconv.FormatUint(uint64(i.Timeline), 10)
+}
+
 // Identity asks the server who it is. pg_control_system and pg_control_checkpoint may be called by everyone unless a
 // provider has taken that away; then the answer is incomplete, and no error.
 func (l *Ledger) Identity(ctx context.Context) (Identity, error) {

@@ -86,7 +86,7 @@ FROM pg_catalog.json_to_recordset(@schema@.handed_over('jobs')) AS j(
        workflow_id text, run_id text, ui_url text, rows_left bigint, rows_skipped_locked bigint)
 WHERE NOT EXISTS (SELECT FROM @schema@.job_history AS ended WHERE ended.job_id = j.job_id)
 UNION ALL
-SELECT h.job_id, h.job_type, h.table_schema || '.' || h.table_name, h.status, NULL::text,
+SELECT h.job_id, h.job_type, CASE WHEN h.table_name <> '' THEN h.table_schema || '.' || h.table_name END, h.status, NULL::text,
        CASE WHEN h.status = 'completed' THEN 1 WHEN h.chunks_total > 0 THEN least(1, round(h.chunks_done::numeric / h.chunks_total, 4)::double precision) ELSE 0 END,
        h.rows_total, h.rows_flushed, h.bytes_written, h.segments, h.chunks_done, h.chunks_total, h.attempt,
        h.error, h.error_class, h.location,
@@ -102,10 +102,10 @@ DROP FUNCTION IF EXISTS @schema@.live_jobs(); -- its name in earlier versions
 
 COMMENT ON VIEW @system@.jobs IS 'Jobs, live and ended. Readable through the spillway front-end.';
 COMMENT ON COLUMN @system@.jobs.job_id IS 'The job, for ever: <type>:<namespace>.<table>:<uuid>.';
-COMMENT ON COLUMN @system@.jobs.job_type IS 'Kind of work: flush.';
-COMMENT ON COLUMN @system@.jobs.target IS 'The table that the job works on, as namespace.name.';
+COMMENT ON COLUMN @system@.jobs.job_type IS 'Kind of work: flush, verify or cleanup.';
+COMMENT ON COLUMN @system@.jobs.target IS 'The table that the job works on, as namespace.name. Null: it works on none.';
 COMMENT ON COLUMN @system@.jobs.status IS 'pending, running, pausing, paused, cancelling; completed, failed and cancelled are final.';
-COMMENT ON COLUMN @system@.jobs.phase IS 'What a live job is at: planning, moving, residue, publishing, vacuuming, finishing; throttled, or waiting: and for what, while it holds chunks back.';
+COMMENT ON COLUMN @system@.jobs.phase IS 'What a live job is at: planning, moving, residue, publishing, vacuuming, checking, listing, cleaning, finishing; throttled, or waiting: and for what, while it holds chunks back.';
 COMMENT ON COLUMN @system@.jobs.progress IS 'Share of the chunks that are done, from 0 to 1.';
 COMMENT ON COLUMN @system@.jobs.rows_total IS 'Rows to move: an estimate by the planner''s statistics while the job lives, exact once it has completed.';
 COMMENT ON COLUMN @system@.jobs.rows_flushed IS 'Rows that are cold by this job: removed from the table and registered.';
@@ -214,3 +214,22 @@ COMMENT ON COLUMN @system@.workers.slots_total IS 'Chunks that it can move at on
 COMMENT ON COLUMN @system@.workers.version IS 'Version of the program.';
 COMMENT ON COLUMN @system@.workers.started_at IS 'When it started, by its own clock.';
 COMMENT ON COLUMN @system@.workers.last_seen_at IS 'Its last sign of life, by its own clock. There is one every 5 seconds.';
+
+CREATE OR REPLACE VIEW @system@.findings AS
+SELECT f.job_id, f.location, f.kind, f.action, f.problem, nullif(f.table_schema, '') AS table_schema, nullif(f.table_name, '') AS table_name,
+       nullif(f.storage, '') AS storage, f.segment_id, f.attempt_id, f.bytes, f.found_at
+FROM @schema@.findings AS f;
+
+COMMENT ON VIEW @system@.findings IS 'Objects that VERIFY and CLEANUP found not to be as the ledger says. What holds now is what the newest job says.';
+COMMENT ON COLUMN @system@.findings.job_id IS 'The job that found it.';
+COMMENT ON COLUMN @system@.findings.location IS 'Address of the object.';
+COMMENT ON COLUMN @system@.findings.kind IS 'damaged: a segment is not what was registered; missing: its object is not there; stray: nothing explains the object; leftover: an attempt that can never commit left it.';
+COMMENT ON COLUMN @system@.findings.action IS 'reported: VERIFY changes nothing; would_delete: a dry run, or the job ended early; deleted; kept: problem says why.';
+COMMENT ON COLUMN @system@.findings.problem IS 'What is wrong with it, or why it was kept.';
+COMMENT ON COLUMN @system@.findings.table_schema IS 'Schema of the table that was verified.';
+COMMENT ON COLUMN @system@.findings.table_name IS 'The table that was verified.';
+COMMENT ON COLUMN @system@.findings.storage IS 'The storage that it lies in.';
+COMMENT ON COLUMN @system@.findings.segment_id IS 'The segment whose object it is.';
+COMMENT ON COLUMN @system@.findings.attempt_id IS 'The attempt that wrote it.';
+COMMENT ON COLUMN @system@.findings.bytes IS 'Size of the object. Null: not known.';
+COMMENT ON COLUMN @system@.findings.found_at IS 'When it was found.';

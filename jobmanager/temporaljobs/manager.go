@@ -33,21 +33,32 @@ type Ledger interface {
 
 // Type says how jobs of one type are run.
 type Type struct {
-	Workflow string                              // the workflow's type
-	Mutating bool                                // changes its table: one such job lives per table
-	Validate func(spec jobmanager.JobSpec) error // refuses what can never run, with *jobmanager.SpecError; may be nil
-	Input    func(memo workflows.Memo) any       // the workflow's input
+	Workflow  string                              // the workflow's type
+	Mutating  bool                                // changes its table: one such job lives per table
+	Tableless bool                                // its jobs have no table: one of them lives at a time
+	Validate  func(spec jobmanager.JobSpec) error // refuses what can never run, with *jobmanager.SpecError; may be nil
+	Input     func(memo workflows.Memo) any       // the workflow's input
 }
 
 // Flush returns the type of jobs that flush a table.
 func Flush(validate func(spec jobmanager.JobSpec) error, tuning workflows.Tuning) Type {
-	return Type{
-		Workflow: workflows.FlushJobName,
-		Mutating: true,
-		Validate: validate,
-		Input: func(m workflows.Memo) any {
-			return workflows.FlushInput{Table: m.Table, RequestID: m.RequestID, CreatedAt: m.CreatedAt, Tuning: tuning}
-		},
+	return Type{Workflow: workflows.FlushJobName, Mutating: true, Validate: validate, Input: input(tuning)}
+}
+
+// Verify returns the type of jobs that read a table's segments back.
+func Verify(validate func(spec jobmanager.JobSpec) error, tuning workflows.Tuning) Type {
+	return Type{Workflow: workflows.VerifyJobName, Validate: validate, Input: input(tuning)}
+}
+
+// Cleanup returns the type of jobs that remove what nobody needs.
+func Cleanup(validate func(spec jobmanager.JobSpec) error, tuning workflows.Tuning) Type {
+	return Type{Workflow: workflows.CleanupJobName, Tableless: true, Validate: validate, Input: input(tuning)}
+}
+
+// input makes what every one of these workflows starts with.
+func input(tuning workflows.Tuning) func(workflows.Memo) any {
+	return func(m workflows.Memo) any {
+		return workflows.FlushInput{Table: m.Table, RequestID: m.RequestID, CreatedAt: m.CreatedAt, Tuning: tuning}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -50,7 +51,10 @@ func (m *Manager) validate(spec jobmanager.JobSpec) (Type, error) {
 	if !ok {
 		return Type{}, &jobmanager.SpecError{Msg: fmt.Sprintf("unknown job type %q", spec.Type)}
 	}
-	if spec.Table.Namespace == "" || spec.Table.Name == "" {
+	if typ.Tableless && !spec.Table.IsZero() {
+		return Type{}, &jobmanager.SpecError{Msg: fmt.Sprintf("a %s takes no table", spec.Type)}
+	}
+	if !typ.Tableless && (spec.Table.Namespace == "" || spec.Table.Name == "") {
 		return Type{}, &jobmanager.SpecError{Msg: "the table's name must be qualified", Hint: "write <schema>.<table>"}
 	}
 	if typ.Validate != nil {
@@ -119,7 +123,7 @@ func (m *Manager) startOrFind(ctx context.Context, typ Type, spec jobmanager.Job
 			return s, false, err
 		}
 	}
-	return jobmanager.Started{}, false, fmt.Errorf("start job on %s: %w: the jobs before it did not make way", spec.Table, jobmanager.ErrUnavailable)
+	return jobmanager.Started{}, false, fmt.Errorf("start %s job: %w: the jobs before it did not make way", spec.Type, jobmanager.ErrUnavailable)
 }
 
 // start starts the workflow, unless one with its id is open.
@@ -140,7 +144,7 @@ func (m *Manager) start(ctx context.Context, typ Type, spec jobmanager.JobSpec, 
 		EnableEagerStart:                         true, // with a worker in this process the first step begins at once
 		Memo:                                     map[string]any{workflows.MemoJob: memo},
 		TypedSearchAttributes:                    m.attributes(spec),
-		StaticSummary:                            fmt.Sprintf("%s %s", spec.Type, spec.Table),
+		StaticSummary:                            strings.TrimSpace(fmt.Sprintf("%s %s", spec.Type, spec.Table)),
 		StaticDetails:                            details(spec),
 	}, typ.Workflow, typ.Input(memo))
 	if err != nil {
@@ -164,8 +168,8 @@ func (m *Manager) existing(ctx context.Context, spec jobmanager.JobSpec) (s jobm
 		return jobmanager.Started{}, false, failed(ctx, "describe the running job", err)
 	}
 	if ex.memo.RequestID == "" {
-		return jobmanager.Started{}, false, fmt.Errorf("start job on %s: workflow %q of type %q is in the way, and no job manager started it",
-			spec.Table, wid, ex.info.GetType().GetName())
+		return jobmanager.Started{}, false, fmt.Errorf("start %s job: workflow %q of type %q is in the way, and no job manager started it",
+			spec.Type, wid, ex.info.GetType().GetName())
 	}
 	ended, err := m.ledger.HistoryOf(ctx, []string{ex.id.String()})
 	if err != nil {
@@ -214,10 +218,12 @@ func (m *Manager) attributes(spec jobmanager.JobSpec) temporal.SearchAttributes 
 	updates := []temporal.SearchAttributeUpdate{
 		workflows.AttrInstallation.ValueSet(workflows.Keyword(jobmanager.EscapeName(m.opt.Installation))),
 		workflows.AttrJobType.ValueSet(string(spec.Type)),
-		workflows.AttrTable.ValueSet(workflows.Keyword(spec.Table.String())),
 		workflows.AttrStatus.ValueSet(string(jobmanager.Pending)),
 		workflows.AttrPhase.ValueSet(string(workflows.PhasePlanning)),
 		workflows.AttrTrigger.ValueSet(string(triggerOf(spec.Trigger))),
+	}
+	if !spec.Table.IsZero() {
+		updates = append(updates, workflows.AttrTable.ValueSet(workflows.Keyword(spec.Table.String())))
 	}
 	if spec.RequestedBy != "" {
 		updates = append(updates, workflows.AttrUser.ValueSet(workflows.Keyword(spec.RequestedBy)))
@@ -234,7 +240,11 @@ func triggerOf(t jobmanager.Trigger) jobmanager.Trigger {
 
 // details is the fixed text about a job in the Temporal Web UI. The statement is not in it: it may hold literals.
 func details(spec jobmanager.JobSpec) string {
-	text := fmt.Sprintf("A %s job on table `%s`, started by a %s", spec.Type, spec.Table, triggerOf(spec.Trigger))
+	text := fmt.Sprintf("A %s job", spec.Type)
+	if !spec.Table.IsZero() {
+		text += fmt.Sprintf(" on table `%s`", spec.Table)
+	}
+	text += fmt.Sprintf(", started by a %s", triggerOf(spec.Trigger))
 	if spec.Schedule != "" {
 		text += fmt.Sprintf(" `%s`", spec.Schedule)
 	}

@@ -105,6 +105,7 @@ var near = []struct {
 	{"SHOW", []string{"JOB", "JOBS", "COLD"}},
 	{"RESTORE", []string{"TABLE"}},
 	{"VERIFY", []string{"TABLE"}},
+	{"CLEANUP", []string{"OBJECT", "WITH"}},
 }
 
 // NearMiss returns what a statement that PostgreSQL does not know was probably meant to be ("FLUSH TABLE"), or "": its

@@ -125,6 +125,10 @@ func (p *parser) statement() (Statement, error) {
 		return p.show()
 	case p.is("EXPLAIN"):
 		return p.explain()
+	case p.is("VERIFY"):
+		return p.verify()
+	case p.is("CLEANUP"):
+		return p.cleanup()
 	}
 	if err := p.later(); err != nil {
 		return nil, err
@@ -135,7 +139,7 @@ func (p *parser) statement() (Statement, error) {
 	case p.is("RESUME"):
 		return p.change(func(job JobRef) Statement { return &ResumeJob{Job: job} })
 	}
-	return nil, p.fail("", "FLUSH", "KILL", "PAUSE", "RESUME", "SHOW", "EXPLAIN FLUSH")
+	return nil, p.fail("", "FLUSH", "KILL", "PAUSE", "RESUME", "SHOW", "EXPLAIN FLUSH", "VERIFY", "CLEANUP")
 }
 
 func (p *parser) flush() (Statement, error) {

@@ -150,7 +150,6 @@ func TestNotYet(t *testing.T) {
 		{"policy", "reset", "a.b"}, {"policy", "list"},
 		{"storage", "create", "x", "--location", "s3://x"}, {"storage", "list"}, {"storage", "drop", "x"},
 		{"restore", "a.b", "--from-job", "x", "--where", "x", "--on-conflict", "skip", "--wait"},
-		{"verify", "a.b", "--wait"}, {"cleanup", "--dry-run"},
 	} {
 		r := invoke(t, args)
 		if r.code != 1 {

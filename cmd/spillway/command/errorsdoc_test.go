@@ -284,6 +284,7 @@ func askErrors(t *testing.T) map[string]errorCase {
 		"malformed job id":                              sql("KILL JOB 'nonsense'"),
 		"unknown job":                                   sql("KILL JOB '" + unknown + "'"),
 		"not in this version":                           sql("CREATE SCHEDULE nightly FOR FLUSH ALL CRON '0 3 * * *'"),
+		"a clean-up by somebody who is no operator":     sql("CLEANUP"),
 		"finished job":                                  func(t *testing.T) result { return s.spillway(t, "jobs", "kill", s.finished(t)) },
 		"pausing a finished job":                        func(t *testing.T) result { return s.spillway(t, "jobs", "pause", s.finished(t)) },
 	}
@@ -322,6 +323,25 @@ func jobErrors() map[string]errorCase {
 			dir := t.TempDir()
 			mount(t, dir, 0, "size=256k")
 			return flushOf("app.ok", "--storage", dir)(t)
+		},
+		"a segment is damaged": func(t *testing.T) result {
+			s := newSite(t, []string{"app.ok"}, []string{"CREATE TABLE app.ok AS SELECT 1 AS id"})
+			if r := s.spillway(t, "flush", "app.ok", "--wait"); r.code != 0 {
+				t.Fatal(r.errOut)
+			}
+			files, err := filepath.Glob(filepath.Join(s.dir, "segments", "app", "ok", "*.parquet"))
+			if err != nil || len(files) != 1 {
+				t.Fatal(files, err)
+			}
+			if err := os.Truncate(files[0], 100); err != nil {
+				t.Fatal(err)
+			}
+			r := s.spillway(t, "verify", "app.ok", "--wait")
+			if i := strings.Index(r.errOut, "spillway: "); i > 0 {
+				r.errOut = r.errOut[i:]
+			}
+			mustContain(t, r.out, "damaged", files[0])
+			return r
 		},
 	}
 }

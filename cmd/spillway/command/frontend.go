@@ -132,3 +132,29 @@ func (c *catalog) Space(ctx context.Context, job jobmanager.JobID) (sqlfront.Spa
 		Rows: h.RowsFlushed, HotBefore: *h.HotBytesBefore, HotAfter: *h.HotBytesAfter, DeadBytes: *h.DeadBytes, ColdBytes: cold.Bytes, Segments: cold.Segments,
 	}, err == nil, err
 }
+
+func (c *catalog) Findings(ctx context.Context, job jobmanager.JobID) (f sqlfront.Findings, err error) {
+	counts, err := c.ledger.CountFindings(ctx, job.String())
+	if err != nil {
+		return f, err
+	}
+	for _, n := range counts {
+		switch {
+		case n.Kind == ledger.KindDamaged:
+			f.Damaged = n.Objects
+		case n.Kind == ledger.KindMissing:
+			f.Missing = n.Objects
+		case n.Action == ledger.ActionReported:
+			f.Strays, f.StrayBytes = n.Objects, n.Bytes
+		case n.Action == ledger.ActionDeleted:
+			f.Deleted, f.DeletedBytes = f.Deleted+n.Objects, f.DeletedBytes+n.Bytes
+		case n.Action == ledger.ActionWouldDelete:
+			f.ToDelete, f.ToDeleteBytes = f.ToDelete+n.Objects, f.ToDeleteBytes+n.Bytes
+		case n.Action == ledger.ActionKept:
+			f.Kept += n.Objects
+		}
+	}
+	checked, err := c.ledger.Checked(ctx, job.String())
+	f.Segments, f.Rows, f.Bytes = checked.Segments, checked.Rows, checked.Bytes
+	return f, err
+}

@@ -79,17 +79,3 @@ func newRestore() *cobra.Command {
 			c.Flags().Bool("wait", false, "wait for the end")
 		})
 }
-
-func newVerify() *cobra.Command {
-	return later("verify TABLE", "Check a table's segments", "VERIFY",
-		"FLUSH TABLE … WITH (verify = full) reads every file back before its rows leave the table", func(c *cobra.Command) {
-			c.Flags().Bool("wait", false, "wait for the end")
-		})
-}
-
-func newCleanup() *cobra.Command {
-	return later("cleanup", "Remove what failed attempts left behind", "CLEANUP",
-		"each flush removes what its own failed attempts left behind", func(c *cobra.Command) {
-			c.Flags().Bool("dry-run", false, "only say what would go")
-		})
-}

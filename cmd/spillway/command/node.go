@@ -285,7 +285,7 @@ func (n *node) startWorker() error {
 	if err != nil {
 		return err
 	}
-	w, err := worker.New(n.temporal, workflows.TaskQueue(n.installation.Name), activities.New(f, nil), &worker.Options{
+	w, err := worker.New(n.temporal, workflows.TaskQueue(n.installation.Name), activities.New(f, &activities.Options{Keeper: f}), &worker.Options{
 		Slots: n.opt.slots, ShutdownTimeout: n.opt.shutdownTimeout, Logger: n.log, Build: versionText(),
 	})
 	if err != nil {

@@ -260,6 +260,8 @@ func TestComplete(t *testing.T) {
 		{"FLUSH TABLE app.", "FLUSH TABLE app."}, {"SELECT * FROM e", "SELECT * FROM app.e"}, {`SELECT * FROM app."`, `SELECT * FROM app."Odd" `},
 		{"FLUSH TABLE app.events wh", "FLUSH TABLE app.events where "}, {"FLUSH TABLE app.events WITH (chunk_b", "FLUSH TABLE app.events WITH (chunk_bytes = "},
 		{"KILL JOB ", "KILL JOB '" + a + "' "}, {"SHOW JOB '", "SHOW JOB '" + a[:len(a)-2]}, {"SELECT 1; kill ", "SELECT 1; kill job"}, {"kill ", "kill job"}, {"KILL ", "KILL JOB"},
+		{"verify table app.ev", "verify table app.events "}, {"VER", "VERIFY TABLE "}, {"VERIFY TABLE app.events wi", "VERIFY TABLE app.events with ("},
+		{"VERIFY TABLE app.events WITH (pa", "VERIFY TABLE app.events WITH (parallelism = "}, {"cleanup ob", "cleanup object "}, {"CLEANUP WITH (dr", "CLEANUP WITH (dry_run = true "},
 		{`\wa`, `\watch `}, {`\x au`, `\x auto `}, {`\i testdata/sql/inclu`, `\i testdata/sql/include`}, {"xyzzy", "xyzzy"}, {"SELECT id gro", "SELECT id group by "},
 	} {
 		// Where there is more than one candidate and nothing in common, they would be listed on a terminal.

@@ -25,6 +25,7 @@ type nameCache struct {
 // verbs begin a statement.
 var verbs = []string{
 	"FLUSH TABLE", "FLUSH ALL", "KILL JOB", "KILL JOBS WHERE", "PAUSE JOB", "RESUME JOB", "SHOW JOBS", "SHOW JOB", "SHOW COLD TABLE",
+	"VERIFY TABLE", "CLEANUP",
 	"SELECT", "INSERT INTO", "UPDATE", "DELETE FROM", "WITH", "COPY", "BEGIN", "COMMIT", "ROLLBACK", "CREATE", "ALTER TABLE", "DROP", "TRUNCATE", "EXPLAIN",
 	"SET", "SHOW", "GRANT", "REVOKE", "VACUUM", "ANALYZE", "SAVEPOINT", "LOCK TABLE",
 }
@@ -38,19 +39,22 @@ var keywords = []string{
 
 // follows says what comes after a statement's words, the longest entry that fits counting. "*" stands for any word.
 var follows = map[string][]string{
-	"FLUSH":         {"TABLE", "ALL"},
-	"FLUSH ALL":     {"TABLES", "IN", "WITH ("},
-	"FLUSH TABLE *": {"WITH (", "WHERE", "OLDER THAN"},
-	"KILL":          {"JOB", "JOBS WHERE"},
-	"CANCEL":        {"JOB", "JOBS WHERE"},
-	"PAUSE":         {"JOB"},
-	"RESUME":        {"JOB"},
-	"SHOW":          {"JOBS", "JOB", "COLD TABLE", "ALL", "TimeZone", "server_version"},
-	"SHOW JOB *":    {"WHEN COMPLETE"},
-	"SHOW COLD":     {"TABLE"},
-	"CREATE":        {"TABLE", "INDEX", "VIEW", "SCHEMA", "FUNCTION", "ROLE"},
-	"DROP":          {"TABLE", "INDEX", "VIEW", "SCHEMA", "FUNCTION", "ROLE"},
-	"EXPLAIN":       {"ANALYZE", "SELECT", "FLUSH TABLE", "KILL JOBS WHERE"},
+	"FLUSH":          {"TABLE", "ALL"},
+	"FLUSH ALL":      {"TABLES", "IN", "WITH ("},
+	"FLUSH TABLE *":  {"WITH (", "WHERE", "OLDER THAN"},
+	"CLEANUP":        {"OBJECT", "WITH ("},
+	"KILL":           {"JOB", "JOBS WHERE"},
+	"CANCEL":         {"JOB", "JOBS WHERE"},
+	"PAUSE":          {"JOB"},
+	"RESUME":         {"JOB"},
+	"SHOW":           {"JOBS", "JOB", "COLD TABLE", "ALL", "TimeZone", "server_version"},
+	"SHOW JOB *":     {"WHEN COMPLETE"},
+	"SHOW COLD":      {"TABLE"},
+	"VERIFY":         {"TABLE"},
+	"VERIFY TABLE *": {"WITH ("},
+	"CREATE":         {"TABLE", "INDEX", "VIEW", "SCHEMA", "FUNCTION", "ROLE"},
+	"DROP":           {"TABLE", "INDEX", "VIEW", "SCHEMA", "FUNCTION", "ROLE"},
+	"EXPLAIN":        {"ANALYZE", "SELECT", "FLUSH TABLE", "KILL JOBS WHERE"},
 }
 
 // optionWords stand in WITH ( … ) of FLUSH.
@@ -112,6 +116,10 @@ func (sh *shell) candidates(earlier, before, word string) []string {
 		return inCase(word, verbs)
 	case words[0] == "FLUSH" && strings.Count(before, "(") > strings.Count(before, ")"):
 		return optionWords
+	case words[0] == "VERIFY" && strings.Count(before, "(") > strings.Count(before, ")"):
+		return []string{"wait = true", "parallelism = "}
+	case words[0] == "CLEANUP" && strings.Count(before, "(") > strings.Count(before, ")"):
+		return []string{"wait = true", "dry_run = true"}
 	case last == "JOB":
 		return quoted(sh.jobIDs(words[0]))
 	case slices.Contains([]string{"TABLE", "FROM", "JOIN", "INTO", "UPDATE", "ONLY", "TRUNCATE", "VACUUM", "ANALYZE", "COPY"}, last):

@@ -60,10 +60,13 @@ func (n *node) openTemporal(ctx context.Context, embed bool) error {
 	if err := n.ensureAttributes(ctx); err != nil {
 		return err
 	}
+	tuning := workflows.Tuning{Attempts: n.opt.attempts, Heartbeat: n.opt.heartbeat}
 	n.jobs, err = temporaljobs.New(n.temporal, n.ledger, &temporaljobs.Options{
 		Installation: n.installation.Name, Namespace: n.namespace, UIBaseURL: n.uiURL,
 		Types: map[jobmanager.JobType]temporaljobs.Type{
-			workflows.FlushType: temporaljobs.Flush(validateFlush, workflows.Tuning{Attempts: n.opt.attempts, Heartbeat: n.opt.heartbeat}),
+			workflows.CleanupType: temporaljobs.Cleanup(validateBy(flush.CheckCleanup), tuning),
+			workflows.FlushType:   temporaljobs.Flush(validateFlush, tuning),
+			workflows.VerifyType:  temporaljobs.Verify(validateBy(flush.CheckVerify), tuning),
 		},
 	})
 	return err
@@ -113,12 +116,22 @@ func attributesError(address string, err error) error {
 
 // validateFlush refuses parameters that no flush can have, before there is a job.
 func validateFlush(spec jobmanager.JobSpec) error {
-	_, err := flush.ParseOptions(spec.Params)
-	var bad *flush.OptionError
-	if errors.As(err, &bad) {
-		return &jobmanager.SpecError{Param: bad.Option, Item: bad.Item, Msg: bad.Msg, Hint: bad.Hint}
+	return validateBy(func(params map[string]string) error {
+		_, err := flush.ParseOptions(params)
+		return err
+	})(spec)
+}
+
+// validateBy refuses parameters that check refuses.
+func validateBy(check func(params map[string]string) error) func(jobmanager.JobSpec) error {
+	return func(spec jobmanager.JobSpec) error {
+		err := check(spec.Params)
+		var bad *flush.OptionError
+		if errors.As(err, &bad) {
+			return &jobmanager.SpecError{Param: bad.Option, Item: bad.Item, Msg: bad.Msg, Hint: bad.Hint}
+		}
+		return err
 	}
-	return err
 }
 
 // temporalOptions reads Temporal's own variables and profiles; our flags stand above them. Where a Temporal would be

@@ -170,9 +170,43 @@ SHOW COLD
 --==
 RESTORE TABLE a.b
 --==
-VERIFY TABLE a.b
+VERIFY
 --==
-CLEANUP
+VERIFY a.b
+--==
+VERIFY TABLE
+--==
+VERIFY TABLE b
+--==
+VERIFY TABLE a.b WHERE true
+--==
+VERIFY TABLE a.b WITH (x) WITH (y)
+--==
+VERIFY TABLE a.b c
+--==
+CLEANUP TABLE a.b
+--==
+CLEANUP OBJECT
+--==
+CLEANUP OBJECT file:///x
+--==
+CLEANUP OBJECT ''
+--==
+CLEANUP OBJECT 'a',
+--==
+CLEANUP OBJECT 'a' 'b'
+--==
+CLEANUP OBJECT 'a', 'b', 'a'
+--==
+CLEANUP OBJECTS 'a'
+--==
+CLEANUP WITH (dry_run) OBJECT 'a'
+--==
+CLEANUP OBJECT $1
+--==
+CLEANUP OBJECT B'01'
+--==
+CLEANUP NOW
 --==
 FLUSH TABLE app.events WITH (as_text = ())
 --==

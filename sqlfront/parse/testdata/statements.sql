@@ -83,3 +83,15 @@ explain cancel jobs where requested_by = current_user;
 FLUSH TABLE app.events WITH (partition_by = (tenant_id, day(created_at)), order_by = (created_at DESC, id ASC, "Odd, ""Name""" DESC NULLS LAST, x NULLS LAST, y NULLS FIRST), bloom = (id))
 --==
 FLUSH TABLE app.events WITH (order_by=(Desc DESC NULLS FIRST, U&"d\0061t" ), path = '{namespace}/{column:tenant_id}', partition_by = (DAY("At")))
+--==
+verify table app.events;
+--==
+VERIFY TABLE "A b"."c""d" WITH (wait = true, parallelism = 4)
+--==
+CLEANUP
+--==
+cleanup with (dry_run);
+--==
+CLEANUP OBJECT 'file:///cold/app/x.parquet'
+--==
+CLEANUP OBJECT E'file:///it''s\\x', $$s3://b/ä$$, 'x' /* c */ WITH (dry_run = true, wait = 'on') ; ;

@@ -1,0 +1,325 @@
+package flush
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+
+	"github.com/google/uuid"
+
+	"github.com/spillwaydb/spillway/internal/ledger"
+	"github.com/spillwaydb/spillway/internal/obs"
+)
+
+// VerifyType is the type of jobs that read segments back.
+const VerifyType = "verify"
+
+// Bounds of one chunk of a VERIFY job: what a killed worker reads once more.
+const (
+	verifySegments = 16
+	verifyBytes    = 256 << 20
+)
+
+// verifyDoc is the plan of a VERIFY job. Segments that are registered while it runs are not its own.
+type verifyDoc struct {
+	Schema, Name string
+	Parallelism  int
+	Chunks       []verifyChunk
+}
+
+// verifyChunk is a range of segment ids, ends included, and what was live in it.
+type verifyChunk struct {
+	From, To uuid.UUID
+	Segments int
+	Rows     int64
+	Bytes    int64
+}
+
+// verifyParallelism reads the one option of VERIFY: how many chunks are read at once.
+func verifyParallelism(params map[string]string) (int, error) {
+	parallel := DefaultParallelism
+	for name, value := range params {
+		if name != "parallelism" {
+			return 0, &OptionError{Option: name, Msg: fmt.Sprintf("unknown option %q of VERIFY", name), Hint: "the option is parallelism"}
+		}
+		n, err := intBetween(value, 1, MaxParallelism)
+		if err != nil {
+			return 0, &OptionError{Option: name, Msg: fmt.Sprintf("invalid value for option %q: %v", name, err)}
+		}
+		parallel = n
+	}
+	return parallel, nil
+}
+
+// CheckVerify returns why parameters are none of a VERIFY, or nil. The error is *OptionError.
+func CheckVerify(params map[string]string) error {
+	_, err := verifyParallelism(params)
+	return err
+}
+
+// PlanVerify lists the live segments of a table in chunks, or returns the plan that is stored.
+func (f *Flusher) PlanVerify(ctx context.Context, in PlanInput) (PlanResult, error) {
+	res, err := f.planVerify(ctx, in)
+	if err != nil {
+		f.recordFailure(ctx, in.JobID, nil, 1, err)
+	}
+	return res, err
+}
+
+func (f *Flusher) planVerify(ctx context.Context, in PlanInput) (PlanResult, error) {
+	req, err := f.request(ctx, in.RequestID)
+	if err != nil {
+		return PlanResult{}, err
+	}
+	doc := &verifyDoc{Schema: req.Schema, Name: req.Table, Chunks: []verifyChunk{}}
+	if doc.Parallelism, err = verifyParallelism(req.Params); err != nil {
+		return PlanResult{}, classified(ClassInvalid, err)
+	}
+	for s, err := range f.ledger.LiveByID(ctx, req.Schema, req.Table) {
+		if err != nil {
+			return PlanResult{}, err
+		}
+		doc.add(s)
+	}
+	var rows int64
+	stored, err := f.putPlan(ctx, in, req, doc, len(doc.Chunks))
+	if err != nil {
+		return PlanResult{}, err
+	}
+	if err := json.Unmarshal(stored.Plan, doc); err != nil {
+		return PlanResult{}, classified(ClassInternal, fmt.Errorf("read plan of %s: %w", in.JobID, err))
+	}
+	for _, c := range doc.Chunks {
+		rows += c.Rows
+	}
+	return PlanResult{Generation: 1, Chunks: stored.Chunks, RowsEstimate: rows, Parallelism: doc.Parallelism}, nil
+}
+
+// add puts a segment into the last chunk, or begins a new one.
+func (d *verifyDoc) add(s ledger.Segment) {
+	n := len(d.Chunks)
+	if n == 0 || d.Chunks[n-1].Segments == verifySegments || d.Chunks[n-1].Bytes+s.Bytes > verifyBytes {
+		d.Chunks = append(d.Chunks, verifyChunk{From: s.ID})
+		n++
+	}
+	c := &d.Chunks[n-1]
+	c.To = s.ID
+	c.Segments++
+	c.Rows += s.Rows
+	c.Bytes += s.Bytes
+}
+
+// request reads what a job was asked for.
+func (f *Flusher) request(ctx context.Context, requestID string) (ledger.Request, error) {
+	id, err := uuid.Parse(requestID)
+	if err != nil {
+		return ledger.Request{}, classified(ClassInvalid, fmt.Errorf("malformed request id %q", requestID))
+	}
+	return f.ledger.Request(ctx, id)
+}
+
+// putPlan stores the only generation of a plan that moves no rows, and returns what is stored.
+func (f *Flusher) putPlan(ctx context.Context, in PlanInput, req ledger.Request, doc any, chunks int) (ledger.PlanRow, error) {
+	if chunks > maxChunks {
+		return ledger.PlanRow{}, classified(ClassInvalid, fmt.Errorf("the job would have %d chunks, at most %d are possible", chunks, maxChunks))
+	}
+	text, err := json.Marshal(doc)
+	if err != nil {
+		return ledger.PlanRow{}, fmt.Errorf("write plan: %w", err)
+	}
+	return f.ledger.PutPlan(ctx, ledger.PlanRow{JobID: in.JobID, Generation: 1, RequestID: req.ID, Chunks: chunks, Plan: text})
+}
+
+// CheckSegments reads the segments of one chunk back and compares them with the ledger. What is wrong goes to the findings;
+// an error means that it could not look. progress is as in RunChunk; its rows are those of segments that were read whole.
+func (f *Flusher) CheckSegments(ctx context.Context, in ChunkInput, progress func(Checkpoint)) (ChunkResult, error) {
+	return f.attend(ctx, in, progress, f.checkSegments)
+}
+
+// attend runs a chunk that moves no rows: no attempt is needed, for doing it twice does no harm.
+func (f *Flusher) attend(ctx context.Context, in ChunkInput, progress func(Checkpoint), run func(context.Context, ChunkInput, *meter) (ChunkResult, error)) (ChunkResult, error) {
+	rep := newReporter(progress)
+	defer rep.stop()
+	m := &meter{}
+	rep.count(func() (int64, int64) { return m.rows.Load(), m.bytes.Load() })
+	res, err := run(ctx, in, m)
+	if err == nil {
+		err = f.ledger.MarkChunk(ctx, in.JobID, in.Chunk, in.Attempt)
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			err = classified(ClassCancelled, fmt.Errorf("chunk %d: %w", in.Chunk, context.Cause(ctx)))
+		}
+		f.recordFailure(ctx, in.JobID, &in.Chunk, in.Attempt, err)
+		return ChunkResult{}, err
+	}
+	return res, nil
+}
+
+// meter counts what was read so far, for heartbeats.
+type meter struct{ rows, bytes atomic.Int64 }
+
+func (f *Flusher) checkSegments(ctx context.Context, in ChunkInput, m *meter) (ChunkResult, error) {
+	var c verifyChunk
+	if err := f.planElement(ctx, in, &c); err != nil {
+		return ChunkResult{}, err
+	}
+	table, err := f.tableOf(ctx, in.JobID)
+	if err != nil {
+		return ChunkResult{}, err
+	}
+	list, err := f.ledger.SegmentsBetween(ctx, table.Schema, table.Table, c.From, c.To)
+	if err != nil {
+		return ChunkResult{}, err
+	}
+	res := ChunkResult{}
+	for _, s := range list {
+		found, err := f.inspect(ctx, s, in.Attempt, m)
+		if err != nil {
+			return ChunkResult{}, fmt.Errorf("segment %s: %w", s.ID, err)
+		}
+		if found != nil {
+			found.JobID = in.JobID
+			f.log.Warn("a segment is not as it was registered", obs.KeyJob, in.JobID, obs.KeyObject, s.Location, obs.KeyClass, found.Kind)
+			if err := f.ledger.PutFindings(ctx, []ledger.Finding{*found}); err != nil {
+				return ChunkResult{}, err
+			}
+		}
+		m.rows.Add(s.Rows)
+		res.Rows += s.Rows
+		res.Bytes += s.Bytes
+		res.Segments++
+	}
+	return res, nil
+}
+
+// planElement reads what the plan has for a chunk.
+func (f *Flusher) planElement(ctx context.Context, in ChunkInput, to any) error {
+	text, err := f.ledger.PlanElement(ctx, in.JobID, in.Chunk)
+	if err == nil {
+		err = json.Unmarshal(text, to)
+	}
+	if err != nil {
+		return classified(ClassInternal, fmt.Errorf("chunk %d of %s: %w", in.Chunk, in.JobID, err))
+	}
+	return nil
+}
+
+// tableOf finds the request of a job that has a plan.
+func (f *Flusher) tableOf(ctx context.Context, jobID string) (ledger.Request, error) {
+	t, err := f.ledger.Totals(ctx, jobID)
+	if err != nil {
+		return ledger.Request{}, err
+	}
+	return f.ledger.Request(ctx, t.RequestID)
+}
+
+// FindStrays ends a VERIFY: it looks again at every segment that was found bad, and lists the objects in the table's
+// directories that nothing explains. If a segment is damaged or missing it returns an error of the class damaged, which names
+// the first of them.
+func (f *Flusher) FindStrays(ctx context.Context, jobID string) (VerifyResult, error) {
+	res, err := f.findStrays(ctx, jobID)
+	if err != nil {
+		f.recordFailure(ctx, jobID, nil, 1, err)
+	}
+	return res, err
+}
+
+// VerifyResult says what a VERIFY found.
+type VerifyResult struct {
+	Bad    int // segments damaged or missing
+	Strays int // objects that nothing explains
+}
+
+func (f *Flusher) findStrays(ctx context.Context, jobID string) (VerifyResult, error) {
+	req, err := f.tableOf(ctx, jobID)
+	if err != nil {
+		return VerifyResult{}, err
+	}
+	var res VerifyResult
+	if res.Strays, err = f.listStrays(ctx, jobID, req); err != nil {
+		return VerifyResult{}, err
+	}
+	bad, err := f.lookAgain(ctx, jobID)
+	if err != nil {
+		return VerifyResult{}, err
+	}
+	res.Bad = len(bad)
+	if res.Bad == 0 {
+		return res, nil
+	}
+	checked, err := f.ledger.Checked(ctx, jobID)
+	if err != nil {
+		return VerifyResult{}, err
+	}
+	return res, classified(ClassDamaged, &DamagedError{JobID: jobID, Checked: checked.Segments, Bad: bad})
+}
+
+// lookAgain checks once more the segments that were found bad, and returns those that still are. One that was restored or
+// replaced since, or whose storage was away for a moment, is no finding.
+func (f *Flusher) lookAgain(ctx context.Context, jobID string) (bad []ledger.Finding, err error) {
+	all, err := f.ledger.Findings(ctx, jobID)
+	if err != nil {
+		return nil, err
+	}
+	for _, old := range all {
+		if old.Kind != ledger.KindDamaged && old.Kind != ledger.KindMissing {
+			continue
+		}
+		now, err := f.inspectByID(ctx, old.SegmentID)
+		if err != nil {
+			return nil, fmt.Errorf("segment %s: %w", old.SegmentID, err)
+		}
+		if now == nil {
+			if err := f.ledger.DropFinding(ctx, jobID, old.Location); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		now.JobID = jobID
+		if err := f.ledger.PutFindings(ctx, []ledger.Finding{*now}); err != nil {
+			return nil, err
+		}
+		bad = append(bad, *now)
+	}
+	return bad, nil
+}
+
+// inspectByID looks at a segment as the ledger has it now.
+func (f *Flusher) inspectByID(ctx context.Context, id uuid.UUID) (*ledger.Finding, error) {
+	s, err := f.ledger.SegmentByID(ctx, id)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f.inspect(ctx, s, lastTry, &meter{})
+}
+
+// DamagedError says that cold rows cannot be read as they were written.
+type DamagedError struct {
+	JobID   string
+	Checked int64 // segments
+	Bad     []ledger.Finding
+}
+
+func (e *DamagedError) Error() string {
+	const most = 3
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d of %d cold segments are damaged or missing: ", len(e.Bad), e.Checked)
+	for i, x := range e.Bad {
+		if i == most {
+			fmt.Fprintf(&b, "; and %d more", len(e.Bad)-most)
+			break
+		}
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		fmt.Fprintf(&b, "%s (segment %s) %s: %s", x.Location, x.SegmentID, x.Kind, x.Problem)
+	}
+	return b.String()
+}
