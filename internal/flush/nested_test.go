@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
@@ -158,12 +159,52 @@ func TestCompositeChangesUnderAJob(t *testing.T) {
 	}
 }
 
-// A composite in the stream that has other attributes than its plan ends the attempt like any other change of the table.
-func TestChangedCompositeIsReplanned(t *testing.T) {
+// A type that changes after the look under the lock, and before the COPY, is noticed by the values, or by the second look where
+// these cannot tell.
+func TestCompositeChangesUnderTheLock(t *testing.T) {
 	t.Parallel()
-	if c := flush.ClassOf(errors.Join(errors.New("column"), segment.ErrTypeChanged)); c.Name != flush.ClassReplan {
-		t.Errorf("class %s", c.Name)
+	for name, tc := range map[string]struct{ change, want string }{
+		"added":   {`ALTER TYPE app.item ADD ATTRIBUTE more int`, "other attributes"},
+		"renamed": {`ALTER TYPE app.item RENAME ATTRIBUTE sku TO code`, "its columns"},
+		"swapped": {`ALTER TYPE app.item DROP ATTRIBUTE at, ADD ATTRIBUTE later timestamptz`, "its columns"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, append(nestedTypes, `CREATE TABLE app.t (id int, items app.item[])`,
+				`INSERT INTO app.t SELECT i, ARRAY[ROW('s' || i, i, NULL)::app.item] FROM generate_series(1, 100) i`)...)
+			r.want = nil // the rows are as the new type prints them
+			once := sync.OnceFunc(func() { r.db.Exec(t, tc.change) })
+			r.f = r.flusher(func(ctx context.Context, location string) (objstore.Store, error) {
+				s, err := objstore.Open(ctx, location)
+				return &lateStore{s, once}, err
+			})
+			j := r.newJob()
+			_, err := j.chunk(0)
+			if flush.ClassOf(err).Name != flush.ClassReplan || !strings.Contains(err.Error(), tc.want) {
+				t.Fatalf("got %v", err)
+			}
+			if n := r.hotCount(); n != 100 {
+				t.Errorf("%d rows are hot", n)
+			}
+			if j.plan, err = r.f.Plan(context.Background(), flush.PlanInput{JobID: j.id, RequestID: j.request, Generation: 2}); err != nil {
+				t.Fatal(err)
+			}
+			if res, left := j.run(); res.Rows != 100 || left.RowsLeft != 0 {
+				t.Errorf("moved %d rows, left %d", res.Rows, left.RowsLeft)
+			}
+		})
 	}
+}
+
+// lateStore does something when a chunk has looked at its table and is about to copy.
+type lateStore struct {
+	objstore.Store
+	do func()
+}
+
+func (s *lateStore) Create(ctx context.Context, key string) (objstore.Writer, error) {
+	s.do()
+	return s.Store.Create(ctx, key)
 }
 
 // TestFindRow names rows by keys of types that print in odd ways.
