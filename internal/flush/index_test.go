@@ -45,7 +45,7 @@ func TestFlushByIndexReadsLittle(t *testing.T) { // A17
 	if err := owner.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	r.want = nil // nobody else may read the table while its reads are counted
+	r.want = nil            // nobody else may read the table while its reads are counted
 	settle(t, func() bool { // what the set-up read is counted when its backend is gone
 		return pgtest.Value[int](t, r.db, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'VACUUM ANALYZE%'") == 0
 	})
@@ -145,6 +145,67 @@ func TestIndexRangesHoldExactlyTheMatchingRows(t *testing.T) { // A17
 	}
 	if len(cut) < 8 {
 		t.Errorf("only %d indexes were cut along: %v", len(cut), cut)
+	}
+}
+
+// Random conditions on random columns, flushed one after the other from one table: each moves exactly the rows that it matches.
+func TestRandomPredicatesByIndex(t *testing.T) { // A17
+	t.Parallel()
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	r := mixRig(t)
+	columns := []string{"id", "n", "f", "d", "s", "v", "c", "u", "ts", "tz", "dt"}
+	term := func() string {
+		c := columns[rnd.IntN(len(columns))]
+		if rnd.IntN(6) == 0 {
+			return c + " IS NULL"
+		}
+		share := []float64{0.02, 0.05, 0.95, 0.98}[rnd.IntN(4)]
+		value := pgtest.Value[string](t, r.db, fmt.Sprintf("SELECT coalesce(quote_literal((SELECT %s FROM app.t WHERE %[1]s IS NOT NULL ORDER BY %[1]s OFFSET (SELECT (count(%[1]s) * %f)::int FROM app.t) LIMIT 1)), 'NULL')", c, share))
+		op := []string{"<", "<=", "=", ">", ">="}[rnd.IntN(5)]
+		if share < 0.5 && op[0] == '>' || share > 0.5 && op[0] == '<' { // mostly few rows, or the table is soon empty
+			op = "="
+		}
+		return c + " " + op + " " + value
+	}
+	byIndex := 0
+	for range 16 {
+		where := term()
+		switch rnd.IntN(3) {
+		case 0:
+			where += " AND NOT (" + term() + ")"
+		case 1:
+			where += " OR " + term()
+		}
+		r.params = map[string]string{"where": where, "chunk_bytes": "65536"}
+		want := pgtest.Value[int64](t, r.db, "SELECT count(*) FROM app.t WHERE "+where)
+		j := r.newJob()
+		if way, _ := j.way(); way == "index" {
+			byIndex++
+		}
+		if res, left := j.run(); res.Rows != want || left.RowsLeft != 0 {
+			t.Errorf("%s: %+v, %+v, want %d rows", where, res, left, want)
+		}
+	}
+	if byIndex < 4 {
+		t.Errorf("only %d of 16 flushes went by an index", byIndex)
+	}
+}
+
+// Without the index that it was cut along, a chunk still finds its rows.
+func TestIndexGoesDuringFlush(t *testing.T) { // A60
+	t.Parallel()
+	r := mixRig(t)
+	r.params = map[string]string{"where": "n IS NULL OR n < -1900000000", "chunk_bytes": "65536"}
+	want := pgtest.Value[int64](t, r.db, "SELECT count(*) FROM app.t WHERE n IS NULL OR n < -1900000000")
+	j := r.newJob()
+	if way, why := j.way(); way != "index" {
+		t.Fatalf("%s: %s", way, why)
+	}
+	r.db.Exec(t, "DROP INDEX app.t_n_idx")
+	if res, left := j.run(); res.Rows != want || left.RowsLeft != 0 {
+		t.Errorf("%+v, %+v; want %d rows", res, left, want)
 	}
 }
 
