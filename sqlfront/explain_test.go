@@ -341,7 +341,7 @@ func TestSpaceNotice(t *testing.T) {
 	w := newWorld(t, nil)
 	w.Exec(t, "CREATE TABLE app.events (id int)")
 	w.catalog.space = map[string]sqlfront.Space{"events": {
-		Rows: 1000000, HotBefore: 312 << 20, HotAfter: 312 << 20, DeadBytes: 300 << 20, ColdBytes: 41 << 20, Segments: 5}}
+		Rows: 1000000, HotBefore: 312 << 20, HotAfter: 312 << 20, DeadBytes: 300 << 20, ColdBytes: 41 << 20, Segments: 5, NotVacuumed: 3}}
 	messages := make(chan string, 100)
 	conn := w.noticing(t, func(m string) { messages <- m })
 	done := make(chan error, 1)
@@ -355,10 +355,15 @@ func TestSpaceNotice(t *testing.T) {
 		t.Fatal(err)
 	}
 	close(messages)
-	last := ""
+	last, before := "", ""
 	for m := range messages {
-		last = m
+		before, last = last, m
 	}
+	const denied = "app.events: not vacuumed, for the worker's role lacks the right on 3 of its tables"
+	if last != denied || before == "" {
+		t.Errorf("got  %s\nwant %s", last, denied)
+	}
+	last = before
 	const want = "app.events: 1000000 rows moved, 312 MB hot before, 312 MB now, of which VACUUM can make free about 300 MB; 41 MB cold in 5 segments"
 	if last != want {
 		t.Errorf("got  %s\nwant %s", last, want)

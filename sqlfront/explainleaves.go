@@ -24,7 +24,7 @@ func (x *explanation) leaves() {
 			x.facts(l)
 		}
 		if l.VacuumDenied {
-			x.add(l.Name, "vacuum", "no right", "the worker's role may not VACUUM it: GRANT MAINTAIN from PostgreSQL 17 on, before it the owner's role; the space stays for new rows")
+			x.add(l.Name, "vacuum", "no right", vacuumHint)
 		}
 		x.each(l.Name, "trigger", l.Triggers, "runs for every row, with the rights of the worker's role")
 		x.each(l.Name, "foreign_key", l.ForeignKeys, "refers to it")
@@ -61,7 +61,7 @@ func (x *explanation) facts(l *LeafOutlook) {
 	x.add(l.Name, "directory", l.Directory, "")
 	x.add(l.Name, "cut", cuts[l.Way], l.way())
 	switch {
-	case l.Scan == "" || l.Way == WayNone:
+	case l.Scan == "" || l.Way == WayNone, l.Way == WayTruncate, l.Way == WayDetach:
 	case l.Index == "":
 		x.add(l.Name, "index", "none", "no index helps to find the rows ("+l.Scan+")")
 	case l.Way == WayIndex:
@@ -104,7 +104,10 @@ func (l *LeafOutlook) way() string {
 	case WayTruncate, WayDetach:
 		return "one transaction reads all rows, however long it takes" + why
 	}
-	return fmt.Sprintf("%d blocks, %d to a chunk; a chunk reads its own, and no index%s%s", l.Blocks, l.ChunkBlocks, why, costs)
+	if why == "" {
+		why = "; a chunk reads its own, and no index"
+	}
+	return fmt.Sprintf("%d blocks, %d to a chunk%s%s", l.Blocks, l.ChunkBlocks, why, costs)
 }
 
 // chunkDetail says how sure the number of chunks is.

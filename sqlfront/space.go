@@ -16,6 +16,7 @@ type Space struct {
 	DeadBytes           int64 // about how much of HotAfter VACUUM makes free
 	ColdBytes           int64 // of the whole table
 	Segments            int64 // that hold them
+	NotVacuumed         int   // leaves that were to be vacuumed, but that the worker's role may not
 }
 
 // waitAndTell waits for jobs, and tells at the end what they did to their tables.
@@ -40,8 +41,15 @@ func (r *request) tellSpace(ctx context.Context, l launch) {
 	}
 	if err == nil && found {
 		r.notice(pgwire.Notice{Message: l.target.String() + ": " + s.String()})
+		if s.NotVacuumed > 0 {
+			r.notice(pgwire.Notice{Message: fmt.Sprintf("%s: not vacuumed, for the worker's role lacks the right on %d of its tables", l.target.String(), s.NotVacuumed),
+				Hint: vacuumHint})
+		}
 	}
 }
+
+// vacuumHint says what lets the worker's role run VACUUM.
+const vacuumHint = "let the role have MAINTAIN from PostgreSQL 17 on, or be a member of the owner's role; autovacuum, or a VACUUM by the owner, makes the space free too"
 
 func (s Space) String() string {
 	text := fmt.Sprintf("%d rows moved, %s hot before, %s now", s.Rows, prettySize(s.HotBefore), prettySize(s.HotAfter))

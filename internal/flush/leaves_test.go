@@ -9,6 +9,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/tests/audit"
 )
 
 // A parent's own rows and those of its heirs, of any depth, move leaf by leaf.
@@ -120,6 +121,19 @@ func TestPartitionGoesDuringFlush(t *testing.T) { // A60, A39
 				}
 			}
 		})
+	}
+}
+
+// A partition that comes during the flush is moved by the pass over what is left.
+func TestPartitionComesDuringFlush(t *testing.T) { // A60
+	t.Parallel()
+	r := newRig(t, "CREATE TABLE app.t (id int) PARTITION BY RANGE (id)", "CREATE TABLE app.t1 PARTITION OF app.t FOR VALUES FROM (0) TO (100)",
+		"CREATE TABLE app.t2 (id int)", "INSERT INTO app.t SELECT generate_series(0, 99)", "INSERT INTO app.t2 SELECT generate_series(100, 109)")
+	j := r.newJob()
+	r.db.Exec(t, "ALTER TABLE app.t ATTACH PARTITION app.t2 FOR VALUES FROM (100) TO (200)")
+	r.want = audit.Hot(t, r.db.SuperURL, "app", "t", "")
+	if res, left := j.run(); res.Rows != 110 || left.RowsLeft != 0 {
+		t.Errorf("%+v, %+v", res, left)
 	}
 }
 

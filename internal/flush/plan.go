@@ -122,6 +122,9 @@ func (f *Flusher) plan(ctx context.Context, in PlanInput, scope wholeScope) (Pla
 	if err := f.ledger.RegisterTable(ctx, req.Schema, req.Table); err != nil {
 		return PlanResult{}, err
 	}
+	if doc, err = readPlan(stored); err != nil { // another one may have been first
+		return PlanResult{}, err
+	}
 	return PlanResult{
 		Generation: stored.Generation, FirstChunk: stored.FirstChunk, Chunks: stored.Chunks, RowsEstimate: stored.RowsEstimate, Parallelism: doc.lanes(),
 		Vacuum:  doc.vacuums(),

@@ -37,6 +37,19 @@ func (s *Surveyor) Check(ctx context.Context, schema, table string, params map[s
 	if err := mayLook(ctx, s.hot, schema, table, opts); err != nil {
 		return err
 	}
+	if err := s.glance(ctx, schema, table, storage, opts); err != nil || !opts.wholes() {
+		return err
+	}
+	// Which partitions are taken whole, and may be, takes a whole look.
+	v, err := s.Survey(ctx, schema, table, params)
+	if err != nil || len(v.Refusals) == 0 {
+		return err
+	}
+	return &v.Refusals[0]
+}
+
+// glance looks at what a few catalog queries show.
+func (s *Surveyor) glance(ctx context.Context, schema, table string, storage ledger.StorageRow, opts Options) error {
 	return s.hot.Briefly(ctx, func(q hot.Querier) error {
 		root, err := s.hot.Inspect(ctx, q, schema, table)
 		if err != nil {

@@ -89,6 +89,20 @@ func settleVacuum(option string, plans []leafPlan) {
 	}
 }
 
+// NotVacuumed is how many leaves of a plan, as the ledger keeps it, the role had no right to vacuum.
+func NotVacuumed(row ledger.PlanRow) (n int, err error) {
+	doc, err := readPlan(row)
+	if err != nil {
+		return 0, err
+	}
+	for i := range doc.Parts {
+		if doc.Parts[i].VacuumDenied {
+			n++
+		}
+	}
+	return n, nil
+}
+
 // vacuums reports whether there is something to vacuum when the rows have moved.
 func (d *planDoc) vacuums() bool {
 	for i := range d.Parts {

@@ -156,6 +156,9 @@ func TestWholePartitionRefusals(t *testing.T) { // A55
 			if err != nil || len(v.Refusals) == 0 {
 				t.Errorf("%+v, %v", v, err)
 			}
+			if err := flush.NewSurveyor(r.hot, r.ledger).Check(t.Context(), "app", "t", r.params); !errors.As(err, &no) || no.Refusal.Code != c.code {
+				t.Errorf("before a job: %v", err)
+			}
 		})
 	}
 	if _, err := flush.ParseOptions(map[string]string{"whole_partition": "drop"}); err == nil {

@@ -128,8 +128,17 @@ func (c *catalog) Space(ctx context.Context, job jobmanager.JobID) (sqlfront.Spa
 		return sqlfront.Space{}, false, err
 	}
 	cold, err := c.ledger.ColdTotals(ctx, h.Schema, h.Table)
+	if err != nil {
+		return sqlfront.Space{}, false, err
+	}
+	plan, err := c.ledger.PlanGeneration(ctx, job.String(), 1)
+	if err != nil {
+		return sqlfront.Space{}, false, err
+	}
+	denied, err := flush.NotVacuumed(plan)
 	return sqlfront.Space{
-		Rows: h.RowsFlushed, HotBefore: *h.HotBytesBefore, HotAfter: *h.HotBytesAfter, DeadBytes: *h.DeadBytes, ColdBytes: cold.Bytes, Segments: cold.Segments,
+		NotVacuumed: denied,
+		Rows:        h.RowsFlushed, HotBefore: *h.HotBytesBefore, HotAfter: *h.HotBytesAfter, DeadBytes: *h.DeadBytes, ColdBytes: cold.Bytes, Segments: cold.Segments,
 	}, err == nil, err
 }
 

@@ -45,6 +45,8 @@ then run it as the tables' owner or a superuser. Run it again after adding table
 	f.StringVar(&o.script.role, "role", "spillway", "the worker's role")
 	f.StringArrayVar(&o.script.readers, "reader", nil, "a role that may read system.jobs and system.segments (may be repeated)")
 	f.BoolVar(&o.script.monitor, "monitor", false, "let the worker read how far standbys are, which the option max_replication_lag of FLUSH needs")
+	f.BoolVar(&o.script.truncate, "truncate", false, "grant TRUNCATE on partitions, for WITH (whole_partition = truncate)")
+	f.BoolVar(&o.script.maintain, "maintain", false, "grant MAINTAIN, for the VACUUM after a flush (PostgreSQL 17 and newer)")
 	f.BoolVar(&o.script.operators, "operators", true, "make the role spillway_operator: its members may flush tables that they do not own")
 	return cmd
 }
@@ -69,6 +71,9 @@ func runGrants(ctx context.Context, env *Env, o *grantsOptions) error {
 		return err
 	}
 	defer db.Close()
+	if o.script.maintain && db.ServerVersionNum() < 170000 {
+		return hint(fmt.Errorf("PostgreSQL %s has no right MAINTAIN", db.ServerVersion()), "before version 17 only owners may VACUUM: GRANT the owner's role to the worker's, or leave it to autovacuum")
+	}
 	if err := db.Pool().QueryRow(ctx, "SELECT current_database()").Scan(&o.script.database); err != nil {
 		return fmt.Errorf("look up the database: %w", err)
 	}
@@ -86,7 +91,7 @@ func runGrants(ctx context.Context, env *Env, o *grantsOptions) error {
 // grantTable is a table with what the script has to know about it. Names are quoted where they need it.
 type grantTable struct {
 	schema, name, column string
-	partitions           []grantTable // the whole tree below, leaves included
+	partitions           []grantTable // the whole tree below, by partitioning or inheritance, leaves included
 }
 
 // lookUpGrant finds a table and the partitions below it.
@@ -96,13 +101,14 @@ func lookUpGrant(ctx context.Context, db hot.Querier, name string) (grantTable, 
 	}
 	// The column: the first of the primary key, or else the first of all.
 	const query = `
+		WITH RECURSIVE below(oid) AS (SELECT to_regclass($1)::oid UNION SELECT i.inhrelid FROM below JOIN pg_catalog.pg_inherits i ON i.inhparent = below.oid)
 		SELECT c.relname, n.nspname, coalesce((
 			SELECT a.attname FROM pg_catalog.pg_attribute a
 			LEFT JOIN pg_catalog.pg_index i ON i.indrelid = a.attrelid AND i.indisprimary AND a.attnum = i.indkey[0]
 			WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 			ORDER BY i.indrelid IS NULL, a.attnum LIMIT 1), '')
 		FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-		WHERE c.oid = to_regclass($1)::oid OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(to_regclass($1)))
+		WHERE c.oid IN (SELECT oid FROM below) AND c.relkind IN ('r', 'p', 'f', 'v', 'm')
 		ORDER BY c.oid <> to_regclass($1)::oid, n.nspname, c.relname`
 	rows, err := db.Query(ctx, query, name)
 	if err != nil {
@@ -135,6 +141,8 @@ type grantScript struct {
 	readers   []string
 	operators bool
 	monitor   bool
+	truncate  bool // on partitions
+	maintain  bool
 }
 
 const operatorRole = "spillway_operator"
@@ -203,6 +211,7 @@ func (g *grantScript) tableGrants(p func(string, ...any), role string) {
 		for _, leaf := range t.partitions {
 			grantTableTo(p, leaf, role)
 		}
+		g.optionalGrants(p, t, role)
 	}
 	p("")
 }
@@ -211,6 +220,20 @@ func grantTableTo(p func(string, ...any), t grantTable, role string) {
 	p("GRANT SELECT, DELETE ON TABLE %s.%s TO %s;", t.schema, t.name, role)
 	if t.column != "" {
 		p("GRANT UPDATE (%s) ON TABLE %s.%s TO %s;", t.column, t.schema, t.name, role)
+	}
+}
+
+// optionalGrants are those that a flush can do without.
+func (g *grantScript) optionalGrants(p func(string, ...any), t grantTable, role string) {
+	for _, leaf := range t.partitions {
+		if g.truncate {
+			p("GRANT TRUNCATE ON TABLE %s.%s TO %s;", leaf.schema, leaf.name, role)
+		}
+	}
+	for _, one := range append([]grantTable{t}, t.partitions...) {
+		if g.maintain {
+			p("GRANT MAINTAIN ON TABLE %s.%s TO %s;", one.schema, one.name, role)
+		}
 	}
 }
 

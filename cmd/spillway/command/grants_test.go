@@ -93,6 +93,36 @@ func TestGrantsByAdministrator(t *testing.T) {
 	must(t, conn, "SET SESSION AUTHORIZATION "+admin, r.out, r.out, "SET SESSION AUTHORIZATION "+role, "DELETE FROM app.events", "CREATE TABLE spillway.probe (id int)")
 }
 
+// What only some flushes need is granted on request only; heirs are granted as partitions are.
+func TestGrantsOnRequest(t *testing.T) { // A16
+	t.Parallel()
+	db := pgtest.Database(t)
+	db.Exec(t, "CREATE TABLE app.parted (id int) PARTITION BY LIST (id)", "CREATE TABLE app.one PARTITION OF app.parted FOR VALUES IN (1)",
+		"CREATE TABLE app.parent (id int)", "CREATE TABLE app.heir () INHERITS (app.parent)")
+	args := []string{"grants", "--for", "app.parted", "--for", "app.parent", "--database-url", db.OwnerURL, "--role", db.Worker, "--operators=false"}
+	r := invoke(t, args)
+	if r.code != 0 || strings.Contains(r.out, "TRUNCATE") || strings.Contains(r.out, "MAINTAIN") {
+		t.Fatalf("%s\n%s", r.errOut, r.out)
+	}
+	mustContain(t, r.out, "DELETE ON TABLE app.heir TO")
+	if r = invoke(t, append(args, "--truncate")); r.code != 0 || strings.Contains(r.out, "TRUNCATE ON TABLE app.parted") {
+		t.Errorf("%s\n%s", r.errOut, r.out)
+	}
+	mustContain(t, r.out, "GRANT TRUNCATE ON TABLE app.one TO")
+	must(t, db.Connect(t, db.SuperURL), r.out)
+	version := pgtest.Value[int](t, db, "SELECT current_setting('server_version_num')::int")
+	r = invoke(t, append(args, "--maintain"))
+	if version < 170000 {
+		if r.code != 1 {
+			t.Errorf("exit code %d", r.code)
+		}
+		mustContain(t, r.errOut, "has no right MAINTAIN", "hint: before version 17")
+		return
+	}
+	mustContain(t, r.out, "GRANT MAINTAIN ON TABLE app.parted TO", "GRANT MAINTAIN ON TABLE app.one TO")
+	must(t, db.Connect(t, db.SuperURL), r.out)
+}
+
 func TestGrantsOfMissingTable(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t)
