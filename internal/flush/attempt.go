@@ -21,9 +21,14 @@ const commitPatience = 2 * time.Second
 
 // attempt is one try at one chunk: one backend, one transaction, at most one object. Its id is used once.
 type attempt struct {
-	f          *Flusher
-	in         ChunkInput
-	plan       *loadedPlan
+	f           *Flusher
+	in          ChunkInput
+	work        func(context.Context) (ChunkResult, error) // T1 up to its COMMIT
+	dir         string                                     // of its object
+	about       string                                     // the table, for people
+	lockTimeout time.Duration
+
+	plan       *loadedPlan // nil if it puts rows back
 	store      objstore.Store
 	storeName  string
 	rep        *reporter
@@ -45,8 +50,8 @@ func (a *attempt) run(ctx context.Context) (ChunkResult, error) {
 	if a.id, err = uuid.NewV7(); err != nil {
 		return ChunkResult{}, fmt.Errorf("make attempt id: %w", err)
 	}
-	a.prefix = objectPrefix(a.plan.part.Dir, time.Now(), job, a.in.Chunk, a.id)
-	a.session, err = a.f.hot.Session(ctx, a.sessionName(job), &hot.SessionOptions{LockTimeout: a.plan.doc.Options.LockTimeout})
+	a.prefix = objectPrefix(a.dir, time.Now(), job, a.in.Chunk, a.id)
+	a.session, err = a.f.hot.Session(ctx, a.sessionName(job), &hot.SessionOptions{LockTimeout: a.lockTimeout})
 	if err != nil {
 		return ChunkResult{}, err
 	}
@@ -59,7 +64,7 @@ func (a *attempt) run(ctx context.Context) (ChunkResult, error) {
 	if err != nil {
 		return ChunkResult{}, a.settle(ctx, err)
 	}
-	res, err := a.move(ctx)
+	res, err := a.work(ctx)
 	if err != nil {
 		return ChunkResult{}, a.settle(ctx, err)
 	}
@@ -81,7 +86,7 @@ func (a *attempt) closeSession() {
 // sessionName is what a DBA sees in pg_stat_activity. PostgreSQL cuts it at 63 bytes, so the table, which may be long, comes
 // last.
 func (a *attempt) sessionName(job uuid.UUID) string {
-	return fmt.Sprintf("spillway:%s:%d %s", job, a.in.Chunk, a.plan.part.leafName())
+	return fmt.Sprintf("spillway:%s:%d %s", job, a.in.Chunk, a.about)
 }
 
 // endBackendWhen ends the backend from outside as soon as ctx ends: a cancel request alone may come too early or too late,
@@ -129,12 +134,8 @@ func (a *attempt) begin(ctx context.Context, m *hot.Move) error {
 	if err := a.session.Begin(ctx, m); err != nil {
 		return err
 	}
-	ours, err := a.f.ledger.TakeAttempt(ctx, a.session, a.id)
-	if err != nil {
+	if err := a.take(ctx); err != nil {
 		return err
-	}
-	if !ours {
-		return classified(ClassLock, errors.New("this attempt was condemned before it could begin"))
 	}
 	if err := a.session.LockTable(ctx, m.Schema, m.Table); err != nil {
 		return err
@@ -150,6 +151,15 @@ func (a *attempt) begin(ctx context.Context, m *hot.Move) error {
 		return err
 	}
 	return a.session.ConstraintsNow(ctx)
+}
+
+// take makes this transaction the only one that can commit the attempt.
+func (a *attempt) take(ctx context.Context) error {
+	ours, err := a.f.ledger.TakeAttempt(ctx, a.session, a.id)
+	if err == nil && !ours {
+		err = classified(ClassLock, errors.New("this attempt was condemned before it could begin"))
+	}
+	return err
 }
 
 // copy streams the deleted rows into one object, makes it durable and looks at it. A chunk without rows writes no object.
@@ -187,7 +197,7 @@ func (a *attempt) copy(ctx context.Context, m *hot.Move) (segment.Summary, error
 	if _, err := a.object.Commit(ctx); err != nil {
 		return segment.Summary{}, err
 	}
-	return sum, a.check(ctx, sum)
+	return sum, a.check(ctx, sum, a.plan.doc.Options.VerifyFull)
 }
 
 // nameRow adds the table to an error about a value.
@@ -199,8 +209,8 @@ func (a *attempt) nameRow(err error) error {
 	return err
 }
 
-// check reads the object back from its store, before COMMIT makes it the only copy.
-func (a *attempt) check(ctx context.Context, sum segment.Summary) error {
+// check reads the object back from its store, before COMMIT makes it the only copy: its footer, or all of it.
+func (a *attempt) check(ctx context.Context, sum segment.Summary, full bool) error {
 	obj, err := a.store.Open(ctx, objectKey(a.prefix))
 	if err != nil {
 		return fmt.Errorf("read back: %w", err)
@@ -210,7 +220,7 @@ func (a *attempt) check(ctx context.Context, sum segment.Summary) error {
 		return classified(ClassStorage, fmt.Errorf("read back: object has %d bytes, %d were written", obj.Size(), sum.Bytes))
 	}
 	read := segment.ReadFooter
-	if a.plan.doc.Options.VerifyFull {
+	if full {
 		read = segment.Verify
 	}
 	footer, err := read(obj, obj.Size())

@@ -33,6 +33,7 @@ const (
 	ClassResources       = "resources"       // PostgreSQL lacks memory, disk or connections
 	ClassStorage         = "storage"         // the storage failed
 	ClassStorageFull     = "storage_full"    // the storage is full
+	ClassDamaged         = "damaged"         // a segment's object is not what the ledger says
 	ClassShutdown        = "shutdown"        // a planned stop of PostgreSQL or of this process
 	ClassReplan          = "replan"          // the table changed its shape or file since it was planned
 	ClassConflict        = "conflict"        // it kept changing

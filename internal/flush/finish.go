@@ -55,7 +55,7 @@ func (f *Flusher) Finish(ctx context.Context, in FinishInput) (FinishResult, err
 	if err != nil {
 		return FinishResult{}, err
 	}
-	if stored.Status == "completed" {
+	if stored.Status == "completed" && req.JobType == "flush" {
 		if err := f.ledger.TouchTable(ctx, req.Schema, req.Table, stored.FinishedAt, in.JobID); err != nil {
 			return FinishResult{}, err
 		}

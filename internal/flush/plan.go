@@ -25,6 +25,7 @@ type planDoc struct {
 	Storage string
 	Space   *hot.Space `json:",omitempty"` // of the leaves, when this generation was made
 	Parts   []planPart
+	Restore *restorePlan `json:",omitempty"` // of a job that puts rows back, which has no parts
 }
 
 // planPart is one leaf: the table itself, or a partition of it.
@@ -56,11 +57,7 @@ func (f *Flusher) Plan(ctx context.Context, in PlanInput) (PlanResult, error) {
 }
 
 func (f *Flusher) plan(ctx context.Context, in PlanInput) (PlanResult, error) {
-	reqID, err := uuid.Parse(in.RequestID)
-	if err != nil {
-		return PlanResult{}, classified(ClassInvalid, fmt.Errorf("malformed request id %q", in.RequestID))
-	}
-	req, err := f.ledger.Request(ctx, reqID)
+	req, err := f.planRequest(ctx, in)
 	if err != nil {
 		return PlanResult{}, err
 	}
@@ -71,11 +68,29 @@ func (f *Flusher) plan(ctx context.Context, in PlanInput) (PlanResult, error) {
 	if err := f.claim(ctx, req, in); err != nil {
 		return PlanResult{}, err
 	}
-	first, err := f.firstChunk(ctx, in)
+	doc, rows, err := f.draw(ctx, req, opts)
 	if err != nil {
 		return PlanResult{}, err
 	}
-	doc, rows, err := f.draw(ctx, req, opts)
+	res, err := f.storePlan(ctx, in, req, doc, ledger.PlanRow{Chunks: doc.chunks(), RowsEstimate: rows}, opts.Parallelism)
+	if err != nil {
+		return PlanResult{}, err
+	}
+	return res, f.ledger.RegisterTable(ctx, req.Schema, req.Table)
+}
+
+// planRequest reads what a plan is asked for.
+func (f *Flusher) planRequest(ctx context.Context, in PlanInput) (ledger.Request, error) {
+	reqID, err := uuid.Parse(in.RequestID)
+	if err != nil {
+		return ledger.Request{}, classified(ClassInvalid, fmt.Errorf("malformed request id %q", in.RequestID))
+	}
+	return f.ledger.Request(ctx, reqID)
+}
+
+// storePlan stores a generation whose chunks and rows are counted, or returns the one that is stored.
+func (f *Flusher) storePlan(ctx context.Context, in PlanInput, req ledger.Request, doc *planDoc, row ledger.PlanRow, parallelism int) (PlanResult, error) {
+	first, err := f.firstChunk(ctx, in)
 	if err != nil {
 		return PlanResult{}, err
 	}
@@ -83,17 +98,13 @@ func (f *Flusher) plan(ctx context.Context, in PlanInput) (PlanResult, error) {
 	if err != nil {
 		return PlanResult{}, fmt.Errorf("write plan: %w", err)
 	}
-	stored, err := f.ledger.PutPlan(ctx, ledger.PlanRow{
-		JobID: in.JobID, Generation: in.Generation, RequestID: reqID, FirstChunk: first, Chunks: doc.chunks(), RowsEstimate: rows, Plan: text,
-	})
+	row.JobID, row.Generation, row.RequestID, row.FirstChunk, row.Plan = in.JobID, in.Generation, req.ID, first, text
+	stored, err := f.ledger.PutPlan(ctx, row)
 	if err != nil {
 		return PlanResult{}, err
 	}
-	if err := f.ledger.RegisterTable(ctx, req.Schema, req.Table); err != nil {
-		return PlanResult{}, err
-	}
 	return PlanResult{
-		Generation: stored.Generation, FirstChunk: stored.FirstChunk, Chunks: stored.Chunks, RowsEstimate: stored.RowsEstimate, Parallelism: opts.Parallelism,
+		Generation: stored.Generation, FirstChunk: stored.FirstChunk, Chunks: stored.Chunks, RowsEstimate: stored.RowsEstimate, Parallelism: parallelism,
 	}, nil
 }
 
@@ -206,14 +217,19 @@ func leavesOf(ctx context.Context, db *hot.DB, root *hot.Table) ([]*hot.Table, e
 	return out, nil
 }
 
-// RefusedError is a table that cannot be flushed, and what to do about it.
+// RefusedError is a table that cannot be flushed or restored, and what to do about it.
 type RefusedError struct {
 	Table   string
 	Refusal hot.Refusal
+	Restore bool // it is a restore that the table cannot have
 }
 
 func (e *RefusedError) Error() string {
-	text := "table " + e.Table + " cannot be flushed: " + e.Refusal.Msg
+	what := "flushed"
+	if e.Restore {
+		what = "restored"
+	}
+	text := "table " + e.Table + " cannot be " + what + ": " + e.Refusal.Msg
 	if e.Refusal.Hint != "" {
 		text += "; " + e.Refusal.Hint
 	}

@@ -59,13 +59,19 @@ func (f *Flusher) publishJob(ctx context.Context, jobID string) error {
 	if err != nil {
 		return err
 	}
+	if doc.Restore != nil {
+		return f.PublishTable(ctx, doc.Schema, doc.Name, doc.Restore.Storages...)
+	}
 	return f.PublishTable(ctx, doc.Schema, doc.Name)
 }
 
-// PublishTable rewrites the manifests of a table from the ledger, one in each storage that holds segments of it. The
-// ledger is the truth: whatever the file said before is replaced as a whole.
-func (f *Flusher) PublishTable(ctx context.Context, schema, table string) error {
+// PublishTable rewrites the manifests of a table from the ledger, one in each storage that holds segments of it, and in those
+// named, which may hold none any more. The ledger is the truth: whatever the file said before is replaced as a whole.
+func (f *Flusher) PublishTable(ctx context.Context, schema, table string, storages ...string) error {
 	byStorage := map[string][]ledger.Segment{}
+	for _, name := range storages {
+		byStorage[name] = nil
+	}
 	for s, err := range f.ledger.LiveSegments(ctx, schema, table) {
 		if err != nil {
 			return err

@@ -44,6 +44,9 @@ type Move struct {
 	SkipLocked    bool     // leave rows whose locks others hold
 }
 
+// durableCommit: off, local and remote_write could lose a commit whose object is already registered with the outside.
+const durableCommit = "SELECT pg_catalog.set_config('synchronous_commit', CASE WHEN pg_catalog.current_setting('synchronous_commit') = 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true)"
+
 // Begin opens the transaction that moves a chunk. READ COMMITTED on purpose: REPEATABLE READ would fail on any concurrent
 // update. The planner is held to the block range: with an index or bitmap scan the range would become a filter, and each
 // chunk would read the whole table.
@@ -54,8 +57,7 @@ func (s *Session) Begin(ctx context.Context, m *Move) error {
 		"SET LOCAL enable_indexonlyscan = off",
 		"SET LOCAL enable_bitmapscan = off",
 		"SET LOCAL enable_seqscan = off",
-		// off, local and remote_write could lose this commit while its object is already registered with the outside.
-		"SELECT pg_catalog.set_config('synchronous_commit', CASE WHEN pg_catalog.current_setting('synchronous_commit') = 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true)",
+		durableCommit,
 	}
 	if m.SkipLocked {
 		set = append(set, "SET LOCAL enable_hashjoin = off", "SET LOCAL enable_mergejoin = off")
@@ -86,8 +88,12 @@ func (s *Session) ConstraintsNow(ctx context.Context) error {
 // CopyOut deletes the rows of the move and writes them to w as PostgreSQL streams them, in the binary COPY format. It
 // returns how many rows PostgreSQL says it deleted.
 func (s *Session) CopyOut(ctx context.Context, m *Move, w io.Writer) (int64, error) {
+	return s.copyOut(ctx, m.sql(), w)
+}
+
+func (s *Session) copyOut(ctx context.Context, sql string, w io.Writer) (int64, error) {
 	s.tap.open(w)
-	tag, err := s.conn.PgConn().CopyTo(ctx, io.Discard, m.sql())
+	tag, err := s.conn.PgConn().CopyTo(ctx, io.Discard, sql)
 	if sinkErr := s.tap.close(); sinkErr != nil {
 		return 0, sinkErr
 	}
