@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -77,8 +78,33 @@ func (s *Session) CopyInto(ctx context.Context, r *Refill, rows io.Reader) (int6
 }
 
 func (s *Session) copyIn(ctx context.Context, sql string, rows io.Reader) (int64, error) {
-	tag, err := s.conn.PgConn().CopyFrom(ctx, rows, sql)
+	g := &gate{r: rows}
+	defer g.shut()
+	tag, err := s.conn.PgConn().CopyFrom(ctx, g, sql)
 	return tag.RowsAffected(), err
+}
+
+// gate keeps pgx from reading on after a COPY: when the connection breaks, pgx returns before its own goroutine has ended.
+type gate struct {
+	mu   sync.Mutex
+	r    io.Reader
+	gone bool
+}
+
+func (g *gate) Read(p []byte) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.gone {
+		return 0, io.ErrClosedPipe
+	}
+	return g.r.Read(p)
+}
+
+// shut returns when nobody reads any more.
+func (g *gate) shut() {
+	g.mu.Lock()
+	g.gone = true
+	g.mu.Unlock()
 }
 
 // CopyToStage makes the stage and puts all rows of a stream there. A predicate finds the table's columns in it, of the types
