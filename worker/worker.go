@@ -90,8 +90,10 @@ func New(c client.Client, taskQueue string, acts *activities.Activities, opt *Op
 	w.chunks = worker.New(c, workflows.ChunkTaskQueue(taskQueue), w.chunkOptions(root))
 
 	w.jobs.RegisterWorkflowWithOptions(workflows.FlushJob, workflow.RegisterOptions{Name: workflows.FlushJobName})
+	w.jobs.RegisterWorkflowWithOptions(workflows.RestoreJob, workflow.RegisterOptions{Name: workflows.RestoreJobName})
 	w.jobs.RegisterActivity(acts)
 	w.chunks.RegisterActivityWithOptions(acts.MoveChunk, activity.RegisterOptions{Name: "MoveChunk"})
+	w.chunks.RegisterActivityWithOptions(acts.RestoreSegment, activity.RegisterOptions{Name: "RestoreSegment"})
 	return w, nil
 }
 

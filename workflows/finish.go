@@ -70,7 +70,7 @@ func (j *flushJob) clean(ctx workflow.Context, status jobmanager.Status) {
 			log.Warn("sweep attempts", obs.KeyJob, j.id, obs.KeyClass, classOf(err))
 		}
 	}
-	if status == jobmanager.Completed || j.state.Segments == 0 || j.phase == PhasePublishing {
+	if status == jobmanager.Completed || !j.changedCold() || j.phase == PhasePublishing {
 		return
 	}
 	err := workflow.ExecuteActivity(j.cleanOptions(ctx, "publish the manifest"), steps.PublishManifest, j.id).Get(ctx, nil)

@@ -22,22 +22,26 @@ var errContinue = errors.New("continue as a new run")
 //
 // It ends as the ledger says: completed without an error, cancelled with a CanceledError, failed with an ApplicationError
 // whose type is the class. The row that FinishJob writes first decides; a cancel that comes after it comes too late.
-func FlushJob(ctx workflow.Context, in FlushInput) error {
-	j, err := newFlushJob(ctx, in)
+func FlushJob(ctx workflow.Context, in FlushInput) error { return runJob(ctx, flushKind, in) }
+
+// runJob is one run of a job that moves rows.
+func runJob(ctx workflow.Context, k kind, in FlushInput) error {
+	j, err := newFlushJob(ctx, k, in)
 	if err != nil {
 		return err
 	}
 	err = j.run(ctx)
 	if errors.Is(err, errContinue) {
 		if in.State, err = j.handOver(ctx); err == nil {
-			return workflow.NewContinueAsNewError(ctx, FlushJobName, in)
+			return workflow.NewContinueAsNewError(ctx, k.workflow, in)
 		}
 	}
 	return j.end(ctx, err)
 }
 
-// flushJob is the state of one run.
+// flushJob is the state of one run of a flush, or of a restore, which is a flush backwards.
 type flushJob struct {
+	kind      kind
 	id        string
 	table     jobmanager.Table
 	requestID string
@@ -56,14 +60,15 @@ type flushJob struct {
 	holds    int                     // times held in this run
 }
 
-func newFlushJob(ctx workflow.Context, in FlushInput) (*flushJob, error) {
+func newFlushJob(ctx workflow.Context, k kind, in FlushInput) (*flushJob, error) {
 	info := workflow.GetInfo(ctx)
 	firstRun := info.FirstRunID
 	if firstRun == "" { // the test environment knows no chains
 		firstRun = info.WorkflowExecution.RunID
 	}
 	j := &flushJob{
-		id:        JobID(FlushType, in.Table, firstRun),
+		kind:      k,
+		id:        JobID(k.jobType, in.Table, firstRun),
 		table:     in.Table,
 		requestID: in.RequestID,
 		tune:      in.Tuning.withDefaults(),
@@ -103,7 +108,9 @@ func (j *flushJob) run(ctx workflow.Context) error {
 		}
 	}
 	if j.state.Total == 0 { // nothing to move: nothing to look for, nothing to publish
-		j.state.RowsLeft = new(int64)
+		if j.kind.residue {
+			j.state.RowsLeft = new(int64)
+		}
 		return nil
 	}
 	for {
@@ -136,7 +143,7 @@ func (j *flushJob) plan(ctx workflow.Context, generation int) error {
 	j.phase = PhasePlanning
 	j.describe(ctx)
 	var res activities.PlanResult
-	err := j.step(j.stepOptions(ctx, "plan"), steps.PlanFlush, activities.PlanInput{
+	err := j.step(j.stepOptions(ctx, "plan"), j.kind.plan, activities.PlanInput{
 		JobID:      j.id,
 		RequestID:  j.requestID,
 		Generation: generation,
@@ -168,6 +175,9 @@ func (j *flushJob) adopt(ctx workflow.Context, p activities.PlanResult) {
 
 // residue looks for rows that are left, and reports whether there is a plan to move them.
 func (j *flushJob) residue(ctx workflow.Context) (more bool, err error) {
+	if !j.kind.residue {
+		return false, nil
+	}
 	j.enter(ctx, PhaseResidue)
 	j.state.Pass++
 	var res activities.ResidueResult
@@ -187,9 +197,9 @@ func (j *flushJob) residue(ctx workflow.Context) (more bool, err error) {
 	return true, nil
 }
 
-// publish brings the manifest up to date; a job that wrote no segment has nothing to say there.
+// publish brings the manifest up to date; a job that changed no segment has nothing to say there.
 func (j *flushJob) publish(ctx workflow.Context) error {
-	if j.state.Segments == 0 {
+	if !j.changedCold() {
 		return nil
 	}
 	if err := j.hold(ctx); err != nil {

@@ -82,7 +82,9 @@ type Memo struct {
 // The names of activities, by which a job's phase can be told from what is pending.
 const (
 	planActivity    = "PlanFlush"
+	refillActivity  = "PlanRestore"
 	chunkActivity   = "MoveChunk"
+	segmentActivity = "RestoreSegment"
 	residueActivity = "FindResidue"
 	publishActivity = "PublishManifest"
 )
@@ -90,9 +92,9 @@ const (
 // PhaseOf returns the phase in which an activity runs, and whether it moves rows.
 func PhaseOf(activityType string) (phase Phase, chunk bool) {
 	switch activityType {
-	case planActivity:
+	case planActivity, refillActivity:
 		return PhasePlanning, false
-	case chunkActivity:
+	case chunkActivity, segmentActivity:
 		return PhaseMoving, true
 	case residueActivity:
 		return PhaseResidue, false

@@ -93,9 +93,11 @@ func (j *flushJob) details(now time.Time) string {
 	}
 	row("job", "`%s`", j.id)
 	if s.Total > 0 {
-		row("chunks", "%d of %d, %d in flight", s.Done, s.Total, j.inFlight)
+		row(j.kind.noun+"s", "%d of %d, %d in flight", s.Done, s.Total, j.inFlight)
 		row("rows", "%d of about %d", s.Rows, max(s.RowsTotal, s.Rows))
-		row("written", "%s in %d segments", size(s.Bytes), s.Segments)
+		if j.kind.residue || s.Segments > 0 {
+			row("written", "%s in %d segments", size(s.Bytes), s.Segments)
+		}
 	}
 	if s.StartedAt != nil {
 		if d := now.Sub(*s.StartedAt); d >= time.Second {

@@ -102,8 +102,8 @@ func (w *window) begin(ctx workflow.Context) {
 
 // moveChunk moves one chunk.
 func (j *flushJob) moveChunk(ctx workflow.Context, chunk int) (res activities.ChunkResult, err error) {
-	ctx = j.chunkOptions(ctx, fmt.Sprintf("chunk %d", chunk))
-	err = j.step(ctx, steps.MoveChunk, activities.ChunkInput{JobID: j.id, Chunk: chunk}, &res)
+	ctx = j.chunkOptions(ctx, fmt.Sprintf("%s %d", j.kind.noun, chunk))
+	err = j.step(ctx, j.kind.chunk, activities.ChunkInput{JobID: j.id, Chunk: chunk}, &res)
 	return res, err
 }
 
