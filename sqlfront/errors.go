@@ -85,6 +85,7 @@ var classes = map[string]string{
 	"resources":       "53000",
 	"storage":         "58030",
 	"storage_full":    "53100",
+	"damaged":         "XX001",
 	"shutdown":        "57P01",
 	"replan":          codeNotReady,
 	"conflict":        "40001",

@@ -102,8 +102,13 @@ func (s launch) row() []any {
 
 // start starts a flush.
 func (r *request) start(ctx context.Context, t target, params map[string]string) (launch, error) {
+	return r.startAs(ctx, jobFlush, t, params)
+}
+
+// startAs starts a job of the given type.
+func (r *request) startAs(ctx context.Context, typ jobmanager.JobType, t target, params map[string]string) (launch, error) {
 	spec := jobmanager.JobSpec{
-		Type: jobFlush, Table: t.table, Params: params,
+		Type: typ, Table: t.table, Params: params,
 		Statement: r.text, RequestedBy: t.user, Trigger: jobmanager.TriggerCommand,
 	}
 	got, err := r.jobs.StartJob(ctx, spec)

@@ -10,7 +10,7 @@ import (
 	"github.com/spillwaydb/spillway/sqlfront/pgwire"
 )
 
-// An option of FLUSH: its name, and the parameter's value that a text means. "" leaves the parameter out, which is the
+// An option of a statement: its name, and the parameter's value that a text means. "" leaves the parameter out, which is the
 // default.
 type option struct {
 	name  string
@@ -32,11 +32,16 @@ var flushOptions = []option{
 	{"unregistered", boolean},
 }
 
-// readOptions checks a WITH list. Names in without are not known to the statement.
+// readOptions checks a WITH list of FLUSH. Names in without are not known to the statement.
 func readOptions(list []parse.Option, without ...string) (map[string]string, error) {
+	return readOptionsOf(flushOptions, list, without...)
+}
+
+// readOptionsOf checks a WITH list of a statement that knows the given options, but for those in without.
+func readOptionsOf(known []option, list []parse.Option, without ...string) (map[string]string, error) {
 	params := map[string]string{}
 	for _, o := range list {
-		opt, names := find(o.Name, without)
+		opt, names := find(known, o.Name, without)
 		if opt == nil {
 			return nil, &pgwire.Error{Code: codeInvalidValue, Position: o.Pos,
 				Message: fmt.Sprintf("unknown option \"%s\"", o.Name), Hint: "options are " + strings.Join(names, ", ")}
@@ -54,19 +59,19 @@ func readOptions(list []parse.Option, without ...string) (map[string]string, err
 	return params, nil
 }
 
-func find(name string, without []string) (*option, []string) {
+func find(known []option, name string, without []string) (*option, []string) {
 	var names []string
 next:
-	for i := range flushOptions {
+	for i := range known {
 		for _, w := range without {
-			if flushOptions[i].name == w {
+			if known[i].name == w {
 				continue next
 			}
 		}
-		if flushOptions[i].name == name {
-			return &flushOptions[i], nil
+		if known[i].name == name {
+			return &known[i], nil
 		}
-		names = append(names, flushOptions[i].name)
+		names = append(names, known[i].name)
 	}
 	return nil, names
 }

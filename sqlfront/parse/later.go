@@ -19,7 +19,6 @@ var futures = []future{
 	{[]string{"CREATE", "STORAGE"}, oneStorage},
 	{[]string{"DROP", "STORAGE"}, oneStorage},
 	{[]string{"SHOW", "STORAGES"}, oneStorage},
-	{[]string{"RESTORE"}, "the cold rows can be read from their files: SHOW COLD TABLE schema.table"},
 	{[]string{"VERIFY"}, "FLUSH TABLE … WITH (verify = full) reads every file back before its rows leave the table"},
 	{[]string{"CLEANUP"}, "each flush removes what its own failed attempts left behind"},
 }

@@ -20,9 +20,10 @@ func (n *node) database() string { return n.db.Pool().Config().ConnConfig.Databa
 
 // startFront serves SQL on a listener.
 func (n *node) startFront(ln net.Listener) error {
+	look := &planner{flush.NewSurveyor(n.db, n.ledger)}
 	opt := &sqlfront.Options{
 		Database: n.database(), SystemSchema: n.opt.systemSchema, LedgerSchema: n.opt.ledgerSchema, Operator: operatorRole, Logger: n.log,
-		Planner: &planner{flush.NewSurveyor(n.db, n.ledger)}, Workers: crew{n.jobs},
+		Planner: look, CheckRestore: look.CheckRestore, Workers: crew{n.jobs},
 	}
 	if n.uiURL != "" {
 		opt.UIPrefix = n.uiURL + "/namespaces/" + n.namespace + "/workflows/"

@@ -24,7 +24,7 @@ type nameCache struct {
 
 // verbs begin a statement.
 var verbs = []string{
-	"FLUSH TABLE", "FLUSH ALL", "KILL JOB", "KILL JOBS WHERE", "PAUSE JOB", "RESUME JOB", "SHOW JOBS", "SHOW JOB", "SHOW COLD TABLE",
+	"FLUSH TABLE", "FLUSH ALL", "KILL JOB", "KILL JOBS WHERE", "PAUSE JOB", "RESUME JOB", "RESTORE TABLE", "SHOW JOBS", "SHOW JOB", "SHOW COLD TABLE",
 	"SELECT", "INSERT INTO", "UPDATE", "DELETE FROM", "WITH", "COPY", "BEGIN", "COMMIT", "ROLLBACK", "CREATE", "ALTER TABLE", "DROP", "TRUNCATE", "EXPLAIN",
 	"SET", "SHOW", "GRANT", "REVOKE", "VACUUM", "ANALYZE", "SAVEPOINT", "LOCK TABLE",
 }
@@ -38,23 +38,28 @@ var keywords = []string{
 
 // follows says what comes after a statement's words, the longest entry that fits counting. "*" stands for any word.
 var follows = map[string][]string{
-	"FLUSH":         {"TABLE", "ALL"},
-	"FLUSH ALL":     {"TABLES", "IN", "WITH ("},
-	"FLUSH TABLE *": {"WITH (", "WHERE", "OLDER THAN"},
-	"KILL":          {"JOB", "JOBS WHERE"},
-	"CANCEL":        {"JOB", "JOBS WHERE"},
-	"PAUSE":         {"JOB"},
-	"RESUME":        {"JOB"},
-	"SHOW":          {"JOBS", "JOB", "COLD TABLE", "ALL", "TimeZone", "server_version"},
-	"SHOW JOB *":    {"WHEN COMPLETE"},
-	"SHOW COLD":     {"TABLE"},
-	"CREATE":        {"TABLE", "INDEX", "VIEW", "SCHEMA", "FUNCTION", "ROLE"},
-	"DROP":          {"TABLE", "INDEX", "VIEW", "SCHEMA", "FUNCTION", "ROLE"},
-	"EXPLAIN":       {"ANALYZE", "SELECT", "FLUSH TABLE", "KILL JOBS WHERE"},
+	"FLUSH":           {"TABLE", "ALL"},
+	"FLUSH ALL":       {"TABLES", "IN", "WITH ("},
+	"FLUSH TABLE *":   {"WITH (", "WHERE", "OLDER THAN"},
+	"KILL":            {"JOB", "JOBS WHERE"},
+	"CANCEL":          {"JOB", "JOBS WHERE"},
+	"PAUSE":           {"JOB"},
+	"RESUME":          {"JOB"},
+	"RESTORE":         {"TABLE"},
+	"RESTORE TABLE *": {"FROM JOB", "WITH (", "WHERE"},
+	"SHOW":            {"JOBS", "JOB", "COLD TABLE", "ALL", "TimeZone", "server_version"},
+	"SHOW JOB *":      {"WHEN COMPLETE"},
+	"SHOW COLD":       {"TABLE"},
+	"CREATE":          {"TABLE", "INDEX", "VIEW", "SCHEMA", "FUNCTION", "ROLE"},
+	"DROP":            {"TABLE", "INDEX", "VIEW", "SCHEMA", "FUNCTION", "ROLE"},
+	"EXPLAIN":         {"ANALYZE", "SELECT", "FLUSH TABLE", "KILL JOBS WHERE"},
 }
 
 // optionWords stand in WITH ( … ) of FLUSH.
 var optionWords = []string{"wait = true", "parallelism = ", "chunk_bytes = ", "lock_timeout = ", "verify = full", "triggers = ", "replicate = ", "storage = ", "skip_referenced = true", "on_unrepresentable = "}
+
+// restoreWords stand in WITH ( … ) of RESTORE.
+var restoreWords = []string{"wait = true", "parallelism = ", "lock_timeout = ", "on_conflict = skip", "drop_columns = ", "triggers = fire", "replicate = true"}
 
 // complete is the terminal's callback: Tab replaces the word before the cursor by what all candidates have in common, or
 // lists them.
@@ -111,6 +116,10 @@ func (sh *shell) candidates(earlier, before, word string) []string {
 		return inCase(word, verbs)
 	case words[0] == "FLUSH" && strings.Count(before, "(") > strings.Count(before, ")"):
 		return optionWords
+	case words[0] == "RESTORE" && strings.Count(before, "(") > strings.Count(before, ")"):
+		return restoreWords
+	case words[0] == "RESTORE" && last == "FROM":
+		return inCase(word, []string{"JOB"})
 	case last == "JOB":
 		return quoted(sh.jobIDs(words[0]))
 	case slices.Contains([]string{"TABLE", "FROM", "JOIN", "INTO", "UPDATE", "ONLY", "TRUNCATE", "VACUUM", "ANALYZE", "COPY"}, last):

@@ -60,10 +60,12 @@ func (n *node) openTemporal(ctx context.Context, embed bool) error {
 	if err := n.ensureAttributes(ctx); err != nil {
 		return err
 	}
+	tuning := workflows.Tuning{Attempts: n.opt.attempts, Heartbeat: n.opt.heartbeat}
 	n.jobs, err = temporaljobs.New(n.temporal, n.ledger, &temporaljobs.Options{
 		Installation: n.installation.Name, Namespace: n.namespace, UIBaseURL: n.uiURL,
 		Types: map[jobmanager.JobType]temporaljobs.Type{
-			workflows.FlushType: temporaljobs.Flush(validateFlush, workflows.Tuning{Attempts: n.opt.attempts, Heartbeat: n.opt.heartbeat}),
+			workflows.FlushType:   temporaljobs.Flush(validateFlush, tuning),
+			workflows.RestoreType: temporaljobs.Restore(validateRestore, tuning),
 		},
 	})
 	return err
@@ -114,6 +116,16 @@ func attributesError(address string, err error) error {
 // validateFlush refuses parameters that no flush can have, before there is a job.
 func validateFlush(spec jobmanager.JobSpec) error {
 	_, err := flush.ParseOptions(spec.Params)
+	return specError(err)
+}
+
+// validateRestore refuses parameters that no restore can have.
+func validateRestore(spec jobmanager.JobSpec) error {
+	_, err := flush.ParseRestoreOptions(spec.Params)
+	return specError(err)
+}
+
+func specError(err error) error {
 	var bad *flush.OptionError
 	if errors.As(err, &bad) {
 		return &jobmanager.SpecError{Param: bad.Option, Msg: bad.Msg, Hint: bad.Hint}

@@ -75,3 +75,11 @@ cancel jobs where /* old ones */ created_at < now() - interval '1 h' -- and
 EXPLAIN KILL JOBS WHERE true
 --==
 explain cancel jobs where requested_by = current_user;
+--==
+RESTORE TABLE app.events
+--==
+restore table App."Odd ""Name""" From Job 'flush:app.events:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f' With (On_Conflict = skip, drop_columns = 'a, "b"', wait) where x = 'it''s' ;
+--==
+RESTORE TABLE app.events FROM JOB $1
+--==
+RESTORE TABLE app.events WHERE "from" IS NULL -- end
