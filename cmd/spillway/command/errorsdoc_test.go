@@ -280,6 +280,9 @@ func askErrors(t *testing.T) map[string]errorCase {
 		"a rule on DELETE":                         sql("FLUSH TABLE app.ruled"),
 		"an age without a column that tells it":    sql("FLUSH TABLE app.events OLDER THAN '7 days'"),
 		"no interval":                              sql("FLUSH TABLE app.ruled OLDER THAN 'a week or so'"),
+		"the worker may not insert into the table": sql("RESTORE TABLE app.events"),
+		"a restore from an unknown job":            sql("RESTORE TABLE app.events FROM JOB '" + unknown + "'"),
+		"a restore from a job of another table":    sql("RESTORE TABLE app.ruled FROM JOB '" + unknown + "'"),
 		"malformed job id":                         sql("KILL JOB 'nonsense'"),
 		"unknown job":                              sql("KILL JOB '" + unknown + "'"),
 		"not in this version":                      sql("CREATE SCHEDULE nightly FOR FLUSH ALL CRON '0 3 * * *'"),
@@ -314,6 +317,22 @@ func jobErrors() map[string]errorCase {
 		}
 	}
 	return map[string]errorCase{
+		"a segment is damaged": func(t *testing.T) result {
+			s := newSite(t, []string{"app.ok"}, []string{"CREATE TABLE app.ok AS SELECT 1 AS id"})
+			s.db.Exec(t, "GRANT INSERT ON app.ok TO "+s.db.Worker)
+			if r := s.spillway(t, "flush", "app.ok", "--wait"); r.code != 0 {
+				t.Fatal(r.errOut)
+			}
+			files, err := filepath.Glob(filepath.Join(s.dir, "segments", "app", "ok", "*.parquet"))
+			if err != nil || len(files) != 1 || os.Truncate(files[0], 100) != nil {
+				t.Fatal(files, err)
+			}
+			r := s.spillway(t, "restore", "app.ok", "--wait")
+			if i := strings.Index(r.errOut, "spillway: "); i > 0 { // behind the progress
+				r.errOut = r.errOut[i:]
+			}
+			return r
+		},
 		"the storage is full": func(t *testing.T) result {
 			if os.Geteuid() != 0 {
 				t.Skip("only root may mount a small file system")
