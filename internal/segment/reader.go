@@ -59,7 +59,7 @@ func OpenReader(r io.ReaderAt, size int64) (*Reader, error) {
 		groups:  f.RowGroups(),
 		columns: make([]columnReader, len(ft.Columns)),
 		row:     make([]Value, len(ft.Columns)),
-		octal:   majorVersion(ft.PGVersion) >= 16,
+		octal:   majorVersion(ft.PGVersion) >= 15,
 	}
 	for i := range rd.columns {
 		rd.columns[i] = columnReader{mapping: mappingOf(&ft.Columns[i]), buf: make([]parquet.Value, readerBatch)}
