@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/url"
 	"strings"
+	"sync/atomic"
 
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
@@ -127,7 +128,7 @@ type copyText struct {
 	file   *coldFile
 	buf    []byte
 	at     int
-	count  int64
+	count  atomic.Int64
 	err    error // why it ended early; COPY's own error only says that it was told so
 }
 
@@ -140,7 +141,7 @@ func (c *copyText) Read(p []byte) (int, error) {
 		c.buf, c.at = c.buf[:0], 0
 		for len(c.buf) < copyTextBytes && c.rows.Next() {
 			c.appendRow()
-			c.count++
+			c.count.Add(1)
 		}
 		if err := c.rows.Err(); err != nil {
 			c.err = c.file.unreadable(err)

@@ -137,14 +137,16 @@ func (r *restoring) send(ctx context.Context, refill *hot.Refill, values []int,
 	defer rows.Close()
 	r.rep.report(StepCopying, r.id)
 	src := &copyText{rows: rows, fields: values, file: r.file}
+	r.rep.count(func() (int64, int64) { return src.count.Load(), 0 })
 	taken, err := to(ctx, refill, src)
+	r.rep.count(nil)
 	switch {
 	case src.err != nil:
 		return 0, src.err
 	case err != nil:
 		return 0, err
-	case src.count != r.seg.Rows:
-		return 0, damaged(r.seg, "%d rows could be read, the ledger says %d", src.count, r.seg.Rows)
+	case src.count.Load() != r.seg.Rows:
+		return 0, damaged(r.seg, "%d rows could be read, the ledger says %d", src.count.Load(), r.seg.Rows)
 	case taken != r.seg.Rows:
 		return 0, classified(ClassRefused, fmt.Errorf("PostgreSQL took %d of %d rows: a trigger of the table kept the others out; WITH (on_conflict = skip) leaves such rows cold", taken, r.seg.Rows))
 	}

@@ -30,7 +30,7 @@ func (e *ExtraColumnsError) Error() string {
 // is there, and by their names if not. Columns of the table that the segment lacks get their defaults.
 func refillOf(file *coldFile, target, asItWas *hot.Table, opts RestoreOptions) (*hot.Refill, []int, error) {
 	r := &hot.Refill{
-		Schema: target.Schema, Table: target.Name, Whole: target.RelKind == "p", Predicate: opts.Where, SkipConflicts: opts.SkipConflicts,
+		Schema: target.Schema, Table: target.Name, Predicate: opts.Where, SkipConflicts: opts.SkipConflicts,
 	}
 	var values []int
 	var extra []string

@@ -16,7 +16,6 @@ const stage = "pg_temp.spillway_stage"
 // Refill says how the rows of a file get back into a table. The stream has one value per entry of Fields, in their order.
 type Refill struct {
 	Schema, Table string
-	Whole         bool    // rows are routed to partitions: the lock is taken on them too
 	Fields        []Field // of the stream
 	Predicate     string  // in PostgreSQL's own deparsed form, or "": which rows go back; the others stay on the stage
 	SkipConflicts bool    // rows that a unique or exclusion constraint forbids stay on the stage
