@@ -17,6 +17,8 @@ type Catalog interface {
 	RegisteredTables(ctx context.Context, namespace string) ([]jobmanager.Table, error)
 	// LiveSegments lists the segments that hold a table's cold rows now, oldest first.
 	LiveSegments(ctx context.Context, table jobmanager.Table) ([]Segment, error)
+	// WroteSegments reports whether a job has ever registered a segment, however long ago.
+	WroteSegments(ctx context.Context, job jobmanager.JobID) (bool, error)
 	// Space says what an ended flush did to the size of its table, if that was measured.
 	Space(ctx context.Context, job jobmanager.JobID) (Space, bool, error)
 	// Audit records a statement that starts, stops or changes jobs.

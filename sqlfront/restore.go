@@ -48,7 +48,7 @@ func (r *request) restoreTable(ctx context.Context, s *parse.RestoreTable) ([][]
 		err = r.up.Release() // no lock or snapshot is held while the job service answers
 	}
 	if err == nil && params["from_job"] != "" {
-		err = r.knownJob(ctx, t, params["from_job"], s.Job.Pos)
+		err = r.knownJob(ctx, params["from_job"], s.Job.Pos)
 	}
 	if err == nil && r.opt.CheckRestore != nil {
 		err = r.refuseBy(ctx, r.opt.CheckRestore, t, params, s.Table.Pos)
@@ -90,19 +90,13 @@ func (r *request) readRestore(ctx context.Context, s *parse.RestoreTable, params
 	return t, err
 }
 
-// knownJob refuses a job that nobody knows: neither the job manager, which forgets, nor a segment that is still cold.
-func (r *request) knownJob(ctx context.Context, t target, job string, pos int) error {
-	segments, err := r.catalog.LiveSegments(ctx, t.table)
+// knownJob refuses a job that nobody knows: neither the ledger's segments nor the job manager, which forgets.
+func (r *request) knownJob(ctx context.Context, job string, pos int) error {
+	id, err := jobmanager.ParseJobID(job)
 	if err != nil {
 		return err
 	}
-	for _, s := range segments {
-		if s.JobID == job {
-			return nil
-		}
-	}
-	id, err := jobmanager.ParseJobID(job)
-	if err != nil {
+	if wrote, err := r.catalog.WroteSegments(ctx, id); err != nil || wrote {
 		return err
 	}
 	_, err = r.jobs.JobStatus(ctx, id)

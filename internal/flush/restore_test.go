@@ -170,6 +170,13 @@ func TestRestoreFromJob(t *testing.T) {
 	if n := pgtest.Value[int64](t, r.db, "SELECT count(*) FROM app.t WHERE id > 100 AND id <= 200"); n != 0 {
 		t.Errorf("%d rows of the other job are hot", n)
 	}
+	// What took a segment's place still is of the job that moved its rows.
+	second := pgtest.Value[string](t, r.db, "SELECT job_id FROM spillway.segments WHERE restored_at IS NULL")
+	for n, where := range []string{"(id = 150)", "(id = 160)", "(id > 0)"} {
+		if res := r.restore(map[string]string{"from_job": second, "where": where}); res.Rows != []int64{1, 1, 98}[n] {
+			t.Errorf("restored as %+v where %s", res, where)
+		}
+	}
 }
 
 func TestKeyConflict(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 // RestoreOptions are what a restore was asked to do, beside which table.
 type RestoreOptions struct {
 	Where         string        // predicate in PostgreSQL's deparsed form, or ""
-	FromJob       string        // only segments that this job wrote, or ""
+	FromJob       string        // only rows that this job moved, or ""
 	Parallelism   int           // segments at once
 	LockTimeout   time.Duration // one wait for a lock; 0: the session's default
 	SkipConflicts bool          // leave rows cold that a constraint of the table forbids

@@ -66,12 +66,13 @@ func (f *Flusher) planRestore(ctx context.Context, in PlanInput) (PlanResult, er
 // coldSegments enters into the plan which segments are to be restored, and returns how many rows they have.
 func (f *Flusher) coldSegments(ctx context.Context, doc *planDoc) (rows int64, err error) {
 	p := doc.Restore
-	for s, err := range f.ledger.LiveSegments(ctx, doc.Schema, doc.Name) {
+	cold := f.ledger.LiveSegments(ctx, doc.Schema, doc.Name)
+	if p.Options.FromJob != "" {
+		cold = f.ledger.ColdOfJob(ctx, doc.Schema, doc.Name, p.Options.FromJob)
+	}
+	for s, err := range cold {
 		if err != nil {
 			return 0, err
-		}
-		if p.Options.FromJob != "" && s.JobID != p.Options.FromJob {
-			continue
 		}
 		p.Segments = append(p.Segments, s.ID)
 		if !slices.Contains(p.Storages, s.Storage) {

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"iter"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -31,6 +32,23 @@ func (l *Ledger) ReplacedBy(ctx context.Context, id uuid.UUID) (Segment, error) 
 		return Segment{}, wrap("read segment", pgx.ErrNoRows)
 	}
 	return found[0], nil
+}
+
+// ColdOfJob yields the segments of a table that count as cold and whose rows a job moved there: those that it wrote, and what took
+// their places since. Oldest first.
+func (l *Ledger) ColdOfJob(ctx context.Context, schema, table, jobID string) iter.Seq2[Segment, error] {
+	return l.segments(ctx, `table_schema = $1 AND table_name = $2 AND restored_at IS NULL AND replaced_at IS NULL AND segment_id IN (
+		WITH RECURSIVE origin(id) AS (
+			SELECT segment_id FROM @schema@.segments WHERE job_id = $3
+			UNION
+			SELECT s.replaced_by FROM @schema@.segments s JOIN origin ON s.segment_id = origin.id WHERE s.replaced_by IS NOT NULL)
+		SELECT id FROM origin) ORDER BY created_at, segment_id`, schema, table, jobID)
+}
+
+// WroteSegments reports whether a job has ever registered a segment.
+func (l *Ledger) WroteSegments(ctx context.Context, jobID string) (yes bool, err error) {
+	err = l.pool.QueryRow(ctx, l.expand(`SELECT EXISTS (SELECT FROM @schema@.segments WHERE job_id = $1)`), jobID).Scan(&yes)
+	return yes, wrap("look for segments", err)
 }
 
 // LockSegment keeps everybody else from restoring or replacing a segment until q's transaction ends, and reports false if

@@ -119,6 +119,10 @@ func (c *catalog) LiveSegments(ctx context.Context, table jobmanager.Table) ([]s
 	return list, nil
 }
 
+func (c *catalog) WroteSegments(ctx context.Context, job jobmanager.JobID) (bool, error) {
+	return c.ledger.WroteSegments(ctx, job.String())
+}
+
 func (c *catalog) Audit(ctx context.Context, e sqlfront.AuditEntry) error {
 	return c.ledger.Audit(ctx, ledger.AuditRow{User: e.User, Statement: e.Statement, JobID: e.JobID, Outcome: e.Outcome})
 }

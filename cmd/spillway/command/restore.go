@@ -36,7 +36,7 @@ cold. The worker's role needs INSERT on the table: see ` + "`spillway grants --r
 	}
 	o.flags(cmd)
 	f := cmd.Flags()
-	f.StringVar(&o.fromJob, "from-job", "", "only the segments that this job wrote")
+	f.StringVar(&o.fromJob, "from-job", "", "only rows that this job moved")
 	f.StringVar(&o.where, "where", "", "only rows that match this SQL condition; the others stay cold")
 	f.StringVar(&o.onConflict, "on-conflict", "", "what to do with rows that a unique key forbids: error (default) or skip")
 	f.StringArrayVar(&o.with, "with", nil, "an option of RESTORE, name=value (may be repeated)")
