@@ -260,6 +260,8 @@ func TestComplete(t *testing.T) {
 		{"FLUSH TABLE app.", "FLUSH TABLE app."}, {"SELECT * FROM e", "SELECT * FROM app.e"}, {`SELECT * FROM app."`, `SELECT * FROM app."Odd" `},
 		{"FLUSH TABLE app.events wh", "FLUSH TABLE app.events where "}, {"FLUSH TABLE app.events WITH (chu", "FLUSH TABLE app.events WITH (chunk_bytes = "},
 		{"KILL JOB ", "KILL JOB '" + a + "' "}, {"SHOW JOB '", "SHOW JOB '" + a[:len(a)-2]}, {"SELECT 1; kill ", "SELECT 1; kill job"}, {"kill ", "kill job"}, {"KILL ", "KILL JOB"},
+		{"RESTORE TABLE app.events fr", "RESTORE TABLE app.events from job "}, {"RESTORE TABLE app.events FROM J", "RESTORE TABLE app.events FROM JOB "},
+		{"RESTORE TABLE app.events FROM JOB '", "RESTORE TABLE app.events FROM JOB '" + a[:len(a)-2]}, {"RESTORE TABLE app.events WITH (on", "RESTORE TABLE app.events WITH (on_conflict = skip "},
 		{`\wa`, `\watch `}, {`\x au`, `\x auto `}, {`\i testdata/sql/inclu`, `\i testdata/sql/include`}, {"xyzzy", "xyzzy"}, {"SELECT id gro", "SELECT id group by "},
 	} {
 		// Where there is more than one candidate and nothing in common, they would be listed on a terminal.
