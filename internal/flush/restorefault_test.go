@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -278,4 +280,49 @@ func TestConcurrentWritersDuringRestore(t *testing.T) {
 	if want := pgtest.Value[int](t, r.db, "SELECT count(*) FROM app.log"); len(ids) != want || all.Count() != want {
 		t.Errorf("%d ids in %d rows, the log has %d", len(ids), all.Count(), want)
 	}
+}
+
+// A54: a restore that its manager has lost is settled by the next flush of the table, with what it had begun to write.
+func TestNextFlushSettlesALostRestore(t *testing.T) {
+	t.Parallel()
+	r := newRestoreRig(t, events, fill(100))
+	r.newJob().run()
+	lost := r.newRestore(part)
+	ctx := context.Background()
+	id := uuid.New()
+	prefix := "app/t/lost-" + id.String()
+	s, err := r.hot.Session(ctx, "spillway:"+lost.id+":0", nil)
+	must(t, err)
+	must(t, r.ledger.OpenAttempt(ctx, s, ledger.Attempt{ID: id, JobID: lost.id, Storage: "default", ObjectPrefix: prefix}))
+	s.Close()
+	must(t, os.WriteFile(filepath.Join(r.dir, prefix+".parquet"), []byte("torn"), 0o600))
+	r.newJob().run()
+	if verdict, err := r.ledger.Condemn(ctx, id); verdict != ledger.VerdictCondemned {
+		t.Errorf("the lost job's attempt is %v, %v", verdict, err)
+	}
+	audit.Storage(t, r.db.SuperURL, r.dir)
+}
+
+// A61: a crash of the server after a restore, with a role that does not wait for its commits.
+func TestRestoreOutlivesACrash(t *testing.T) {
+	t.Parallel()
+	srv := pgtest.Own(t, nil)
+	db := pgtest.DatabaseOn(t, srv)
+	r := newRigOn(t, db, "", events, fill(500))
+	r.mayRestore()
+	r.newJob().run()
+	db.Super(t, "ALTER ROLE "+db.Worker+" SET synchronous_commit = off", "ALTER ROLE "+db.Worker+" SET search_path = app, public",
+		"ALTER ROLE "+db.Worker+" SET datestyle = 'SQL, DMY'", "ALTER ROLE "+db.Worker+" SET timezone = 'Asia/Tokyo'")
+	r.connect("")
+	j := r.newRestore(nil)
+	if res, err := j.segment(0); err != nil || res.Rows != 500 {
+		t.Fatalf("restored %+v, %v", res, err)
+	}
+	srv.Kill()
+	must(t, srv.Restart(context.Background()))
+	r.connect("")
+	if n := r.hotCount(); n != 500 || coldRows(t, r) != 0 {
+		t.Errorf("after the crash %d rows are hot and %d cold", n, coldRows(t, r))
+	}
+	must(t, r.sweepAndFinish(j, "completed"))
 }
