@@ -76,6 +76,7 @@ func TestErrorClasses(t *testing.T) {
 		flush.ClassResources:       true,
 		flush.ClassStorage:         true,
 		flush.ClassStorageFull:     true,
+		flush.ClassDamaged:         false,
 		flush.ClassShutdown:        true,
 	} {
 		t.Run(class, func(t *testing.T) {

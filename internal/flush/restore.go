@@ -87,6 +87,11 @@ func (r *restoring) restore(ctx context.Context) (ChunkResult, error) {
 	if err != nil {
 		return ChunkResult{}, err
 	}
+	if missing := withoutValue(target, refill); len(missing) > 0 {
+		if err := refuseRestore(ctx, r.f.hot, r.session, target, r.doc.Restore.Options, missing...); err != nil {
+			return ChunkResult{}, err
+		}
+	}
 	var res ChunkResult
 	if r.doc.Restore.Options.staged() {
 		res, err = r.fillByStage(ctx, refill, values)

@@ -79,6 +79,16 @@ func findColumn(c segment.Column, target, asItWas *hot.Table) *hot.Column {
 	return &target.Columns[i]
 }
 
+// withoutValue lists the columns of the table that get their defaults.
+func withoutValue(t *hot.Table, r *hot.Refill) (names []string) {
+	for _, c := range t.Columns {
+		if !slices.ContainsFunc(r.Fields, func(f hot.Field) bool { return f.Column == c.Name }) {
+			names = append(names, c.Name)
+		}
+	}
+	return names
+}
+
 // sameType reports whether a value's binary form is the same in file and table.
 func sameType(c segment.Column, now hot.Column) bool {
 	return c.BaseOID == now.BaseOID && c.TypMod == now.TypMod && c.Declared == now.Declared

@@ -86,13 +86,15 @@ func (f *Flusher) coldSegments(ctx context.Context, doc *planDoc) (rows int64, e
 	return rows, nil
 }
 
-// refuseRestore says why a table cannot take rows back.
-func refuseRestore(ctx context.Context, db *hot.DB, q hot.Querier, t *hot.Table, opts RestoreOptions) error {
+// refuseRestore says why a table cannot take rows back. defaults are the columns that the rows bring no value for, where that is known.
+func refuseRestore(ctx context.Context, db *hot.DB, q hot.Querier, t *hot.Table, opts RestoreOptions, defaults ...string) error {
 	in, err := db.InspectInsertion(ctx, q, t)
 	if err != nil {
 		return err
 	}
-	refusals := t.InsertionRefusals(in, opts.consequences())
+	allow := opts.consequences()
+	allow.Defaults = defaults
+	refusals := t.InsertionRefusals(in, allow)
 	if len(refusals) == 0 {
 		return nil
 	}

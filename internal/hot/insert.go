@@ -3,6 +3,7 @@ package hot
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -12,8 +13,15 @@ type Insertion struct {
 	Triggers     []string // of users, that fire in an ordinary session; those of partitions as name (schema.table)
 	Unlogged     []string // tables that would take rows and lose them in a crash
 	Publications []string // that publish inserts
+	Code         []Code   // expressions that call what their author may have written
 	Insert       bool     // this role may insert
 	Temporary    bool     // this role may make temporary tables
+}
+
+// Code is an expression of the table's that INSERT evaluates, with the rights of whoever inserts.
+type Code struct {
+	What   string // "constraint c"
+	Column string // of a column's plain default, which is evaluated only for rows that bring no value
 }
 
 // InspectInsertion reads what decides whether rows may be put back into a table, in one statement.
@@ -25,7 +33,7 @@ func (db *DB) InspectInsertion(ctx context.Context, q Querier, t *Table) (*Inser
 		                    WHERE pn.pnpubid = pub.oid AND up.oid IN (SELECT oid FROM upwards))`
 	}
 	err := q.QueryRow(ctx, strings.Replace(insertionTemplate, "@by_schema@", bySchema, 1), int64(t.OID)).Scan(
-		&i.Rules, &i.Triggers, &i.Unlogged, &i.Publications, &i.Insert, &i.Temporary)
+		&i.Rules, &i.Triggers, &i.Unlogged, &i.Publications, &i.Code, &i.Insert, &i.Temporary)
 	if err != nil {
 		return nil, fmt.Errorf("inspect table for inserts: %w", err)
 	}
@@ -40,6 +48,55 @@ WITH tree AS MATERIALIZED (
 	JOIN pg_catalog.pg_class c ON c.oid = x.oid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 ), upwards AS MATERIALIZED (
 	SELECT oid FROM tree UNION SELECT up.relid::pg_catalog.oid FROM tree, LATERAL pg_catalog.pg_partition_ancestors(tree.oid) AS up(relid)
+), types AS MATERIALIZED (
+	WITH RECURSIVE t(oid) AS (
+		SELECT a.atttypid FROM pg_catalog.pg_attribute a JOIN tree ON tree.oid = a.attrelid WHERE a.attnum > 0 AND NOT a.attisdropped
+		UNION
+		SELECT part.oid FROM t JOIN pg_catalog.pg_type y ON y.oid = t.oid CROSS JOIN LATERAL (
+			SELECT y.typbasetype UNION ALL SELECT y.typelem
+			UNION ALL SELECT a.atttypid FROM pg_catalog.pg_attribute a WHERE y.typrelid <> 0 AND a.attrelid = y.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+			UNION ALL SELECT r.rngsubtype FROM pg_catalog.pg_range r WHERE r.rngtypid = y.oid
+			UNION ALL SELECT r.rngtypid FROM pg_catalog.pg_range r WHERE r.rngmultitypid = y.oid) AS part(oid)
+		WHERE part.oid <> 0
+	) SELECT oid FROM t
+), code AS MATERIALIZED (
+	SELECT 'constraint ' || pg_catalog.quote_ident(k.conname) AS what, '' AS col, k.conbin::text AS expr
+	FROM pg_catalog.pg_constraint k JOIN tree ON tree.oid = k.conrelid WHERE k.contype = 'c'
+	UNION ALL
+	SELECT 'domain ' || pg_catalog.format_type(k.contypid, NULL), '', k.conbin::text FROM pg_catalog.pg_constraint k JOIN types ON types.oid = k.contypid WHERE k.contype = 'c'
+	UNION ALL
+	SELECT 'index ' || i.indexrelid::pg_catalog.regclass::text, '', pg_catalog.concat(i.indexprs::text, ' ', i.indpred::text)
+	FROM pg_catalog.pg_index i JOIN tree ON tree.oid = i.indrelid WHERE i.indexprs IS NOT NULL OR i.indpred IS NOT NULL
+	UNION ALL
+	SELECT CASE WHEN a.attgenerated = '' THEN 'default of column ' ELSE 'generated column ' END || pg_catalog.quote_ident(a.attname),
+	       CASE WHEN a.attgenerated = '' THEN a.attname::text ELSE '' END, d.adbin::text
+	FROM pg_catalog.pg_attrdef d JOIN tree ON tree.oid = d.adrelid JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
+	WHERE a.attgenerated <> '' OR d.adrelid = $1::bigint::oid -- a partition's own defaults do not count for rows that come through the root
+	UNION ALL
+	SELECT 'partition key of ' || p.partrelid::pg_catalog.regclass::text, '', p.partexprs::text
+	FROM pg_catalog.pg_partitioned_table p JOIN tree ON tree.oid = p.partrelid WHERE p.partexprs IS NOT NULL
+	UNION ALL
+	SELECT 'type ' || pg_catalog.format_type(r.rngtypid, NULL), '', pg_catalog.concat(' :funcid ', r.rngsubdiff::pg_catalog.oid, ' :funcid ', r.rngcanonical::pg_catalog.oid)
+	FROM pg_catalog.pg_range r JOIN types ON types.oid = r.rngtypid
+), called AS (
+	SELECT code.what, code.col, f.oid, NULL::pg_catalog.oid AS opno FROM code,
+	       LATERAL (SELECT m[1]::pg_catalog.oid AS oid FROM pg_catalog.regexp_matches(code.expr, ':(?:funcid|opfuncid|hashfuncid|negfuncid) (\d+)', 'g') AS m) AS f WHERE f.oid <> 0
+	UNION ALL
+	SELECT code.what, code.col, o.oprcode::pg_catalog.oid, o.oid FROM code,
+	       LATERAL (SELECT m[1]::pg_catalog.oid AS oid FROM pg_catalog.regexp_matches(code.expr, ':opno (\d+)', 'g') AS m) AS n JOIN pg_catalog.pg_operator o ON o.oid = n.oid
+), foreign_code AS (
+	-- Only functions that a superuser has made, and that read nothing but their arguments, are sure to do no harm.
+	SELECT called.what, called.col FROM called LEFT JOIN pg_catalog.pg_proc p ON p.oid = called.oid LEFT JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+	WHERE p.oid IS NULL OR NOT (p.provolatile = 'i' AND (p.oid < 16384 OR l.lanname IN ('internal', 'c'))
+	   -- of PostgreSQL's others: operators and casts, that depend on settings; and some by name. Many of the rest run SQL or read the catalogs.
+	   OR p.oid < 16384 AND p.provolatile = 's' AND (EXISTS (SELECT FROM pg_catalog.pg_operator o WHERE o.oid < 16384 AND o.oprcode = p.oid)
+	                                              OR EXISTS (SELECT FROM pg_catalog.pg_cast c WHERE c.oid < 16384 AND c.castfunc = p.oid))
+	   OR p.oid < 16384 AND p.proname IN ('nextval', 'now', 'transaction_timestamp', 'statement_timestamp', 'clock_timestamp', 'timeofday',
+	                                     'gen_random_uuid', 'uuidv4', 'uuidv7', 'random', 'date_trunc', 'date_part', 'extract', 'date_bin', 'age', 'timezone',
+	                                     'to_char', 'to_date', 'to_timestamp', 'make_timestamptz', 'concat', 'concat_ws', 'format'))
+	UNION
+	SELECT what, col FROM code WHERE expr LIKE '%{COERCETODOMAIN %'
+	   OR expr LIKE '%{COERCEVIAIO %' AND EXISTS (SELECT FROM pg_catalog.regexp_matches(expr, ':resulttype (\d+)', 'g') AS m WHERE m[1]::pg_catalog.oid >= 16384)
 )
 SELECT
 	(SELECT pg_catalog.json_agg(r.rulename || tree.suffix ORDER BY 1) FROM pg_catalog.pg_rewrite r JOIN tree ON tree.oid = r.ev_class WHERE r.ev_type = '3'),
@@ -53,14 +110,16 @@ SELECT
 	 WHERE pub.pubinsert AND EXISTS (SELECT FROM tree WHERE relpersistence = 'p') AND (pub.puballtables
 	   OR EXISTS (SELECT FROM pg_catalog.pg_publication_rel pr WHERE pr.prpubid = pub.oid AND pr.prrelid IN (SELECT oid FROM upwards))
 	   OR @by_schema@)),
+	(SELECT pg_catalog.json_agg(pg_catalog.json_build_object('What', what, 'Column', col) ORDER BY what) FROM foreign_code),
 	pg_catalog.has_table_privilege($1::bigint::oid, 'INSERT'),
 	pg_catalog.has_database_privilege(pg_catalog.current_database(), 'TEMPORARY')`
 
 // InsertionOptions are the options of a restore by which a user takes a consequence upon himself, and what it needs.
 type InsertionOptions struct {
-	FireTriggers bool // triggers = fire
-	Replicate    bool // replicate = true
-	Staging      bool // rows go through a temporary table
+	FireTriggers bool     // triggers = fire
+	Replicate    bool     // replicate = true
+	Staging      bool     // rows go through a temporary table
+	Defaults     []string // columns that rows bring no value for, so far as that is known
 }
 
 // InsertionRefusals returns every reason not to put rows back into a table, the gravest first.
@@ -82,6 +141,12 @@ func (t *Table) InsertionRefusals(i *Insertion, opt InsertionOptions) []Refusal 
 		if !opt.FireTriggers {
 			out = append(out, Refusal{wrongState, fmt.Sprintf("its trigger %q would run for every row that comes back", g),
 				"WITH (triggers = fire) lets INSERT triggers run, with the rights of the worker's role; or disable the trigger."})
+		}
+	}
+	for _, c := range i.Code {
+		if !opt.FireTriggers && (c.Column == "" || slices.Contains(opt.Defaults, c.Column)) {
+			out = append(out, Refusal{wrongState, fmt.Sprintf("its %s calls functions that would run with the rights of the worker's role", c.What),
+				"WITH (triggers = fire) lets the table's own code run, with the rights of the worker's role; it takes an operator or a superuser."})
 		}
 	}
 	if len(i.Publications) > 0 && !opt.Replicate {
