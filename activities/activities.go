@@ -43,8 +43,10 @@ var (
 // several processes at once.
 type Flusher interface {
 	Plan(ctx context.Context, in flush.PlanInput) (flush.PlanResult, error)
+	PlanRestore(ctx context.Context, in flush.PlanInput) (flush.PlanResult, error)
 	RunChunk(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error)
 	Load(ctx context.Context, in flush.LoadInput) (flush.Load, error)
+	RestoreSegment(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error)
 	Residue(ctx context.Context, in flush.ResidueInput) (flush.ResidueResult, error)
 	Publish(ctx context.Context, jobID string) error
 	Vacuum(ctx context.Context, jobID string) error
@@ -102,12 +104,31 @@ func (a *Activities) PlanFlush(ctx context.Context, in PlanInput) (PlanResult, e
 	return res, report(ctx, err, noChunk)
 }
 
+// PlanRestore lists the segments that a restore puts back.
+func (a *Activities) PlanRestore(ctx context.Context, in PlanInput) (PlanResult, error) {
+	stop := a.beat(ctx)
+	defer stop()
+	res, err := a.flusher.PlanRestore(ctx, in)
+	return res, report(ctx, err, noChunk)
+}
+
 // MoveChunk moves one chunk from hot to cold, or finds that an earlier attempt did.
 func (a *Activities) MoveChunk(ctx context.Context, in ChunkInput) (ChunkResult, error) {
+	return a.move(ctx, in, a.flusher.RunChunk)
+}
+
+// RestoreSegment puts the rows of one segment back into their table, or finds that an earlier attempt did.
+func (a *Activities) RestoreSegment(ctx context.Context, in ChunkInput) (ChunkResult, error) {
+	return a.move(ctx, in, a.flusher.RestoreSegment)
+}
+
+// move runs a step that moves rows, with heartbeats that carry its checkpoints.
+func (a *Activities) move(ctx context.Context, in ChunkInput,
+	run func(context.Context, flush.ChunkInput, func(flush.Checkpoint)) (flush.ChunkResult, error)) (ChunkResult, error) {
 	info := activity.GetInfo(ctx)
 	before := previous(ctx)
 	p := a.startPulse(ctx, before)
-	res, err := a.flusher.RunChunk(ctx, flush.ChunkInput{
+	res, err := run(ctx, flush.ChunkInput{
 		JobID:    in.JobID,
 		Chunk:    in.Chunk,
 		Attempt:  int(info.Attempt),

@@ -23,6 +23,14 @@ func (f *fake) Plan(context.Context, flush.PlanInput) (flush.PlanResult, error) 
 	return flush.PlanResult{Chunks: 3}, f.err
 }
 
+func (f *fake) PlanRestore(context.Context, flush.PlanInput) (flush.PlanResult, error) {
+	return flush.PlanResult{Chunks: 2}, f.err
+}
+
+func (f *fake) RestoreSegment(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error) {
+	return f.RunChunk(ctx, in, progress)
+}
+
 func (f *fake) RunChunk(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error) {
 	if f.chunk == nil {
 		return flush.ChunkResult{}, f.err
@@ -72,6 +80,7 @@ func TestErrorClasses(t *testing.T) {
 		flush.ClassResources:       true,
 		flush.ClassStorage:         true,
 		flush.ClassStorageFull:     true,
+		flush.ClassDamaged:         false,
 		flush.ClassShutdown:        true,
 	} {
 		t.Run(class, func(t *testing.T) {
@@ -102,6 +111,12 @@ func TestStepsReturnWhatFlushReturns(t *testing.T) {
 	env := newEnv(a)
 	if v, err := env.ExecuteActivity(a.PlanFlush, PlanInput{}); err != nil || get[PlanResult](t, v).Chunks != 3 {
 		t.Errorf("PlanFlush: %v", err)
+	}
+	if v, err := env.ExecuteActivity(a.PlanRestore, PlanInput{}); err != nil || get[PlanResult](t, v).Chunks != 2 {
+		t.Errorf("PlanRestore: %v", err)
+	}
+	if _, err := env.ExecuteActivity(a.RestoreSegment, ChunkInput{}); err != nil {
+		t.Errorf("RestoreSegment: %v", err)
 	}
 	if v, err := env.ExecuteActivity(a.FindResidue, ResidueInput{}); err != nil || get[ResidueResult](t, v).RowsLeft != 4 {
 		t.Errorf("FindResidue: %v", err)

@@ -54,8 +54,8 @@ type JobInfo struct {
 	Phase  string // "planning", "moving", "residue", "publishing", "vacuuming", "finishing"; "throttled" or "waiting: …"; "" when ended
 
 	RowsTotal    *int64 // estimate by the planner's statistics until the job ends, then what was flushed
-	RowsFlushed  int64
-	BytesWritten int64 // compressed bytes of registered segments
+	RowsFlushed  int64  // moved: cold by a flush, hot again by a restore
+	BytesWritten int64  // compressed bytes of registered segments
 	Segments     int64
 	ChunksDone   int64
 	ChunksTotal  *int64

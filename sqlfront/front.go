@@ -17,6 +17,8 @@ type Catalog interface {
 	RegisteredTables(ctx context.Context, namespace string) ([]jobmanager.Table, error)
 	// LiveSegments lists the segments that hold a table's cold rows now, oldest first.
 	LiveSegments(ctx context.Context, table jobmanager.Table) ([]Segment, error)
+	// WroteSegments reports whether a job has ever registered a segment, however long ago.
+	WroteSegments(ctx context.Context, job jobmanager.JobID) (bool, error)
 	// Space says what an ended flush did to the size of its table, if that was measured.
 	Space(ctx context.Context, job jobmanager.JobID) (Space, bool, error)
 	// Findings says what a VERIFY or a CLEANUP found so far.
@@ -64,6 +66,9 @@ type Options struct {
 	// search_path: app.is_stale(timestamp with time zone). They run with the worker's rights. Whoever may replace one, or may
 	// create others in its schema, can do all that the worker may.
 	PredicateFunctions []string
+	// CheckRestore returns the first reason why a restore cannot be run, or nil, as Planner's Check does for a flush. Without it,
+	// that is found out by the job.
+	CheckRestore func(ctx context.Context, table jobmanager.Table, params map[string]string) (*Refusal, error)
 	// Workers knows the workers. Without one, system.workers is an error.
 	Workers Workers
 }
@@ -155,6 +160,8 @@ func (f *Front) statement(tree parse.Statement, text string) *statement {
 		st.columns, st.run = startColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.flushTable(ctx, tree) }
 	case *parse.FlushAll:
 		st.columns, st.run = startColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.flushAll(ctx, tree) }
+	case *parse.RestoreTable:
+		st.columns, st.run = startColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.restoreTable(ctx, tree) }
 	case *parse.ExplainFlush:
 		st.columns, st.run = explainColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.explain(ctx, tree) }
 	case *parse.KillJob:
@@ -199,8 +206,25 @@ type request struct {
 	user   string // who logged in
 	args   []*string
 	notice func(pgwire.Notice)
-	reads  bool // it changes nothing, and is not audited
-	told   bool // something was audited
+	deed   string // what it does to a table: flushed, restored
+	reads  bool   // it changes nothing, and is not audited
+	told   bool   // something was audited
+}
+
+// deedOf says what a statement does to a table.
+func deedOf(tree parse.Statement) string {
+	if _, ok := tree.(*parse.RestoreTable); ok {
+		return "restored"
+	}
+	return "flushed"
+}
+
+// verb is the statement's first word.
+func (r *request) verb() string {
+	if r.deed == "restored" {
+		return "RESTORE"
+	}
+	return "FLUSH"
 }
 
 func (st *statement) Params() int              { return parse.Params(st.tree) }
@@ -210,7 +234,7 @@ func (st *statement) Run(ctx context.Context, up pgwire.Upstream, args []*string
 	if st.run == nil {
 		return nil, &pgwire.Error{Code: codeNotSupported, Message: st.tree.Tag() + " is not supported yet"}
 	}
-	r := &request{Front: st.front, up: up, text: st.text, user: st.user, args: args, notice: notice, reads: !audited(st.tree)}
+	r := &request{Front: st.front, up: up, text: st.text, user: st.user, args: args, notice: notice, deed: deedOf(st.tree), reads: !audited(st.tree)}
 	rows, err := st.run(ctx, r)
 	if err != nil {
 		r.auditRest(ctx, err)

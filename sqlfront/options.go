@@ -11,7 +11,7 @@ import (
 	"github.com/spillwaydb/spillway/sqlfront/pgwire"
 )
 
-// An option of FLUSH: its name, and the parameter's value that a text means. "" leaves the parameter out, which is the
+// An option of a statement: its name, and the parameter's value that a text means. "" leaves the parameter out, which is the
 // default.
 type option struct {
 	name  string
@@ -40,12 +40,12 @@ var flushOptions = slices.Concat([]option{
 	{"whole_partition", whole},
 }, layoutOptions)
 
-// readOptions checks a WITH list. Names in without are not known to the statement.
+// readOptions checks a WITH list of FLUSH. Names in without are not known to the statement.
 func readOptions(list []parse.Option, without ...string) (map[string]string, error) {
 	return readOptionsOf(flushOptions, list, without...)
 }
 
-// readOptionsOf is readOptions for a statement with options of its own.
+// readOptionsOf checks a WITH list of a statement that knows the given options, but for those in without.
 func readOptionsOf(known []option, list []parse.Option, without ...string) (map[string]string, error) {
 	params := map[string]string{}
 	for _, o := range list {

@@ -87,9 +87,16 @@ func (r *request) refuse(ctx context.Context, t target, params map[string]string
 	if r.opt.Planner == nil {
 		return nil
 	}
+	return r.refuseBy(ctx, r.opt.Planner.Check, t, params, pos)
+}
+
+// checkFunc returns the first reason why a job cannot be run, or nil.
+type checkFunc = func(ctx context.Context, table jobmanager.Table, params map[string]string) (*Refusal, error)
+
+func (r *request) refuseBy(ctx context.Context, check checkFunc, t target, params map[string]string, pos int) error {
 	looking, cancel := context.WithTimeout(ctx, checkPatience)
 	defer cancel()
-	no, err := r.opt.Planner.Check(looking, t.table, params)
+	no, err := check(looking, t.table, params)
 	var spec *jobmanager.SpecError
 	switch {
 	case ctx.Err() != nil:
@@ -100,10 +107,10 @@ func (r *request) refuse(ctx context.Context, t target, params map[string]string
 	case errors.As(err, &spec):
 		return spec
 	case err != nil:
-		r.opt.Logger.Warn("flush not checked before it starts", "table", t.table.String(), "error", err)
+		r.opt.Logger.Warn("job not checked before it starts", "table", t.table.String(), "error", err)
 		return nil
 	case no == nil:
 		return nil
 	}
-	return &pgwire.Error{Code: no.Code, Position: pos, Message: fmt.Sprintf("table %s cannot be flushed: %s", no.Table, no.Message), Hint: no.Hint}
+	return &pgwire.Error{Code: no.Code, Position: pos, Message: fmt.Sprintf("table %s cannot be %s: %s", no.Table, r.deed, no.Message), Hint: no.Hint}
 }

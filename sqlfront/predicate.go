@@ -28,7 +28,7 @@ func (r *request) checkPredicate(ctx context.Context, t target, p *parse.Predica
 	begin, end := "BEGIN READ WRITE", []string{"ROLLBACK"}
 	switch r.up.Block() {
 	case pgwire.Implicit:
-		return "", &pgwire.Error{Code: codeNotSupported, Position: p.Pos, Message: "FLUSH TABLE … WHERE cannot follow other statements in a pipeline",
+		return "", &pgwire.Error{Code: codeNotSupported, Position: p.Pos, Message: r.verb() + " TABLE … WHERE cannot follow other statements in a pipeline",
 			Hint: "send it by itself, or inside BEGIN … COMMIT"}
 	case pgwire.Open:
 		begin, end = "SAVEPOINT "+c.id, []string{"ROLLBACK TO SAVEPOINT " + c.id, "RELEASE SAVEPOINT " + c.id}

@@ -26,7 +26,7 @@ func ReadFlush(ctx context.Context, up pgwire.Upstream, text string, opt *Option
 		return jobmanager.JobSpec{}, sqlError(err, 0)
 	}
 	delete(params, "wait") // it is for the caller to wait
-	r := &request{Front: &Front{opt: opt.withDefaults()}, up: up, text: trim(text)}
+	r := &request{Front: &Front{opt: opt.withDefaults()}, up: up, text: trim(text), deed: deedOf(s)}
 	spec := jobmanager.JobSpec{Type: jobFlush, Params: params, Statement: r.text, Trigger: jobmanager.TriggerCommand}
 	if _, err := up.Query(ctx, "BEGIN"); err != nil {
 		return jobmanager.JobSpec{}, sqlError(err, 0)

@@ -97,7 +97,7 @@ func str(s *string) string {
 // tooLong reports names that PostgreSQL would cut: they name no table.
 func tooLong(t jobmanager.Table) bool { return len(t.Namespace) > 63 || len(t.Name) > 63 }
 
-// resolve finds a table that the actor may flush.
+// resolve finds a table that the actor may flush or restore.
 func (r *request) resolve(ctx context.Context, name parse.Name) (target, error) {
 	t, err := r.look(ctx, jobmanager.Table{Namespace: name.Schema, Name: name.Table})
 	if err != nil {
@@ -106,7 +106,7 @@ func (r *request) resolve(ctx context.Context, name parse.Name) (target, error) 
 	return t, r.flushable(t, name.Pos)
 }
 
-// flushable says why the actor cannot flush a table.
+// flushable says why the actor cannot flush a table, or restore it.
 func (r *request) flushable(t target, pos int) error {
 	fail := func(code, hint, format string, args ...any) error {
 		return &pgwire.Error{Code: code, Position: pos, Hint: hint, Message: fmt.Sprintf(format, args...)}
@@ -115,9 +115,9 @@ func (r *request) flushable(t target, pos int) error {
 	case !t.exists, tooLong(t.table):
 		return fail(codeUndefinedTable, "", "relation \"%s\" does not exist", t.table)
 	case r.reserved(t.table.Namespace):
-		return fail(codePrivilege, "", "tables of the schema \"%s\" cannot be flushed", t.table.Namespace)
+		return fail(codePrivilege, "", "tables of the schema \"%s\" cannot be %s", t.table.Namespace, r.deed)
 	case t.kind != "r" && t.kind != "p":
-		return fail(codeWrongType, "only tables and partitioned tables can be flushed", "\"%s\" is %s", t.table, kindName(t.kind))
+		return fail(codeWrongType, "only tables and partitioned tables can be "+r.deed, "\"%s\" is %s", t.table, kindName(t.kind))
 	case t.temporary:
 		return fail(codeWrongType, "only this session can see its rows", "\"%s\" is a temporary table", t.table)
 	case !t.owner && !t.anywhere():

@@ -46,7 +46,7 @@ func (r *request) waitFor(ctx context.Context, list []launch) ([][]any, error) {
 // unhappy is the error for a job that ended, but did not complete.
 func (r *request) unhappy(info jobmanager.JobInfo) error {
 	e := &pgwire.Error{Code: classCode(info.ErrorClass), Message: fmt.Sprintf("job %q %s", info.ID, info.Status),
-		Hint: fmt.Sprintf("SHOW JOB '%s' tells more; rows that were not moved are still in the table", info.ID)}
+		Hint: fmt.Sprintf("SHOW JOB '%s' tells more; rows that were not moved are still %s", info.ID, whereLeft(info.ID.Type))}
 	if keeps(info.ID.Type) {
 		e.Hint = fmt.Sprintf("SHOW JOB '%s' tells more; SELECT * FROM %s.findings WHERE job_id = '%[1]s' lists what it found", info.ID,
 			parse.QuoteName(r.opt.SystemSchema))
@@ -58,6 +58,14 @@ func (r *request) unhappy(info jobmanager.JobInfo) error {
 		e.Code = codeCancelled
 	}
 	return e
+}
+
+// whereLeft says where rows are that a job was to move and has not.
+func whereLeft(typ jobmanager.JobType) string {
+	if typ == jobRestore {
+		return "cold"
+	}
+	return "in the table"
 }
 
 // noticeEvery is how often a waiting statement looks at its job's progress.

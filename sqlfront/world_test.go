@@ -170,6 +170,10 @@ func (c *catalog) LiveSegments(context.Context, jobmanager.Table) ([]sqlfront.Se
 	return c.segments, nil
 }
 
+func (c *catalog) WroteSegments(_ context.Context, job jobmanager.JobID) (bool, error) {
+	return slices.ContainsFunc(c.segments, func(s sqlfront.Segment) bool { return s.JobID == job.String() }), nil
+}
+
 func (c *catalog) Space(_ context.Context, job jobmanager.JobID) (sqlfront.Space, bool, error) {
 	s, ok := c.space[job.Table.Name]
 	return s, ok, nil

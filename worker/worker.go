@@ -92,10 +92,12 @@ func New(c client.Client, taskQueue string, acts *activities.Activities, opt *Op
 	w.jobs.RegisterWorkflowWithOptions(workflows.FlushJob, workflow.RegisterOptions{Name: workflows.FlushJobName})
 	w.jobs.RegisterWorkflowWithOptions(workflows.VerifyJob, workflow.RegisterOptions{Name: workflows.VerifyJobName})
 	w.jobs.RegisterWorkflowWithOptions(workflows.CleanupJob, workflow.RegisterOptions{Name: workflows.CleanupJobName})
+	w.jobs.RegisterWorkflowWithOptions(workflows.RestoreJob, workflow.RegisterOptions{Name: workflows.RestoreJobName})
 	w.jobs.RegisterActivity(acts)
 	w.chunks.RegisterActivityWithOptions(acts.MoveChunk, activity.RegisterOptions{Name: "MoveChunk"})
 	w.chunks.RegisterActivityWithOptions(acts.CheckSegments, activity.RegisterOptions{Name: "CheckSegments"})
 	w.chunks.RegisterActivityWithOptions(acts.CleanUp, activity.RegisterOptions{Name: "CleanUp"})
+	w.chunks.RegisterActivityWithOptions(acts.RestoreSegment, activity.RegisterOptions{Name: "RestoreSegment"})
 	return w, nil
 }
 

@@ -77,6 +77,19 @@ func (f *fake) Plan(_ context.Context, in flush.PlanInput) (flush.PlanResult, er
 	return f.plan(in)
 }
 
+func (f *fake) PlanRestore(_ context.Context, in flush.PlanInput) (flush.PlanResult, error) {
+	f.note("plan restore")
+	return f.plan(in)
+}
+
+func (f *fake) RestoreSegment(ctx context.Context, in flush.ChunkInput, _ func(flush.Checkpoint)) (flush.ChunkResult, error) {
+	f.note("chunk segment %d", in.Chunk)
+	if f.chunk == nil {
+		return flush.ChunkResult{Rows: 10}, nil
+	}
+	return f.chunk(ctx, in)
+}
+
 func (f *fake) RunChunk(ctx context.Context, in flush.ChunkInput, _ func(flush.Checkpoint)) (flush.ChunkResult, error) {
 	f.note("chunk %d", in.Chunk)
 	if f.chunk == nil {
@@ -153,6 +166,7 @@ func newEnv(t *testing.T, f *fake) *testsuite.TestWorkflowEnvironment {
 	var s testsuite.WorkflowTestSuite
 	env := s.NewTestWorkflowEnvironment()
 	env.RegisterWorkflowWithOptions(FlushJob, workflow.RegisterOptions{Name: FlushJobName})
+	env.RegisterWorkflowWithOptions(RestoreJob, workflow.RegisterOptions{Name: RestoreJobName})
 	env.RegisterActivity(activities.New(f, nil))
 	return env
 }

@@ -18,7 +18,7 @@ type cancelMark struct {
 }
 
 // watchCancel says that the job is cancelling as soon as it is asked to, while chunks in flight still wind down.
-func (j *flushJob) watchCancel(ctx workflow.Context) {
+func (j *job) watchCancel(ctx workflow.Context) {
 	workflow.Go(ctx, func(ctx workflow.Context) {
 		ctx.Done().Receive(ctx, nil)
 		if j.phase == PhaseFinishing || j.phase == PhaseEnded {
@@ -32,7 +32,7 @@ func (j *flushJob) watchCancel(ctx workflow.Context) {
 
 // end cleans up after a job that did not complete, records how it ended, and returns the error that closes the workflow
 // in agreement with the record. A cancel no longer reaches it.
-func (j *flushJob) end(ctx workflow.Context, cause error) error {
+func (j *job) end(ctx workflow.Context, cause error) error {
 	ctx, release := workflow.NewDisconnectedContext(ctx)
 	defer release()
 
@@ -62,7 +62,7 @@ func (j *flushJob) end(ctx workflow.Context, cause error) error {
 
 // clean sweeps what attempts left behind, and publishes what a job that did not complete has moved. Neither keeps a job
 // from its end: the ledger knows what is left to sweep, and the next flush publishes again.
-func (j *flushJob) clean(ctx workflow.Context, status jobmanager.Status) {
+func (j *job) clean(ctx workflow.Context, status jobmanager.Status) {
 	if !j.kind.moves {
 		return
 	}
@@ -73,7 +73,7 @@ func (j *flushJob) clean(ctx workflow.Context, status jobmanager.Status) {
 			log.Warn("sweep attempts", obs.KeyJob, j.id, obs.KeyClass, classOf(err))
 		}
 	}
-	if status == jobmanager.Completed || j.state.Segments == 0 || j.phase == PhasePublishing || j.phase == PhaseVacuuming {
+	if status == jobmanager.Completed || !j.changedCold() || j.phase == PhasePublishing || j.phase == PhaseVacuuming {
 		return
 	}
 	err := workflow.ExecuteActivity(j.cleanOptions(ctx, "publish the manifest"), steps.PublishManifest, j.id).Get(ctx, nil)
@@ -83,7 +83,7 @@ func (j *flushJob) clean(ctx workflow.Context, status jobmanager.Status) {
 }
 
 // record writes the history row, quickly if the ledger answers, patiently if not.
-func (j *flushJob) record(ctx workflow.Context, status jobmanager.Status, class string) (activities.FinishResult, error) {
+func (j *job) record(ctx workflow.Context, status jobmanager.Status, class string) (activities.FinishResult, error) {
 	info := workflow.GetInfo(ctx)
 	in := activities.FinishInput{
 		JobID:      j.id,

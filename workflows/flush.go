@@ -23,11 +23,11 @@ var errContinue = errors.New("continue as a new run")
 // It ends as the ledger says: completed without an error, cancelled with a CanceledError, failed with an ApplicationError
 // whose type is the class. The row that FinishJob writes first decides; a cancel that comes after it comes too late.
 func FlushJob(ctx workflow.Context, in FlushInput) error {
-	return runJob(ctx, flushKind, in, (*flushJob).run)
+	return runJob(ctx, flushKind, in, (*job).run)
 }
 
-// flushJob is the state of one run.
-type flushJob struct {
+// job is the state of one run of a job of any kind. A restore is a flush backwards.
+type job struct {
 	kind      *kind
 	id        string
 	table     jobmanager.Table
@@ -49,17 +49,13 @@ type flushJob struct {
 	holds    int                     // times held in this run
 }
 
-func newFlushJob(ctx workflow.Context, in FlushInput) (*flushJob, error) {
-	return newJob(ctx, flushKind, in)
-}
-
-func newJob(ctx workflow.Context, k *kind, in FlushInput) (*flushJob, error) {
+func newJob(ctx workflow.Context, k *kind, in FlushInput) (*job, error) {
 	info := workflow.GetInfo(ctx)
 	firstRun := info.FirstRunID
 	if firstRun == "" { // the test environment knows no chains
 		firstRun = info.WorkflowExecution.RunID
 	}
-	j := &flushJob{
+	j := &job{
 		kind:      k,
 		id:        JobID(k.job, in.Table, firstRun),
 		table:     in.Table,
@@ -90,7 +86,7 @@ func newJob(ctx workflow.Context, k *kind, in FlushInput) (*flushJob, error) {
 
 // run does the work of the job, or of one run of it. It returns nil when the job is done and errContinue when the next
 // run has to go on.
-func (j *flushJob) run(ctx workflow.Context) error {
+func (j *job) run(ctx workflow.Context) error {
 	j.watchCancel(ctx)
 	if err := j.hold(ctx); err != nil {
 		return err
@@ -101,7 +97,9 @@ func (j *flushJob) run(ctx workflow.Context) error {
 		}
 	}
 	if j.state.Total == 0 { // nothing to move: nothing to look for, nothing to publish
-		j.state.RowsLeft = new(int64)
+		if j.kind.residue {
+			j.state.RowsLeft = new(int64)
+		}
 		return nil
 	}
 	for {
@@ -122,7 +120,7 @@ func (j *flushJob) run(ctx workflow.Context) error {
 }
 
 // step runs an activity. Attempts that ended because a worker stopped are no failures, however many there were.
-func (j *flushJob) step(ctx workflow.Context, activity, in, out any) error {
+func (j *job) step(ctx workflow.Context, activity, in, out any) error {
 	for {
 		err := workflow.ExecuteActivity(ctx, activity, in).Get(ctx, out)
 		if !stopped(err) || ctx.Err() != nil {
@@ -133,7 +131,7 @@ func (j *flushJob) step(ctx workflow.Context, activity, in, out any) error {
 }
 
 // plan asks for a generation of the plan, and takes it over.
-func (j *flushJob) plan(ctx workflow.Context, generation int) error {
+func (j *job) plan(ctx workflow.Context, generation int) error {
 	j.phase = PhasePlanning
 	j.describe(ctx)
 	var res activities.PlanResult
@@ -154,7 +152,7 @@ func (j *flushJob) plan(ctx workflow.Context, generation int) error {
 }
 
 // adopt makes a generation of the plan the current one.
-func (j *flushJob) adopt(ctx workflow.Context, p activities.PlanResult) {
+func (j *job) adopt(ctx workflow.Context, p activities.PlanResult) {
 	s := &j.state
 	s.Generation = p.Generation
 	s.Next, s.End = p.FirstChunk, p.FirstChunk+p.Chunks
@@ -176,7 +174,10 @@ func (j *flushJob) adopt(ctx workflow.Context, p activities.PlanResult) {
 }
 
 // residue looks for rows that are left, and reports whether there is a plan to move them.
-func (j *flushJob) residue(ctx workflow.Context) (more bool, err error) {
+func (j *job) residue(ctx workflow.Context) (more bool, err error) {
+	if !j.kind.residue {
+		return false, nil
+	}
 	j.enter(ctx, PhaseResidue)
 	j.state.Pass++
 	var res activities.ResidueResult
@@ -196,9 +197,9 @@ func (j *flushJob) residue(ctx workflow.Context) (more bool, err error) {
 	return true, nil
 }
 
-// publish brings the manifest up to date; a job that wrote no segment has nothing to say there.
-func (j *flushJob) publish(ctx workflow.Context) error {
-	if j.state.Segments == 0 {
+// publish brings the manifest up to date; a job that changed no segment has nothing to say there.
+func (j *job) publish(ctx workflow.Context) error {
+	if !j.changedCold() {
 		return nil
 	}
 	if err := j.hold(ctx); err != nil {
@@ -209,7 +210,7 @@ func (j *flushJob) publish(ctx workflow.Context) error {
 }
 
 // vacuum gives the space of moved rows back, where the plan says so.
-func (j *flushJob) vacuum(ctx workflow.Context) error {
+func (j *job) vacuum(ctx workflow.Context) error {
 	if !j.state.Vacuum || j.state.Segments == 0 {
 		return nil
 	}
@@ -221,7 +222,7 @@ func (j *flushJob) vacuum(ctx workflow.Context) error {
 }
 
 // replanned answers a table that changed under the job: the next generation covers what is not committed.
-func (j *flushJob) replanned(ctx workflow.Context) error {
+func (j *job) replanned(ctx workflow.Context) error {
 	j.state.Replans++
 	if j.state.Replans > j.tune.Replans {
 		return temporal.NewNonRetryableApplicationError("the table kept changing", activities.ClassConflict, nil)

@@ -445,7 +445,7 @@ func TestProgressQueryAndDetails(t *testing.T) {
 func TestDetailsTellTheStory(t *testing.T) {
 	t.Parallel()
 	started := time.Unix(1000, 0)
-	j := &flushJob{kind: flushKind, id: "flush:app.ev_ts:x", table: testTable, status: "running", phase: PhaseMoving, inFlight: 2}
+	j := &job{kind: flushKind, id: "flush:app.ev_ts:x", table: testTable, status: "running", phase: PhaseMoving, inFlight: 2}
 	j.table.Name = "ev_ts"
 	j.state = FlushState{
 		Done: 5, Total: 20, Rows: 500, RowsTotal: 2000, Bytes: 3 << 20, Segments: 5, StartedAt: &started, Generation: 2,

@@ -60,7 +60,7 @@ func (w *window) pass(ctx workflow.Context) activities.Charge {
 }
 
 // paid settles what a chunk was charged.
-func (j *flushJob) paid(c activities.Charge, res activities.ChunkResult, moved bool) {
+func (j *job) paid(c activities.Charge, res activities.ChunkResult, moved bool) {
 	if m := j.state.Manners; m.Gated() {
 		j.state.Pace.Landed(m.MaxRowsPerSecond, c, res.Rows, moved)
 	}
@@ -127,7 +127,7 @@ func (w *window) show(ctx workflow.Context, p Phase) {
 }
 
 // loadOptions are those of a look at the load. It is never worth waiting for at a kill.
-func (j *flushJob) loadOptions(ctx workflow.Context) workflow.Context {
+func (j *job) loadOptions(ctx workflow.Context) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: time.Minute,
 		RetryPolicy:         j.retries(j.tune.Attempts),
@@ -142,14 +142,14 @@ type resize struct {
 }
 
 // see looks at how long a chunk took. If the rest had better be cut anew, no other chunk begins.
-func (j *flushJob) see(res activities.ChunkResult) {
+func (j *job) see(res activities.ChunkResult) {
 	if s := &j.state; res.Rows > 0 && j.resize.bytes == 0 {
 		j.resize.bytes = s.Sizing.See(s.Manners, res.Took, s.End-s.Next, s.Parallelism)
 	}
 }
 
 // recut plans the chunks that have not begun anew. All that have begun are committed.
-func (j *flushJob) recut(ctx workflow.Context) error {
+func (j *job) recut(ctx workflow.Context) error {
 	if j.state.Next >= j.state.End {
 		j.resize = resize{}
 		return nil

@@ -11,23 +11,25 @@ import (
 // kind is what jobs of one type have of their own. The rest is the same for all: a plan, a window of chunks, pauses and
 // cancels, runs that continue each other, and the record of the end.
 type kind struct {
-	name  string // of the workflow
-	job   jobmanager.JobType
-	plan  any   // the activity that cuts the job in chunks
-	chunk any   // the activity that does one
-	phase Phase // while chunks run
-	moves bool  // chunks are attempts: what they leave is swept, and what they register is published
+	name    string // of the workflow
+	job     jobmanager.JobType
+	plan    any   // the activity that cuts the job in chunks
+	chunk   any   // the activity that does one
+	phase   Phase // while chunks run
+	moves   bool  // chunks are attempts: what they leave is swept, and what they register is published
+	residue bool  // looks again for rows that were left
 
+	noun        string // a chunk, for people
 	did, things string // what was done to bytes, and in what they lie: for people
 }
 
 var flushKind = &kind{
-	name: FlushJobName, job: FlushType, plan: steps.PlanFlush, chunk: steps.MoveChunk, phase: PhaseMoving, moves: true,
-	did: "written", things: "segments",
+	name: FlushJobName, job: FlushType, plan: steps.PlanFlush, chunk: steps.MoveChunk, phase: PhaseMoving, moves: true, residue: true,
+	noun: "chunk", did: "written", things: "segments",
 }
 
 // runJob is a job of any kind: work does what is its own between the first step and the record of the end.
-func runJob(ctx workflow.Context, k *kind, in FlushInput, work func(*flushJob, workflow.Context) error) error {
+func runJob(ctx workflow.Context, k *kind, in FlushInput, work func(*job, workflow.Context) error) error {
 	j, err := newJob(ctx, k, in)
 	if err != nil {
 		return err
@@ -43,7 +45,7 @@ func runJob(ctx workflow.Context, k *kind, in FlushInput, work func(*flushJob, w
 
 // begin is the beginning of every run: it plans, unless a run before has, and does the chunks. A job without chunks has none
 // to do.
-func (j *flushJob) begin(ctx workflow.Context) error {
+func (j *job) begin(ctx workflow.Context) error {
 	j.watchCancel(ctx)
 	if err := j.hold(ctx); err != nil {
 		return err

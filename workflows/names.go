@@ -82,7 +82,9 @@ type Memo struct {
 // The names of activities, by which a job's phase can be told from what is pending.
 const (
 	planActivity    = "PlanFlush"
+	refillActivity  = "PlanRestore"
 	chunkActivity   = "MoveChunk"
+	segmentActivity = "RestoreSegment"
 	residueActivity = "FindResidue"
 	publishActivity = "PublishManifest"
 	vacuumActivity  = "VacuumTable"
@@ -99,9 +101,9 @@ const (
 // phase of its own: "".
 func PhaseOf(activityType string) (phase Phase, chunk bool) {
 	switch activityType {
-	case planActivity, planVerifyActivity, planCleanupActivity:
+	case planActivity, refillActivity, planVerifyActivity, planCleanupActivity:
 		return PhasePlanning, false
-	case chunkActivity:
+	case chunkActivity, segmentActivity:
 		return PhaseMoving, true
 	case checkActivity:
 		return PhaseChecking, true

@@ -8,7 +8,7 @@ import (
 )
 
 // stepOptions are those of every activity but chunks.
-func (j *flushJob) stepOptions(ctx workflow.Context, summary string) workflow.Context {
+func (j *job) stepOptions(ctx workflow.Context, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: j.tune.StepTimeout,
 		HeartbeatTimeout:    j.tune.Heartbeat,
@@ -19,7 +19,7 @@ func (j *flushJob) stepOptions(ctx workflow.Context, summary string) workflow.Co
 }
 
 // chunkOptions are those of chunks: a queue of their own, fair between jobs where the server can be.
-func (j *flushJob) chunkOptions(ctx workflow.Context, summary string) workflow.Context {
+func (j *job) chunkOptions(ctx workflow.Context, summary string) workflow.Context {
 	info := workflow.GetInfo(ctx)
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		TaskQueue:           ChunkTaskQueue(info.TaskQueueName),
@@ -33,7 +33,7 @@ func (j *flushJob) chunkOptions(ctx workflow.Context, summary string) workflow.C
 }
 
 // cleanOptions are those of what is worth trying, but not worth keeping a cancelled or failed job from its end.
-func (j *flushJob) cleanOptions(ctx workflow.Context, summary string) workflow.Context {
+func (j *job) cleanOptions(ctx workflow.Context, summary string) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		ScheduleToCloseTimeout: time.Minute,
 		HeartbeatTimeout:       j.tune.Heartbeat,
@@ -43,7 +43,7 @@ func (j *flushJob) cleanOptions(ctx workflow.Context, summary string) workflow.C
 }
 
 // recordOptions are those of a job's last step, for as long as it takes: without the ledger a job has no end.
-func (j *flushJob) recordOptions(ctx workflow.Context) workflow.Context {
+func (j *job) recordOptions(ctx workflow.Context) workflow.Context {
 	return workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: time.Minute,
 		HeartbeatTimeout:    j.tune.Heartbeat,
@@ -54,7 +54,7 @@ func (j *flushJob) recordOptions(ctx workflow.Context) workflow.Context {
 
 // quickRecordOptions run the last step inside the workflow task that found the job done: an empty flush then costs no
 // more round trips than a workflow with one activity. It is tried briefly, for it holds that task up.
-func (j *flushJob) quickRecordOptions(ctx workflow.Context) workflow.Context {
+func (j *job) quickRecordOptions(ctx workflow.Context) workflow.Context {
 	return workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{
 		StartToCloseTimeout: 3 * time.Second,
 		RetryPolicy:         &temporal.RetryPolicy{MaximumAttempts: 1},
@@ -62,7 +62,7 @@ func (j *flushJob) quickRecordOptions(ctx workflow.Context) workflow.Context {
 	})
 }
 
-func (j *flushJob) retries(attempts int) *temporal.RetryPolicy {
+func (j *job) retries(attempts int) *temporal.RetryPolicy {
 	return &temporal.RetryPolicy{
 		InitialInterval:    j.tune.Backoff,
 		BackoffCoefficient: 2,

@@ -9,7 +9,7 @@ import (
 )
 
 // watchPause answers PauseRequests, as updates and as signals. Both may come at any time, before the plan too.
-func (j *flushJob) watchPause(ctx workflow.Context) error {
+func (j *job) watchPause(ctx workflow.Context) error {
 	j.requests = workflow.GetSignalChannel(ctx, PauseRequestName)
 	// Not by Receive: a request that was handed to this coroutine, and not yet carried out, would be lost where the run
 	// ends and its state is handed on.
@@ -29,7 +29,7 @@ func (j *flushJob) watchPause(ctx workflow.Context) error {
 }
 
 // refusal says why a request changes nothing. What is refused leaves no event in the history.
-func (j *flushJob) refusal(ctx workflow.Context, r PauseRequest) error {
+func (j *job) refusal(ctx workflow.Context, r PauseRequest) error {
 	switch {
 	case r.JobID != j.id:
 		return temporal.NewNonRetryableApplicationError("this is job "+j.id, RefusedOtherJob, nil)
@@ -40,7 +40,7 @@ func (j *flushJob) refusal(ctx workflow.Context, r PauseRequest) error {
 }
 
 // hear carries out the requests that came as signals.
-func (j *flushJob) hear(ctx workflow.Context) {
+func (j *job) hear(ctx workflow.Context) {
 	var r PauseRequest
 	for j.requests.ReceiveAsync(&r) {
 		if r.JobID == j.id {
@@ -50,12 +50,12 @@ func (j *flushJob) hear(ctx workflow.Context) {
 }
 
 // mayPause reports whether a pause still means something: the job is not cancelling, and not in its last step.
-func (j *flushJob) mayPause(ctx workflow.Context) bool {
+func (j *job) mayPause(ctx workflow.Context) bool {
 	return ctx.Err() == nil && j.cancel.at == nil && j.phase != PhaseFinishing && j.phase != PhaseEnded
 }
 
 // setPaused asks the job to hold before its next step, or to go on.
-func (j *flushJob) setPaused(ctx workflow.Context, paused bool) {
+func (j *job) setPaused(ctx workflow.Context, paused bool) {
 	if paused == j.state.Paused || !j.mayPause(ctx) {
 		return
 	}
@@ -72,7 +72,7 @@ func (j *flushJob) setPaused(ctx workflow.Context, paused bool) {
 
 // hold waits while the job is paused, without a timer. It returns an error only when the job is cancelled. Callers have
 // nothing in flight.
-func (j *flushJob) hold(ctx workflow.Context) error {
+func (j *job) hold(ctx workflow.Context) error {
 	j.hear(ctx)
 	if !j.state.Paused || ctx.Err() != nil {
 		return ctx.Err()
@@ -92,7 +92,7 @@ func (j *flushJob) hold(ctx workflow.Context) error {
 
 // handOver returns what the next run has to know. Requests that this run has accepted are part of it; the server sends
 // those that it has not accepted to the next one.
-func (j *flushJob) handOver(ctx workflow.Context) (*FlushState, error) {
+func (j *job) handOver(ctx workflow.Context) (*FlushState, error) {
 	if err := workflow.Await(ctx, func() bool { return workflow.AllHandlersFinished(ctx) }); err != nil {
 		return nil, err
 	}

@@ -317,7 +317,7 @@ func TestFailureWhilePausing(t *testing.T) {
 
 func TestDetailsOfAPausedJob(t *testing.T) {
 	t.Parallel()
-	j := &flushJob{id: "flush:app.events:x", table: testTable, status: "paused", phase: PhaseMoving}
+	j := &job{id: "flush:app.events:x", table: testTable, status: "paused", phase: PhaseMoving}
 	if got, want := j.details(time.Now()), fmt.Sprintf("RESUME JOB '%s'", j.id); !strings.Contains(got, "paused · moving") || !strings.Contains(got, want) {
 		t.Errorf("details lack %q:\n%s", want, got)
 	}

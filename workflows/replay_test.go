@@ -116,7 +116,7 @@ func TestHistoriesTellNothingElse(t *testing.T) {
 func TestReplayFindsAChange(t *testing.T) {
 	t.Parallel()
 	changed := func(ctx workflow.Context, in FlushInput) error {
-		j, err := newFlushJob(ctx, in)
+		j, err := newJob(ctx, flushKind, in)
 		if err != nil {
 			return err
 		}

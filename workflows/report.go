@@ -16,7 +16,7 @@ import (
 const reports = 20
 
 // enter begins a phase, and tells.
-func (j *flushJob) enter(ctx workflow.Context, p Phase) {
+func (j *job) enter(ctx workflow.Context, p Phase) {
 	j.phase = p
 	if p == PhaseResidue || p == PhasePublishing || p == PhaseListing { // these are short, and each telling is an event
 		j.describe(ctx)
@@ -26,7 +26,7 @@ func (j *flushJob) enter(ctx workflow.Context, p Phase) {
 }
 
 // report tells the progress of chunks, seldom enough to keep the history short.
-func (j *flushJob) report(ctx workflow.Context) {
+func (j *job) report(ctx workflow.Context) {
 	step := max(1, j.state.Total/reports)
 	if j.reported < 0 || j.state.Done-j.reported >= step {
 		j.upsert(ctx, j.status)
@@ -36,7 +36,7 @@ func (j *flushJob) report(ctx workflow.Context) {
 }
 
 // upsert sets the job's search attributes.
-func (j *flushJob) upsert(ctx workflow.Context, status jobmanager.Status) {
+func (j *job) upsert(ctx workflow.Context, status jobmanager.Status) {
 	j.status, j.reported = status, j.state.Done
 	attrs := []temporal.SearchAttributeUpdate{
 		AttrJobID.ValueSet(Keyword(j.id)),
@@ -59,11 +59,11 @@ func (j *flushJob) upsert(ctx workflow.Context, status jobmanager.Status) {
 }
 
 // describe sets what the Web UI shows as the workflow's current details.
-func (j *flushJob) describe(ctx workflow.Context) {
+func (j *job) describe(ctx workflow.Context) {
 	workflow.SetCurrentDetails(ctx, j.details(workflow.Now(ctx)))
 }
 
-func (j *flushJob) progress() Progress {
+func (j *job) progress() Progress {
 	return Progress{
 		Phase:       j.phase,
 		ChunksDone:  j.state.Done,
@@ -78,7 +78,7 @@ func (j *flushJob) progress() Progress {
 }
 
 // subject is what the job works on: its table, or what it is itself.
-func (j *flushJob) subject() string {
+func (j *job) subject() string {
 	if j.table == (jobmanager.Table{}) {
 		return string(j.kind.job)
 	}
@@ -86,7 +86,7 @@ func (j *flushJob) subject() string {
 }
 
 // details tells the job's story in Markdown.
-func (j *flushJob) details(now time.Time) string {
+func (j *job) details(now time.Time) string {
 	s := &j.state
 	head := fmt.Sprintf("**%s** · %s", markdown(j.subject()), j.status)
 	if j.phase != PhaseEnded {
@@ -101,11 +101,13 @@ func (j *flushJob) details(now time.Time) string {
 	}
 	row("job", "`%s`", j.id)
 	if s.Total > 0 {
-		row("chunks", "%d of %d, %d in flight", s.Done, s.Total, j.inFlight)
+		row(j.kind.noun+"s", "%d of %d, %d in flight", s.Done, s.Total, j.inFlight)
 		if j.kind.moves || s.RowsTotal > 0 {
 			row("rows", "%d of about %d", s.Rows, max(s.RowsTotal, s.Rows))
 		}
-		row(j.kind.did, "%s in %d %s", size(s.Bytes), s.Segments, j.kind.things)
+		if j.kind != restoreKind || s.Segments > 0 {
+			row(j.kind.did, "%s in %d %s", size(s.Bytes), s.Segments, j.kind.things)
+		}
 	}
 	if s.StartedAt != nil {
 		if d := now.Sub(*s.StartedAt); d >= time.Second && (j.kind.moves || s.Rows > 0) {

@@ -145,7 +145,7 @@ func TestUpkeepIsCancelled(t *testing.T) {
 
 func TestUpkeepTellsItsStory(t *testing.T) {
 	t.Parallel()
-	j := &flushJob{kind: cleanupKind, id: "cleanup::x", status: jobmanager.Running, phase: PhaseCleaning}
+	j := &job{kind: cleanupKind, id: "cleanup::x", status: jobmanager.Running, phase: PhaseCleaning}
 	j.state = FlushState{Done: 1, Total: 2, Bytes: 1 << 20, Segments: 3}
 	got := j.details(time.Unix(1000, 0))
 	for _, want := range []string{"**cleanup** · running · cleaning", "| removed | 1.0 MiB in 3 objects |"} {

@@ -15,14 +15,14 @@ const VerifyType jobmanager.JobType = "verify"
 
 var verifyKind = &kind{
 	name: VerifyJobName, job: VerifyType, plan: steps.PlanVerify, chunk: steps.CheckSegments, phase: PhaseChecking,
-	did: "read", things: "segments",
+	noun: "chunk", did: "read", things: "segments",
 }
 
 // VerifyJob reads the segments of a table back, chunk by chunk, and then looks for objects that nothing explains. It changes
 // nothing but its findings in the ledger. It fails with the class damaged if a segment is damaged or missing; in all else it
 // ends as FlushJob does.
 func VerifyJob(ctx workflow.Context, in FlushInput) error {
-	return runJob(ctx, verifyKind, in, func(j *flushJob, ctx workflow.Context) error {
+	return runJob(ctx, verifyKind, in, func(j *job, ctx workflow.Context) error {
 		if err := j.begin(ctx); err != nil {
 			return err
 		}

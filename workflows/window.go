@@ -14,7 +14,7 @@ import (
 // window moves chunks of the current plan, a bounded number at once. The bound is also what keeps jobs fair to each
 // other: a giant job never has more chunks queued than a small one.
 type window struct {
-	job     *flushJob
+	job     *job
 	cancel  workflow.CancelFunc // stops the chunks in flight
 	failure error               // the first one
 	replan  bool                // a chunk found that the table has changed
@@ -23,7 +23,7 @@ type window struct {
 
 // move runs the chunks of the current plan, and of those that replace it, until all are committed, one fails, the job is
 // cancelled or the run is long enough. A pause holds it where no chunk is in flight. It returns only when no chunk is in flight.
-func (j *flushJob) move(ctx workflow.Context) error {
+func (j *job) move(ctx workflow.Context) error {
 	for {
 		replan, err := j.moveGeneration(ctx)
 		if err != nil {
@@ -43,7 +43,7 @@ func (j *flushJob) move(ctx workflow.Context) error {
 	}
 }
 
-func (j *flushJob) moveGeneration(ctx workflow.Context) (replan bool, err error) {
+func (j *job) moveGeneration(ctx workflow.Context) (replan bool, err error) {
 	chunkCtx, cancel := workflow.WithCancel(ctx)
 	defer cancel()
 	// Waiting must go on after a cancel: the chunks in flight decide themselves how they end.
@@ -97,7 +97,7 @@ func (w *window) wants(ctx workflow.Context) bool {
 }
 
 // runIsLong reports whether this run should leave the rest to a new one.
-func (j *flushJob) runIsLong(ctx workflow.Context) bool {
+func (j *job) runIsLong(ctx workflow.Context) bool {
 	return j.begun >= j.tune.ChunksPerRun || workflow.GetInfo(ctx).GetContinueAsNewSuggested() && j.begun+j.holds+j.looks > 0
 }
 
@@ -119,8 +119,8 @@ func (w *window) begin(ctx workflow.Context) {
 }
 
 // moveChunk moves one chunk.
-func (j *flushJob) moveChunk(ctx workflow.Context, chunk int) (res activities.ChunkResult, err error) {
-	ctx = j.chunkOptions(ctx, fmt.Sprintf("chunk %d", chunk))
+func (j *job) moveChunk(ctx workflow.Context, chunk int) (res activities.ChunkResult, err error) {
+	ctx = j.chunkOptions(ctx, fmt.Sprintf("%s %d", j.kind.noun, chunk))
 	err = j.step(ctx, j.kind.chunk, activities.ChunkInput{JobID: j.id, Chunk: chunk}, &res)
 	return res, err
 }
@@ -150,7 +150,7 @@ func (w *window) landed(ctx workflow.Context, res activities.ChunkResult, err er
 }
 
 // count adds a committed chunk to the totals.
-func (j *flushJob) count(res activities.ChunkResult) {
+func (j *job) count(res activities.ChunkResult) {
 	s := &j.state
 	s.Done++
 	s.Rows += res.Rows
@@ -170,7 +170,7 @@ func (j *flushJob) count(res activities.ChunkResult) {
 }
 
 // started notes that a chunk had a slot from at on; the zero time says nothing.
-func (j *flushJob) started(at time.Time) {
+func (j *job) started(at time.Time) {
 	if !at.IsZero() && (j.state.StartedAt == nil || at.Before(*j.state.StartedAt)) {
 		j.state.StartedAt = &at
 	}

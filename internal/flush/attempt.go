@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"time"
 
 	"github.com/google/uuid"
@@ -24,9 +25,14 @@ const findRowTime = 2 * time.Second
 
 // attempt is one try at one chunk: one backend, one transaction. Its id is used once.
 type attempt struct {
-	f          *Flusher
-	in         ChunkInput
-	plan       *loadedPlan
+	f           *Flusher
+	in          ChunkInput
+	work        func(context.Context) (ChunkResult, error) // T1 up to its COMMIT
+	dir         string                                     // of the object of what stays cold, if it puts rows back
+	about       string                                     // the table, for people
+	lockTimeout time.Duration
+
+	plan       *loadedPlan // nil if it puts rows back
 	store      objstore.Store
 	storeName  string
 	rep        *reporter
@@ -58,7 +64,7 @@ func (a *attempt) run(ctx context.Context) (ChunkResult, error) {
 	if err := a.settlePlace(job); err != nil {
 		return ChunkResult{}, classified(ClassInternal, err)
 	}
-	a.session, err = a.f.hot.Session(ctx, a.sessionName(job), &hot.SessionOptions{LockTimeout: a.plan.doc.Options.LockTimeout})
+	a.session, err = a.f.hot.Session(ctx, a.sessionName(job), &hot.SessionOptions{LockTimeout: a.lockTimeout})
 	if err != nil {
 		return ChunkResult{}, err
 	}
@@ -74,7 +80,7 @@ func (a *attempt) run(ctx context.Context) (ChunkResult, error) {
 		return ChunkResult{}, a.settle(ctx, err)
 	}
 	began := time.Now()
-	res, err := a.move(ctx)
+	res, err := a.work(ctx)
 	if err != nil {
 		return ChunkResult{}, a.settle(ctx, err)
 	}
@@ -86,9 +92,13 @@ func (a *attempt) run(ctx context.Context) (ChunkResult, error) {
 
 // settlePlace finds out where the attempt's objects will lie.
 func (a *attempt) settlePlace(job uuid.UUID) (err error) {
+	a.base = baseName(time.Now(), job, a.in.Chunk, a.id)
+	if a.plan == nil {
+		a.prefix = path.Join(a.dir, a.base)
+		return nil
+	}
 	arr := a.plan.arrangement
 	a.place = a.plan.doc.place(a.plan.part, job.String())
-	a.base = baseName(time.Now(), job, a.in.Chunk, a.id)
 	a.scatters = arr.scatters()
 	dir := ""
 	if a.scatters {
@@ -115,7 +125,7 @@ func (a *attempt) closeSession() {
 // sessionName is what a DBA sees in pg_stat_activity. PostgreSQL cuts it at 63 bytes, so the table, which may be long, comes
 // last.
 func (a *attempt) sessionName(job uuid.UUID) string {
-	return fmt.Sprintf("spillway:%s:%d %s", job, a.in.Chunk, a.plan.part.leafName())
+	return fmt.Sprintf("spillway:%s:%d %s", job, a.in.Chunk, a.about)
 }
 
 // endBackendWhen ends the backend from outside as soon as ctx ends: a cancel request alone may come too early or too late,
@@ -180,12 +190,8 @@ func (a *attempt) begin(ctx context.Context, m *hot.Move) error {
 	if err := a.session.Begin(ctx, m); err != nil {
 		return err
 	}
-	ours, err := a.f.ledger.TakeAttempt(ctx, a.session, a.id)
-	if err != nil {
+	if err := a.take(ctx); err != nil {
 		return err
-	}
-	if !ours {
-		return classified(ClassLock, errors.New("this attempt was condemned before it could begin"))
 	}
 	if err := a.lock(ctx, m); err != nil {
 		return a.gone(err)
@@ -197,6 +203,15 @@ func (a *attempt) begin(ctx context.Context, m *hot.Move) error {
 		return err
 	}
 	return a.session.ConstraintsNow(ctx)
+}
+
+// take makes this transaction the only one that can commit the attempt.
+func (a *attempt) take(ctx context.Context) error {
+	ours, err := a.f.ledger.TakeAttempt(ctx, a.session, a.id)
+	if err == nil && !ours {
+		err = classified(ClassLock, errors.New("this attempt was condemned before it could begin"))
+	}
+	return err
 }
 
 // look compares the table with its plan.
@@ -281,7 +296,7 @@ func (a *attempt) copy(ctx context.Context, m *hot.Move) (written, error) {
 	if err != nil {
 		return written{}, err
 	}
-	return written{rows: sum.Rows, bytes: sum.Bytes, segments: 1, objects: []ledger.Object{object}}, a.check(ctx, object.Key, sum)
+	return written{rows: sum.Rows, bytes: sum.Bytes, segments: 1, objects: []ledger.Object{object}}, a.check(ctx, object.Key, sum, a.plan.doc.Options.VerifyFull)
 }
 
 // nameRow adds the table to an error about a value, and where its row lies if only its key is known: rows of tables with a key
@@ -317,8 +332,8 @@ func (a *attempt) findRow(ctx context.Context, ue *segment.UnrepresentableError)
 	return ctid
 }
 
-// check reads an object back from its store, before COMMIT makes it the only copy.
-func (a *attempt) check(ctx context.Context, key string, sum segment.Summary) error {
+// check reads an object back from its store, before COMMIT makes it the only copy: its footer, or all of it.
+func (a *attempt) check(ctx context.Context, key string, sum segment.Summary, full bool) error {
 	obj, err := a.store.Open(ctx, key)
 	if err != nil {
 		return fmt.Errorf("read back: %w", err)
@@ -328,7 +343,7 @@ func (a *attempt) check(ctx context.Context, key string, sum segment.Summary) er
 		return classified(ClassStorage, fmt.Errorf("read back: object has %d bytes, %d were written", obj.Size(), sum.Bytes))
 	}
 	read := segment.ReadFooter
-	if a.plan.doc.Options.VerifyFull {
+	if full {
 		read = segment.Verify
 	}
 	footer, err := read(obj, obj.Size())

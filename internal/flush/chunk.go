@@ -25,7 +25,17 @@ const progressEvery = 250 * time.Millisecond
 // progress may be nil; it is called at each step and every quarter of a second, by one goroutine at a time, and must not
 // block.
 func (f *Flusher) RunChunk(ctx context.Context, in ChunkInput, progress func(Checkpoint)) (ChunkResult, error) {
-	res, err := f.runChunk(ctx, in, progress)
+	return f.once(ctx, in, progress, f.runChunk)
+}
+
+// once settles what earlier attempts left, and runs a chunk unless one of them has committed it.
+func (f *Flusher) once(ctx context.Context, in ChunkInput, progress func(Checkpoint), run func(context.Context, ChunkInput, *reporter) (ChunkResult, error)) (ChunkResult, error) {
+	rep := newReporter(progress)
+	defer rep.stop()
+	res, done, err := f.settled(ctx, in)
+	if err == nil && !done {
+		res, err = run(ctx, in, rep)
+	}
 	if err != nil {
 		if ctx.Err() != nil {
 			err = classified(ClassCancelled, fmt.Errorf("chunk %d: %w", in.Chunk, context.Cause(ctx)))
@@ -36,21 +46,19 @@ func (f *Flusher) RunChunk(ctx context.Context, in ChunkInput, progress func(Che
 	return res, nil
 }
 
-func (f *Flusher) runChunk(ctx context.Context, in ChunkInput, progress func(Checkpoint)) (ChunkResult, error) {
-	rep := newReporter(progress)
-	defer rep.stop()
-	if res, ok, err := f.committed(ctx, in); err != nil || ok {
-		return res, err
+// settled finds out what became of earlier attempts, and whether one of them has committed the chunk.
+func (f *Flusher) settled(ctx context.Context, in ChunkInput) (res ChunkResult, done bool, err error) {
+	if res, done, err = f.committed(ctx, in); err != nil || done {
+		return res, done, err
 	}
-	settled, err := f.settleEarlier(ctx, in)
-	if err != nil {
-		return ChunkResult{}, err
+	earlier, err := f.settleEarlier(ctx, in)
+	if err != nil || !earlier {
+		return ChunkResult{}, false, err
 	}
-	if settled { // one of them may turn out to have committed
-		if res, ok, err := f.committed(ctx, in); err != nil || ok {
-			return res, err
-		}
-	}
+	return f.committed(ctx, in) // one of them may turn out to have
+}
+
+func (f *Flusher) runChunk(ctx context.Context, in ChunkInput, rep *reporter) (ChunkResult, error) {
 	plan, err := f.loadPlan(ctx, in.JobID, in.Chunk)
 	if err != nil {
 		return ChunkResult{}, err
@@ -60,19 +68,28 @@ func (f *Flusher) runChunk(ctx context.Context, in ChunkInput, progress func(Che
 		return ChunkResult{}, err
 	}
 	for lockTimeouts := 0; ; lockTimeouts++ {
-		a := &attempt{f: f, in: in, plan: plan, store: store, storeName: storeName, rep: rep, skipLocked: lockTimeouts >= maxSkipLockedAfter}
+		a := &attempt{
+			f: f, in: in, dir: plan.part.Dir, about: plan.part.leafName(), lockTimeout: plan.doc.Options.LockTimeout,
+			plan: plan, store: store, storeName: storeName, rep: rep, skipLocked: lockTimeouts >= maxSkipLockedAfter,
+		}
+		a.work = a.move
 		res, err := a.run(ctx)
 		// Rows whose locks others hold are waited for twice. Then they are left to them and the rest moves.
 		if err != nil && a.copying && hot.SQLState(err) == "55P03" && lockTimeouts < maxSkipLockedAfter {
 			continue
 		}
-		if hot.SQLState(err) == "23505" { // the fence, if the chunk is there: somebody else has committed it
-			if res, ok, lookErr := f.committed(ctx, in); lookErr == nil && ok {
-				return res, nil
-			}
-		}
-		return res, err
+		return f.fenced(ctx, in, res, err)
 	}
+}
+
+// fenced looks whether a unique violation was that of the fence: then somebody else has committed the chunk.
+func (f *Flusher) fenced(ctx context.Context, in ChunkInput, res ChunkResult, err error) (ChunkResult, error) {
+	if hot.SQLState(err) == "23505" {
+		if got, ok, lookErr := f.committed(ctx, in); lookErr == nil && ok {
+			return got, nil
+		}
+	}
+	return res, err
 }
 
 // committed looks for the chunk's row: is there nothing left to do?

@@ -33,12 +33,12 @@ const (
 	ClassResources       = "resources"       // PostgreSQL lacks memory, disk or connections
 	ClassStorage         = "storage"         // the storage failed
 	ClassStorageFull     = "storage_full"    // the storage is full
+	ClassDamaged         = "damaged"         // a segment's object is not what the ledger says
 	ClassShutdown        = "shutdown"        // a planned stop of PostgreSQL or of this process
 	ClassReplan          = "replan"          // the table changed its shape or file since it was planned
 	ClassConflict        = "conflict"        // it kept changing
 	ClassBusy            = "busy"            // a living job of another manager has the table
 	ClassInterrupted     = "interrupted"     // the job's process ended before it did, or its table was given to another job
-	ClassDamaged         = "damaged"         // a segment is not as it was registered
 	ClassCancelled       = "cancelled"       // the caller asked to stop
 	ClassInternal        = "internal"        // a fault of ours
 )

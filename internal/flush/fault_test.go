@@ -439,7 +439,7 @@ func watchSum(db *pgtest.DB, stop <-chan struct{}) error {
 		case <-time.After(time.Millisecond):
 		}
 		var sum, want *int64
-		err := conn.QueryRow(ctx, `SELECT (SELECT count(*) FROM app.t) + (SELECT coalesce(sum(row_count), 0) FROM spillway.segments),
+		err := conn.QueryRow(ctx, `SELECT (SELECT count(*) FROM app.t) + (SELECT coalesce(sum(row_count), 0) FROM spillway.segments WHERE restored_at IS NULL AND replaced_at IS NULL),
 			(SELECT count(*) FROM app.log)`).Scan(&sum, &want)
 		if err != nil {
 			return err

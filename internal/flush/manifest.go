@@ -19,13 +19,16 @@ type manifestText struct {
 	segments    int
 }
 
-// manifests writes the manifests of a table, by the names of the storages.
-func (f *Flusher) manifests(ctx context.Context, schema, table string) (map[string]*manifestText, error) {
+// manifests writes the manifests of a table, by the names of the storages that hold segments of it, and of those given.
+func (f *Flusher) manifests(ctx context.Context, schema, table string, storages []string) (map[string]*manifestText, error) {
 	head, err := f.manifestHead(ctx, schema, table)
 	if err != nil {
 		return nil, err
 	}
 	all := map[string]*manifestText{}
+	for _, name := range storages {
+		all[name] = &manifestText{text: bytes.Clone(head)}
+	}
 	for s, err := range f.ledger.LiveSegments(ctx, schema, table) {
 		if err != nil {
 			return nil, err

@@ -185,7 +185,7 @@ func (p *parter) finishLarge() error {
 	if _, err := object.Commit(p.ctx); err != nil {
 		return err
 	}
-	if err := p.a.check(p.ctx, p.now.object.Key, p.now.sum); err != nil {
+	if err := p.a.check(p.ctx, p.now.object.Key, p.now.sum, p.a.plan.doc.Options.VerifyFull); err != nil {
 		return err
 	}
 	if p.a.scatters { // its key is known; what it holds was not
@@ -260,7 +260,7 @@ func (a *attempt) putAll(ctx context.Context, batch []finished) error {
 		if err := a.store.PutIfAbsent(ctx, f.object.Key, f.data); err != nil {
 			return err
 		}
-		return a.check(ctx, f.object.Key, f.sum)
+		return a.check(ctx, f.object.Key, f.sum, a.plan.doc.Options.VerifyFull)
 	})
 }
 

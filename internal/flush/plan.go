@@ -29,6 +29,7 @@ type planDoc struct {
 	Asked   time.Time  // when the job was asked for
 	Space   *hot.Space `json:",omitempty"` // of the leaves, when this generation was made
 	Parts   []planPart
+	Restore *restorePlan `json:",omitempty"` // of a job that puts rows back, which has no parts
 }
 
 // planPart is one leaf: the table itself, or a partition of it.
@@ -75,11 +76,7 @@ func (f *Flusher) Plan(ctx context.Context, in PlanInput) (PlanResult, error) {
 }
 
 func (f *Flusher) plan(ctx context.Context, in PlanInput, scope wholeScope) (PlanResult, error) {
-	reqID, err := uuid.Parse(in.RequestID)
-	if err != nil {
-		return PlanResult{}, classified(ClassInvalid, fmt.Errorf("malformed request id %q", in.RequestID))
-	}
-	req, err := f.ledger.Request(ctx, reqID)
+	req, err := f.planRequest(ctx, in)
 	if err != nil {
 		return PlanResult{}, err
 	}
@@ -88,10 +85,6 @@ func (f *Flusher) plan(ctx context.Context, in PlanInput, scope wholeScope) (Pla
 		return PlanResult{}, classified(ClassInvalid, err)
 	}
 	if err := f.claim(ctx, req, in); err != nil {
-		return PlanResult{}, err
-	}
-	first, err := f.firstChunk(ctx, in)
-	if err != nil {
 		return PlanResult{}, err
 	}
 	most := opts.ChunkBytes
@@ -109,27 +102,44 @@ func (f *Flusher) plan(ctx context.Context, in PlanInput, scope wholeScope) (Pla
 	if err != nil {
 		return PlanResult{}, err
 	}
+	res, doc, err := f.storePlan(ctx, in, req, doc, ledger.PlanRow{Chunks: doc.chunks(), RowsEstimate: rows})
+	if err != nil {
+		return PlanResult{}, err
+	}
+	res.Parallelism, res.Vacuum, res.Manners = doc.lanes(), doc.vacuums(), doc.manners(most)
+	return res, f.ledger.RegisterTable(ctx, req.Schema, req.Table)
+}
+
+// planRequest reads what a plan is asked for.
+func (f *Flusher) planRequest(ctx context.Context, in PlanInput) (ledger.Request, error) {
+	reqID, err := uuid.Parse(in.RequestID)
+	if err != nil {
+		return ledger.Request{}, classified(ClassInvalid, fmt.Errorf("malformed request id %q", in.RequestID))
+	}
+	return f.ledger.Request(ctx, reqID)
+}
+
+// storePlan stores a generation whose chunks and rows are counted, or returns the one that is stored.
+func (f *Flusher) storePlan(ctx context.Context, in PlanInput, req ledger.Request, doc *planDoc, row ledger.PlanRow) (PlanResult, *planDoc, error) {
+	first, err := f.firstChunk(ctx, in)
+	if err != nil {
+		return PlanResult{}, nil, err
+	}
 	text, err := json.Marshal(doc)
 	if err != nil {
-		return PlanResult{}, fmt.Errorf("write plan: %w", err)
+		return PlanResult{}, nil, fmt.Errorf("write plan: %w", err)
 	}
-	stored, err := f.ledger.PutPlan(ctx, ledger.PlanRow{
-		JobID: in.JobID, Generation: in.Generation, RequestID: reqID, FirstChunk: first, Chunks: doc.chunks(), RowsEstimate: rows, Plan: text,
-	})
+	row.JobID, row.Generation, row.RequestID, row.FirstChunk, row.Plan = in.JobID, in.Generation, req.ID, first, text
+	stored, err := f.ledger.PutPlan(ctx, row)
 	if err != nil {
-		return PlanResult{}, err
-	}
-	if err := f.ledger.RegisterTable(ctx, req.Schema, req.Table); err != nil {
-		return PlanResult{}, err
+		return PlanResult{}, nil, err
 	}
 	if doc, err = readPlan(stored); err != nil { // another one may have been first
-		return PlanResult{}, err
+		return PlanResult{}, nil, err
 	}
 	return PlanResult{
-		Generation: stored.Generation, FirstChunk: stored.FirstChunk, Chunks: stored.Chunks, RowsEstimate: stored.RowsEstimate, Parallelism: doc.lanes(),
-		Vacuum:  doc.vacuums(),
-		Manners: doc.manners(most),
-	}, nil
+		Generation: stored.Generation, FirstChunk: stored.FirstChunk, Chunks: stored.Chunks, RowsEstimate: stored.RowsEstimate,
+	}, doc, nil
 }
 
 // firstChunk is the number after the last of all earlier generations. If this generation is stored already, its own number
@@ -251,14 +261,19 @@ func leavesOf(ctx context.Context, db *hot.DB, root *hot.Table) ([]*hot.Table, e
 	return slices.DeleteFunc(found, func(t *hot.Table) bool { return t == nil }), nil
 }
 
-// RefusedError is a table that cannot be flushed, and what to do about it.
+// RefusedError is a table that cannot be flushed or restored, and what to do about it.
 type RefusedError struct {
 	Table   string
 	Refusal hot.Refusal
+	Restore bool // it is a restore that the table cannot have
 }
 
 func (e *RefusedError) Error() string {
-	text := "table " + e.Table + " cannot be flushed: " + e.Refusal.Msg
+	what := "flushed"
+	if e.Restore {
+		what = "restored"
+	}
+	text := "table " + e.Table + " cannot be " + what + ": " + e.Refusal.Msg
 	if e.Refusal.Hint != "" {
 		text += "; " + e.Refusal.Hint
 	}

@@ -74,17 +74,20 @@ func (f *Flusher) publishJob(ctx context.Context, jobID string) error {
 	if err != nil {
 		return err
 	}
+	if doc.Restore != nil {
+		return f.PublishTable(ctx, doc.Schema, doc.Name, doc.Restore.Storages...)
+	}
 	return f.PublishTable(ctx, doc.Schema, doc.Name)
 }
 
-// PublishTable rewrites the manifests of a table from the ledger, one in each storage that holds segments of it. The
-// ledger is the truth: whatever the file said before is replaced as a whole.
-func (f *Flusher) PublishTable(ctx context.Context, schema, table string) error {
+// PublishTable rewrites the manifests of a table from the ledger, one in each storage that holds segments of it, and in those
+// named, which may hold none any more. The ledger is the truth: whatever the file said before is replaced as a whole.
+func (f *Flusher) PublishTable(ctx context.Context, schema, table string, storages ...string) error {
 	key, err := ManifestKey(schema, table)
 	if err != nil {
 		return classified(ClassInvalid, err)
 	}
-	texts, err := f.manifests(ctx, schema, table)
+	texts, err := f.manifests(ctx, schema, table, storages)
 	if err != nil {
 		return fmt.Errorf("write manifest of %s.%s: %w", schema, table, err)
 	}

@@ -54,7 +54,7 @@ const (
 type Checkpoint struct {
 	Step      Step
 	AttemptID string
-	Rows      int64 // rows received from PostgreSQL so far
+	Rows      int64 // rows received from PostgreSQL so far, or sent to it
 	Bytes     int64 // compressed bytes written so far
 }
 

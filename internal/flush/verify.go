@@ -255,7 +255,7 @@ func (f *Flusher) findStrays(ctx context.Context, jobID string) (VerifyResult, e
 	if err != nil {
 		return VerifyResult{}, err
 	}
-	return res, classified(ClassDamaged, &DamagedError{JobID: jobID, Checked: checked.Segments, Bad: bad})
+	return res, classified(ClassDamaged, &DamageFoundError{JobID: jobID, Checked: checked.Segments, Bad: bad})
 }
 
 // lookAgain checks once more the segments that were found bad, and returns those that still are. One that was restored or
@@ -300,14 +300,14 @@ func (f *Flusher) inspectByID(ctx context.Context, id uuid.UUID) (*ledger.Findin
 	return f.inspect(ctx, s, lastTry, &meter{})
 }
 
-// DamagedError says that cold rows cannot be read as they were written.
-type DamagedError struct {
+// DamageFoundError says that cold rows cannot be read as they were written.
+type DamageFoundError struct {
 	JobID   string
 	Checked int64 // segments
 	Bad     []ledger.Finding
 }
 
-func (e *DamagedError) Error() string {
+func (e *DamageFoundError) Error() string {
 	const most = 3
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d of %d cold segments are damaged or missing: ", len(e.Bad), e.Checked)

@@ -59,14 +59,16 @@ type SortKey struct {
 // Sorted reports whether the rows come in an order. Then PostgreSQL has to have them all before it sends the first.
 func (m *Move) Sorted() bool { return len(m.Keys)+len(m.Sort) > 0 }
 
+// durableCommit: off, local and remote_write could lose a commit whose object is already registered with the outside.
+const durableCommit = "SELECT pg_catalog.set_config('synchronous_commit', CASE WHEN pg_catalog.current_setting('synchronous_commit') = 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true)"
+
 // Begin opens the transaction that moves a chunk. READ COMMITTED on purpose: REPEATABLE READ would fail on any concurrent
 // update. The planner is held to the way that was planned: with an index or bitmap scan a block range would become a filter, and
 // each chunk would read the whole table; without one, so would a range of keys.
 func (s *Session) Begin(ctx context.Context, m *Move) error {
 	set := []string{
 		"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE",
-		// off, local and remote_write could lose this commit while its object is already registered with the outside.
-		"SELECT pg_catalog.set_config('synchronous_commit', CASE WHEN pg_catalog.current_setting('synchronous_commit') = 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true)",
+		durableCommit,
 	}
 	if m.Whole != nil { // all of it is read in one statement, however long that takes
 		set = append(set, "SET LOCAL statement_timeout = 0")
@@ -105,8 +107,12 @@ func (s *Session) ConstraintsNow(ctx context.Context) error {
 // CopyOut deletes the rows of the move and writes them to w as PostgreSQL streams them, in the binary COPY format. It
 // returns how many rows PostgreSQL says it deleted.
 func (s *Session) CopyOut(ctx context.Context, m *Move, w io.Writer) (int64, error) {
+	return s.copyOut(ctx, m.sql(), w)
+}
+
+func (s *Session) copyOut(ctx context.Context, sql string, w io.Writer) (int64, error) {
 	s.tap.open(w)
-	tag, err := s.conn.PgConn().CopyTo(ctx, io.Discard, m.sql())
+	tag, err := s.conn.PgConn().CopyTo(ctx, io.Discard, sql)
 	if sinkErr := s.tap.close(); sinkErr != nil {
 		return 0, sinkErr
 	}

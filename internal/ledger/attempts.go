@@ -88,10 +88,10 @@ func (l *Ledger) Attempts(ctx context.Context, jobID string, chunk int) ([]Attem
 	return l.listAttempts(ctx, `job_id = $1 AND ($2::int < 0 OR chunk = $2)`, jobID, chunk)
 }
 
-// OtherAttempts lists the attempts, not committed, of all other jobs of the same type on the same table: what is in front of
-// the uuid of a job id says both.
+// OtherAttempts lists the attempts, not committed, of all other jobs on the same table, of whatever type: the middle part of a
+// job id names the table.
 func (l *Ledger) OtherAttempts(ctx context.Context, jobID string) ([]Attempt, error) {
-	return l.listAttempts(ctx, `job_id <> $1 AND pg_catalog.left(job_id, -36) = pg_catalog.left($1, -36)`, jobID)
+	return l.listAttempts(ctx, `job_id <> $1 AND pg_catalog.split_part(job_id, ':', 2) = pg_catalog.split_part($1, ':', 2)`, jobID)
 }
 
 func (l *Ledger) listAttempts(ctx context.Context, where string, args ...any) ([]Attempt, error) {

@@ -102,13 +102,13 @@ DROP FUNCTION IF EXISTS @schema@.live_jobs(); -- its name in earlier versions
 
 COMMENT ON VIEW @system@.jobs IS 'Jobs, live and ended. Readable through the spillway front-end.';
 COMMENT ON COLUMN @system@.jobs.job_id IS 'The job, for ever: <type>:<namespace>.<table>:<uuid>.';
-COMMENT ON COLUMN @system@.jobs.job_type IS 'Kind of work: flush, verify or cleanup.';
+COMMENT ON COLUMN @system@.jobs.job_type IS 'Kind of work: flush, restore, verify or cleanup.';
 COMMENT ON COLUMN @system@.jobs.target IS 'The table that the job works on, as namespace.name. Null: it works on none.';
 COMMENT ON COLUMN @system@.jobs.status IS 'pending, running, pausing, paused, cancelling; completed, failed and cancelled are final.';
 COMMENT ON COLUMN @system@.jobs.phase IS 'What a live job is at: planning, moving, residue, publishing, vacuuming, checking, listing, cleaning, finishing; throttled, or waiting: and for what, while it holds chunks back.';
 COMMENT ON COLUMN @system@.jobs.progress IS 'Share of the chunks that are done, from 0 to 1.';
 COMMENT ON COLUMN @system@.jobs.rows_total IS 'Rows to move: an estimate by the planner''s statistics while the job lives, exact once it has completed.';
-COMMENT ON COLUMN @system@.jobs.rows_flushed IS 'Rows that are cold by this job: removed from the table and registered.';
+COMMENT ON COLUMN @system@.jobs.rows_flushed IS 'Rows moved. Of a flush: removed from the table and registered. Of a restore: put back into the table.';
 COMMENT ON COLUMN @system@.jobs.bytes_written IS 'Compressed bytes of its segments.';
 COMMENT ON COLUMN @system@.jobs.segments IS 'Files registered by this job.';
 COMMENT ON COLUMN @system@.jobs.chunks_done IS 'Chunks committed, empty ones too.';

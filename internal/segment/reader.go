@@ -63,7 +63,7 @@ func OpenReader(r io.ReaderAt, size int64) (*Reader, error) {
 		tree:    t,
 		columns: make([]columnReader, len(t.leaves)),
 		row:     make([]Value, len(ft.Columns)),
-		octal:   majorVersion(ft.PGVersion) >= 16,
+		octal:   majorVersion(ft.PGVersion) >= 15,
 	}
 	for i := range rd.columns {
 		rd.columns[i] = columnReader{mapping: t.leaves[i].mapping, buf: make([]parquet.Value, readerBatch)}

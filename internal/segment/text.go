@@ -57,7 +57,7 @@ func (m mapping) appendBytes(dst, b []byte, octalChar bool) []byte {
 	}
 }
 
-// appendChar prints a value of type "char": nothing for a zero byte, and from PostgreSQL 16 on octal for a high one.
+// appendChar prints a value of type "char": nothing for a zero byte, and from PostgreSQL 15 on octal for a high one.
 func appendChar(dst, b []byte, octal bool) []byte {
 	switch {
 	case len(b) != 1 || b[0] == 0:

@@ -88,7 +88,10 @@ func (h *harness) manager(t testing.TB, c client.Client) *temporaljobs.Manager {
 	m, err := temporaljobs.New(c, h.ledger, &temporaljobs.Options{
 		Installation: h.name,
 		UIBaseURL:    "http://ui.test/",
-		Types:        map[jobmanager.JobType]temporaljobs.Type{workflows.FlushType: temporaljobs.Flush(validate, h.tuning)},
+		Types: map[jobmanager.JobType]temporaljobs.Type{
+			workflows.FlushType:   temporaljobs.Flush(validate, h.tuning),
+			workflows.RestoreType: temporaljobs.Restore(validate, h.tuning),
+		},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -62,6 +62,13 @@ func input(tuning workflows.Tuning) func(workflows.Memo) any {
 	}
 }
 
+// Restore returns the type of jobs that put cold rows back into a table. They exclude flushes of it, and each other.
+func Restore(validate func(spec jobmanager.JobSpec) error, tuning workflows.Tuning) Type {
+	typ := Flush(validate, tuning)
+	typ.Workflow = workflows.RestoreJobName
+	return typ
+}
+
 // Options describe the installation. Installation and Types are required.
 type Options struct {
 	Installation string // its name; part of workflow ids, task queue and search attributes

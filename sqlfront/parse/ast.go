@@ -175,6 +175,10 @@ func Params(s Statement) int {
 		return s.Job.Param
 	case *PauseJob:
 		return s.Job.Param
+	case *RestoreTable:
+		if s.Job != nil {
+			return s.Job.Param
+		}
 	case *ResumeJob:
 		return s.Job.Param
 	case *ShowJob:

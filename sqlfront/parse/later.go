@@ -19,7 +19,6 @@ var futures = []future{
 	{[]string{"CREATE", "STORAGE"}, oneStorage},
 	{[]string{"DROP", "STORAGE"}, oneStorage},
 	{[]string{"SHOW", "STORAGES"}, oneStorage},
-	{[]string{"RESTORE"}, "the cold rows can be read from their files: SHOW COLD TABLE schema.table"},
 }
 
 const (

@@ -121,6 +121,8 @@ func (p *parser) statement() (Statement, error) {
 		return p.flush()
 	case p.is("KILL"), p.is("CANCEL"):
 		return p.kill()
+	case p.is("RESTORE"):
+		return p.restore()
 	case p.is("SHOW"):
 		return p.show()
 	case p.is("EXPLAIN"):
@@ -139,7 +141,7 @@ func (p *parser) statement() (Statement, error) {
 	case p.is("RESUME"):
 		return p.change(func(job JobRef) Statement { return &ResumeJob{Job: job} })
 	}
-	return nil, p.fail("", "FLUSH", "KILL", "PAUSE", "RESUME", "SHOW", "EXPLAIN FLUSH", "VERIFY", "CLEANUP")
+	return nil, p.fail("", "FLUSH", "KILL", "PAUSE", "RESTORE", "RESUME", "SHOW", "EXPLAIN FLUSH", "VERIFY", "CLEANUP")
 }
 
 func (p *parser) flush() (Statement, error) {

@@ -180,29 +180,34 @@ func report(t testing.TB, what string, rows []string) {
 	t.Errorf("%d rows %s, the first: %.300q", len(rows), what, rows[0])
 }
 
-// Storage fails the test if the directory of a storage holds an object that the ledger does not list, but for manifests
-// and the owner's marker, or if a manifest differs from the ledger.
+// Storage fails the test if the directory of a storage holds an object that the ledger does not list, as cold or as history, but for
+// manifests and the owner's marker, or if a manifest lists what is not cold.
 func Storage(t testing.TB, url, dir string) {
 	t.Helper()
 	conn := connect(t, url)
-	found, err := conn.Query(context.Background(), `SELECT location FROM spillway.segments WHERE restored_at IS NULL AND replaced_at IS NULL`)
+	found, err := conn.Query(context.Background(), `SELECT location, restored_at IS NULL AND replaced_at IS NULL FROM spillway.segments`)
 	if err != nil {
 		t.Fatalf("read ledger: %v", err)
 	}
-	locations, err := pgx.CollectRows(found, pgx.RowTo[string])
+	type object struct {
+		Location string
+		Cold     bool
+	}
+	objects, err := pgx.CollectRows(found, pgx.RowToStructByPos[object])
 	if err != nil {
 		t.Fatalf("read ledger: %v", err)
 	}
-	known := map[string]bool{}
-	for _, l := range locations {
-		known[pathOf(t, l)] = true
+	known, cold := map[string]bool{}, map[string]bool{}
+	for _, o := range objects {
+		known[pathOf(t, o.Location)] = true
+		cold[pathOf(t, o.Location)] = o.Cold
 	}
 	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || known[path] || d.Name() == ".spillway-owner.json" {
 			return err
 		}
 		if d.Name() == "manifest.json" {
-			checkManifest(t, path, known)
+			checkManifest(t, path, cold)
 			return nil
 		}
 		t.Errorf("stray object %s", path)

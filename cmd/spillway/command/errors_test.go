@@ -149,7 +149,6 @@ func TestNotYet(t *testing.T) {
 		{"policy", "set", "a.b", "--rows", "5", "--interval", "x", "--older-than", "x", "--age-column", "x", "--storage", "x", "--partition-by", "x"},
 		{"policy", "reset", "a.b"}, {"policy", "list"},
 		{"storage", "create", "x", "--location", "s3://x"}, {"storage", "list"}, {"storage", "drop", "x"},
-		{"restore", "a.b", "--from-job", "x", "--where", "x", "--on-conflict", "skip", "--wait"},
 	} {
 		r := invoke(t, args)
 		if r.code != 1 {

@@ -287,6 +287,9 @@ func askErrors(t *testing.T) map[string]errorCase {
 		"a clean-up by somebody who is no operator":     sql("CLEANUP"),
 		"finished job":                                  func(t *testing.T) result { return s.spillway(t, "jobs", "kill", s.finished(t)) },
 		"pausing a finished job":                        func(t *testing.T) result { return s.spillway(t, "jobs", "pause", s.finished(t)) },
+		"the worker may not insert into the table":      sql("RESTORE TABLE app.events"),
+		"a restore from an unknown job":                 sql("RESTORE TABLE app.events FROM JOB '" + unknown + "'"),
+		"a restore from a job of another table":         sql("RESTORE TABLE app.ruled FROM JOB '" + unknown + "'"),
 	}
 }
 
@@ -316,6 +319,22 @@ func jobErrors() map[string]errorCase {
 		}
 	}
 	return map[string]errorCase{
+		"a segment that RESTORE reads is damaged": func(t *testing.T) result {
+			s := newSite(t, []string{"app.ok"}, []string{"CREATE TABLE app.ok AS SELECT 1 AS id"})
+			s.db.Exec(t, "GRANT INSERT ON app.ok TO "+s.db.Worker)
+			if r := s.spillway(t, "flush", "app.ok", "--wait"); r.code != 0 {
+				t.Fatal(r.errOut)
+			}
+			files, err := filepath.Glob(filepath.Join(s.dir, "segments", "app", "ok", "*.parquet"))
+			if err != nil || len(files) != 1 || os.Truncate(files[0], 100) != nil {
+				t.Fatal(files, err)
+			}
+			r := s.spillway(t, "restore", "app.ok", "--wait")
+			if i := strings.Index(r.errOut, "spillway: "); i > 0 { // behind the progress
+				r.errOut = r.errOut[i:]
+			}
+			return r
+		},
 		"the storage is full": func(t *testing.T) result {
 			if os.Geteuid() != 0 {
 				t.Skip("only root may mount a small file system")

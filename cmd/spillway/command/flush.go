@@ -63,6 +63,11 @@ func runFlush(cmd *cobra.Command, env *Env, o *flushOptions, given []string) err
 	if o.local {
 		return runLocal(cmd, env, &o.localOptions, statement)
 	}
+	return startJobs(cmd, env, &o.clientOptions, statement, o.wait)
+}
+
+// startJobs runs a statement that starts jobs and, if asked to, waits for their ends.
+func startJobs(cmd *cobra.Command, env *Env, o *clientOptions, statement string, wait bool) error {
 	c, err := o.connect(cmd.Context())
 	if err != nil {
 		return err
@@ -71,7 +76,7 @@ func runFlush(cmd *cobra.Command, env *Env, o *flushOptions, given []string) err
 	c.onNotice = func(n *pgconn.Notice) { printNotice(env.Stderr, n) }
 	var started mapSink
 	answer := tee{&started}
-	if !o.wait { // who waits sees how the jobs ended, not that they began
+	if !wait { // who waits sees how the jobs ended, not that they began
 		answer = append(answer, newSink(cmd, env))
 	}
 	if err := c.run(cmd.Context(), statement, answer); err != nil {
@@ -87,7 +92,7 @@ func runFlush(cmd *cobra.Command, env *Env, o *flushOptions, given []string) err
 			ids = append(ids, row["job_id"])
 		}
 	}
-	if o.wait {
+	if wait {
 		failed = append(failed, waitJobs(cmd, env, c, ids, follow))
 	}
 	return errors.Join(failed...)
@@ -128,24 +133,31 @@ func (o *flushOptions) statement(given []string) (string, error) {
 	if o.ageColumn != "" {
 		b.WriteString(" ON " + o.ageColumn)
 	}
-	var with []string
-	for _, w := range o.with {
-		name, value, ok := strings.Cut(w, "=")
-		if !ok {
-			return "", usagef("flush: --with %s: expected name=value", w)
-		}
-		if value = strings.TrimSpace(value); !strings.HasPrefix(value, "(") { // a list is SQL as it stands
-			value = literal(value)
-		}
-		with = append(with, parse.QuoteName(strings.TrimSpace(name))+" = "+value)
+	with, err := withList("flush", o.with)
+	if err != nil {
+		return "", err
 	}
-	if len(with) > 0 {
-		b.WriteString(" WITH (" + strings.Join(with, ", ") + ")")
-	}
+	b.WriteString(with)
 	if o.where != "" {
 		b.WriteString(" WHERE " + o.where)
 	}
 	return b.String(), nil
+}
+
+// withList renders the WITH list that --with flags ask for, or "".
+func withList(command string, given []string) (string, error) {
+	var with []string
+	for _, w := range given {
+		name, value, ok := strings.Cut(w, "=")
+		if !ok {
+			return "", usagef("%s: --with %s: expected name=value", command, w)
+		}
+		with = append(with, parse.QuoteName(strings.TrimSpace(name))+" = "+literal(strings.TrimSpace(value)))
+	}
+	if len(with) == 0 {
+		return "", nil
+	}
+	return " WITH (" + strings.Join(with, ", ") + ")", nil
 }
 
 // waitJobs waits for the jobs, one after the other, and prints what became of each.

@@ -20,9 +20,10 @@ func (n *node) database() string { return n.db.Pool().Config().ConnConfig.Databa
 
 // startFront serves SQL on a listener.
 func (n *node) startFront(ln net.Listener) error {
+	look := &planner{flush.NewSurveyor(n.db, n.ledger)}
 	opt := &sqlfront.Options{
 		Database: n.database(), SystemSchema: n.opt.systemSchema, LedgerSchema: n.opt.ledgerSchema, Operator: operatorRole, Logger: n.log,
-		Planner: &planner{flush.NewSurveyor(n.db, n.ledger)}, Workers: crew{n.jobs},
+		Planner: look, CheckRestore: look.CheckRestore, Workers: crew{n.jobs},
 	}
 	if n.uiURL != "" {
 		opt.UIPrefix = n.uiURL + "/namespaces/" + n.namespace + "/workflows/"
@@ -116,6 +117,10 @@ func (c *catalog) LiveSegments(ctx context.Context, table jobmanager.Table) ([]s
 		})
 	}
 	return list, nil
+}
+
+func (c *catalog) WroteSegments(ctx context.Context, job jobmanager.JobID) (bool, error) {
+	return c.ledger.WroteSegments(ctx, job.String())
 }
 
 func (c *catalog) Audit(ctx context.Context, e sqlfront.AuditEntry) error {

@@ -43,6 +43,7 @@ then run it as the tables' owner or a superuser. Run it again after adding table
 	f.StringVar(&o.script.ledger, "ledger-schema", ledger.DefaultSchema, "schema of the ledger")
 	f.StringVar(&o.script.system, "system-schema", ledger.DefaultSystemSchema, "schema of the views that people read")
 	f.StringVar(&o.script.role, "role", "spillway", "the worker's role")
+	f.BoolVar(&o.script.restore, "restore", false, "also what RESTORE needs: INSERT on the tables, and temporary tables")
 	f.StringArrayVar(&o.script.readers, "reader", nil, "a role that may read system.jobs and system.segments (may be repeated)")
 	f.BoolVar(&o.script.monitor, "monitor", false, "let the worker read how far standbys are, which the option max_replication_lag of FLUSH needs")
 	f.BoolVar(&o.script.truncate, "truncate", false, "grant TRUNCATE on partitions, for WITH (whole_partition = truncate)")
@@ -143,6 +144,7 @@ type grantScript struct {
 	monitor   bool
 	truncate  bool // on partitions
 	maintain  bool
+	restore   bool // what RESTORE needs too
 }
 
 const operatorRole = "spillway_operator"
@@ -213,7 +215,20 @@ func (g *grantScript) tableGrants(p func(string, ...any), role string) {
 		}
 		g.optionalGrants(p, t, role)
 	}
+	if g.restore {
+		g.restoreGrants(p, role)
+	}
 	p("")
+}
+
+// restoreGrants: rows go back through the table itself, also where it has partitions.
+func (g *grantScript) restoreGrants(p func(string, ...any), role string) {
+	p("")
+	p("-- RESTORE puts rows back: by COPY, or through a temporary table where some may stay cold (WHERE, on_conflict = skip).")
+	for _, t := range g.tables {
+		p("GRANT INSERT ON TABLE %s.%s TO %s;", t.schema, t.name, role)
+	}
+	p("GRANT TEMPORARY ON DATABASE %s TO %s;", parse.QuoteName(g.database), role)
 }
 
 func grantTableTo(p func(string, ...any), t grantTable, role string) {

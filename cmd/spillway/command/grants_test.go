@@ -75,6 +75,30 @@ func TestGrants(t *testing.T) {
 	must(t, conn, "RESET SESSION AUTHORIZATION", "SET SESSION AUTHORIZATION "+reader, "SELECT one FROM system.probe", "RESET SESSION AUTHORIZATION")
 }
 
+// With --restore the role may put rows back too, and no more than that.
+func TestGrantsForRestores(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t)
+	role := db.Worker + "_r"
+	db.Super(t, "REVOKE TEMPORARY ON DATABASE "+db.Name+" FROM PUBLIC")
+	db.Exec(t, "CREATE TABLE app.parted (id int, at int) PARTITION BY RANGE (at)", "CREATE TABLE app.parted_1 PARTITION OF app.parted FOR VALUES FROM (0) TO (10)")
+	r := invoke(t, []string{"grants", "--restore", "--for", "app.parted", "--database-url", db.OwnerURL, "--role", role, "--operators=false"})
+	if r.code != 0 {
+		t.Fatal(r.errOut)
+	}
+	conn := db.Connect(t, db.SuperURL)
+	t.Cleanup(func() { db.Super(t, "DROP OWNED BY "+role, "DROP ROLE "+role) })
+	must(t, conn, r.out, r.out, "SET SESSION AUTHORIZATION "+role,
+		"BEGIN; LOCK TABLE app.parted IN ROW EXCLUSIVE MODE; INSERT INTO app.parted VALUES (1, 1); CREATE TEMPORARY TABLE s AS SELECT * FROM ONLY app.parted WITH NO DATA; COMMIT")
+	for _, forbidden := range []string{"INSERT INTO app.parted_1 VALUES (1, 1)", "UPDATE app.parted SET at = 2", "TRUNCATE app.parted"} {
+		_, err := conn.Exec(t.Context(), forbidden)
+		var pg *pgconn.PgError
+		if !errors.As(err, &pg) || pg.Code != "42501" {
+			t.Errorf("%s: got %v, want 42501", forbidden, err)
+		}
+	}
+}
+
 // An administrator who is no superuser, as managed PostgreSQL has them, can run the script too.
 func TestGrantsByAdministrator(t *testing.T) {
 	t.Parallel()

@@ -69,13 +69,3 @@ func newStorage() *cobra.Command {
 	)
 	return cmd
 }
-
-func newRestore() *cobra.Command {
-	return later("restore TABLE", "Bring cold rows back", "RESTORE",
-		"until then read the rows with `spillway cat TABLE`, and insert them", func(c *cobra.Command) {
-			c.Flags().String("from-job", "", "only the segments of this job")
-			c.Flags().String("where", "", "only the rows that match")
-			c.Flags().String("on-conflict", "", "what to do with a row whose key is hot: error or skip")
-			c.Flags().Bool("wait", false, "wait for the end")
-		})
-}

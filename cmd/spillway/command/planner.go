@@ -19,7 +19,15 @@ type planner struct{ surveyor *flush.Surveyor }
 var _ sqlfront.Planner = (*planner)(nil)
 
 func (p *planner) Check(ctx context.Context, table jobmanager.Table, params map[string]string) (*sqlfront.Refusal, error) {
-	err := p.surveyor.Check(ctx, table.Namespace, table.Name, params)
+	return refusalOf(p.surveyor.Check(ctx, table.Namespace, table.Name, params))
+}
+
+// CheckRestore is Check for a restore.
+func (p *planner) CheckRestore(ctx context.Context, table jobmanager.Table, params map[string]string) (*sqlfront.Refusal, error) {
+	return refusalOf(p.surveyor.CheckRestore(ctx, table.Namespace, table.Name, params))
+}
+
+func refusalOf(err error) (*sqlfront.Refusal, error) {
 	var no *flush.RefusedError
 	if errors.As(err, &no) {
 		r := refusal(no)

@@ -82,7 +82,7 @@ func (p *privatePostgres) furnish(ctx context.Context) error {
 		statements = append(statements,
 			"GRANT "+operatorRole+" TO "+privateUser,
 			"ALTER DEFAULT PRIVILEGES FOR ROLE "+privateUser+" GRANT USAGE ON SCHEMAS TO "+privateWorker,
-			"ALTER DEFAULT PRIVILEGES FOR ROLE "+privateUser+" GRANT SELECT, UPDATE, DELETE ON TABLES TO "+privateWorker,
+			"ALTER DEFAULT PRIVILEGES FOR ROLE "+privateUser+" GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO "+privateWorker,
 			"DO $$ BEGIN IF to_regnamespace('"+privateSchema+"') IS NOT NULL THEN GRANT USAGE ON SCHEMA "+privateSchema+" TO "+privateWorker+"; END IF; END $$",
 		)
 		for role, password := range p.passwords {

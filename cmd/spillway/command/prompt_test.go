@@ -262,6 +262,8 @@ func TestComplete(t *testing.T) {
 		{"KILL JOB ", "KILL JOB '" + a + "' "}, {"SHOW JOB '", "SHOW JOB '" + a[:len(a)-2]}, {"SELECT 1; kill ", "SELECT 1; kill job"}, {"kill ", "kill job"}, {"KILL ", "KILL JOB"},
 		{"verify table app.ev", "verify table app.events "}, {"VER", "VERIFY TABLE "}, {"VERIFY TABLE app.events wi", "VERIFY TABLE app.events with ("},
 		{"VERIFY TABLE app.events WITH (pa", "VERIFY TABLE app.events WITH (parallelism = "}, {"cleanup ob", "cleanup object "}, {"CLEANUP WITH (dr", "CLEANUP WITH (dry_run = true "},
+		{"RESTORE TABLE app.events fr", "RESTORE TABLE app.events from job "}, {"RESTORE TABLE app.events FROM J", "RESTORE TABLE app.events FROM JOB "},
+		{"RESTORE TABLE app.events FROM JOB '", "RESTORE TABLE app.events FROM JOB '" + a[:len(a)-2]}, {"RESTORE TABLE app.events WITH (on", "RESTORE TABLE app.events WITH (on_conflict = skip "},
 		{`\wa`, `\watch `}, {`\x au`, `\x auto `}, {`\i testdata/sql/inclu`, `\i testdata/sql/include`}, {"xyzzy", "xyzzy"}, {"SELECT id gro", "SELECT id group by "},
 	} {
 		// Where there is more than one candidate and nothing in common, they would be listed on a terminal.

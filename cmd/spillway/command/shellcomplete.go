@@ -24,7 +24,7 @@ type nameCache struct {
 
 // verbs begin a statement.
 var verbs = []string{
-	"FLUSH TABLE", "FLUSH ALL", "KILL JOB", "KILL JOBS WHERE", "PAUSE JOB", "RESUME JOB", "SHOW JOBS", "SHOW JOB", "SHOW COLD TABLE",
+	"FLUSH TABLE", "FLUSH ALL", "KILL JOB", "KILL JOBS WHERE", "PAUSE JOB", "RESUME JOB", "RESTORE TABLE", "SHOW JOBS", "SHOW JOB", "SHOW COLD TABLE",
 	"VERIFY TABLE", "CLEANUP",
 	"SELECT", "INSERT INTO", "UPDATE", "DELETE FROM", "WITH", "COPY", "BEGIN", "COMMIT", "ROLLBACK", "CREATE", "ALTER TABLE", "DROP", "TRUNCATE", "EXPLAIN",
 	"SET", "SHOW", "GRANT", "REVOKE", "VACUUM", "ANALYZE", "SAVEPOINT", "LOCK TABLE",
@@ -39,27 +39,32 @@ var keywords = []string{
 
 // follows says what comes after a statement's words, the longest entry that fits counting. "*" stands for any word.
 var follows = map[string][]string{
-	"FLUSH":          {"TABLE", "ALL"},
-	"FLUSH ALL":      {"TABLES", "IN", "WITH ("},
-	"FLUSH TABLE *":  {"WITH (", "WHERE", "OLDER THAN"},
-	"CLEANUP":        {"OBJECT", "WITH ("},
-	"KILL":           {"JOB", "JOBS WHERE"},
-	"CANCEL":         {"JOB", "JOBS WHERE"},
-	"PAUSE":          {"JOB"},
-	"RESUME":         {"JOB"},
-	"SHOW":           {"JOBS", "JOB", "COLD TABLE", "ALL", "TimeZone", "server_version"},
-	"SHOW JOB *":     {"WHEN COMPLETE"},
-	"SHOW COLD":      {"TABLE"},
-	"VERIFY":         {"TABLE"},
-	"VERIFY TABLE *": {"WITH ("},
-	"CREATE":         {"TABLE", "INDEX", "VIEW", "SCHEMA", "FUNCTION", "ROLE"},
-	"DROP":           {"TABLE", "INDEX", "VIEW", "SCHEMA", "FUNCTION", "ROLE"},
-	"EXPLAIN":        {"ANALYZE", "SELECT", "FLUSH TABLE", "KILL JOBS WHERE"},
+	"FLUSH":           {"TABLE", "ALL"},
+	"FLUSH ALL":       {"TABLES", "IN", "WITH ("},
+	"FLUSH TABLE *":   {"WITH (", "WHERE", "OLDER THAN"},
+	"CLEANUP":         {"OBJECT", "WITH ("},
+	"KILL":            {"JOB", "JOBS WHERE"},
+	"CANCEL":          {"JOB", "JOBS WHERE"},
+	"PAUSE":           {"JOB"},
+	"RESUME":          {"JOB"},
+	"SHOW":            {"JOBS", "JOB", "COLD TABLE", "ALL", "TimeZone", "server_version"},
+	"SHOW JOB *":      {"WHEN COMPLETE"},
+	"SHOW COLD":       {"TABLE"},
+	"VERIFY":          {"TABLE"},
+	"VERIFY TABLE *":  {"WITH ("},
+	"CREATE":          {"TABLE", "INDEX", "VIEW", "SCHEMA", "FUNCTION", "ROLE"},
+	"DROP":            {"TABLE", "INDEX", "VIEW", "SCHEMA", "FUNCTION", "ROLE"},
+	"EXPLAIN":         {"ANALYZE", "SELECT", "FLUSH TABLE", "KILL JOBS WHERE"},
+	"RESTORE":         {"TABLE"},
+	"RESTORE TABLE *": {"FROM JOB", "WITH (", "WHERE"},
 }
 
 // optionWords stand in WITH ( … ) of FLUSH.
 var optionWords = []string{"wait = true", "as_text = (", "parallelism = ", "chunk_bytes = ", "chunk_time = ", "lock_timeout = ", "max_lock_waiters = ", "max_replication_lag = ", "max_rows_per_second = ", "verify = full", "triggers = ", "replicate = ", "storage = ", "skip_referenced = true", "on_unrepresentable = ",
 	"partition_by = (", "order_by = (", "path = '{namespace}/{table}/{partition}'", "file_bytes = ", "row_group_bytes = ", "row_group_rows = ", "codec = ", "bloom = (", "vacuum = true", "whole_partition = "}
+
+// restoreWords stand in WITH ( … ) of RESTORE.
+var restoreWords = []string{"wait = true", "parallelism = ", "lock_timeout = ", "on_conflict = skip", "drop_columns = ", "triggers = fire", "replicate = true"}
 
 // complete is the terminal's callback: Tab replaces the word before the cursor by what all candidates have in common, or
 // lists them.
@@ -120,6 +125,10 @@ func (sh *shell) candidates(earlier, before, word string) []string {
 		return []string{"wait = true", "parallelism = "}
 	case words[0] == "CLEANUP" && strings.Count(before, "(") > strings.Count(before, ")"):
 		return []string{"wait = true", "dry_run = true"}
+	case words[0] == "RESTORE" && strings.Count(before, "(") > strings.Count(before, ")"):
+		return restoreWords
+	case words[0] == "RESTORE" && last == "FROM":
+		return inCase(word, []string{"JOB"})
 	case last == "JOB":
 		return quoted(sh.jobIDs(words[0]))
 	case slices.Contains([]string{"TABLE", "FROM", "JOIN", "INTO", "UPDATE", "ONLY", "TRUNCATE", "VACUUM", "ANALYZE", "COPY"}, last):

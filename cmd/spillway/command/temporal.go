@@ -66,6 +66,7 @@ func (n *node) openTemporal(ctx context.Context, embed bool) error {
 		Types: map[jobmanager.JobType]temporaljobs.Type{
 			workflows.CleanupType: temporaljobs.Cleanup(validateBy(flush.CheckCleanup), tuning),
 			workflows.FlushType:   temporaljobs.Flush(validateFlush, tuning),
+			workflows.RestoreType: temporaljobs.Restore(validateRestore, tuning),
 			workflows.VerifyType:  temporaljobs.Verify(validateBy(flush.CheckVerify), tuning),
 		},
 	})
@@ -118,6 +119,14 @@ func attributesError(address string, err error) error {
 func validateFlush(spec jobmanager.JobSpec) error {
 	return validateBy(func(params map[string]string) error {
 		_, err := flush.ParseOptions(params)
+		return err
+	})(spec)
+}
+
+// validateRestore refuses parameters that no restore can have.
+func validateRestore(spec jobmanager.JobSpec) error {
+	return validateBy(func(params map[string]string) error {
+		_, err := flush.ParseRestoreOptions(params)
 		return err
 	})(spec)
 }

@@ -42,6 +42,16 @@ func (f *Steps) Plan(_ context.Context, in flush.PlanInput) (flush.PlanResult, e
 	return flush.PlanResult{Generation: in.Generation, Chunks: n, RowsEstimate: int64(n * jobmanagertest.RowsPerChunk), Parallelism: jobmanagertest.Parallelism}, nil
 }
 
+// PlanRestore is *flush.Flusher's.
+func (f *Steps) PlanRestore(ctx context.Context, in flush.PlanInput) (flush.PlanResult, error) {
+	return f.Plan(ctx, in)
+}
+
+// RestoreSegment is *flush.Flusher's.
+func (f *Steps) RestoreSegment(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error) {
+	return f.RunChunk(ctx, in, progress)
+}
+
 // RunChunk is *flush.Flusher's.
 func (f *Steps) RunChunk(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error) {
 	ctx, cancel := context.WithCancelCause(ctx)

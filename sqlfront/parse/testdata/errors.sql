@@ -168,7 +168,27 @@ SHOW JOBS 'x'
 --==
 SHOW COLD
 --==
-RESTORE TABLE a.b
+RESTORE a.b
+--==
+RESTORE TABLE events
+--==
+RESTORE TABLE a.b FROM 'flush:a.b:x'
+--==
+RESTORE TABLE a.b FROM JOB
+--==
+RESTORE TABLE a.b FROM JOB $2
+--==
+RESTORE TABLE a.b WITH (wait) FROM JOB 'x'
+--==
+RESTORE TABLE a.b OLDER THAN '7 days'
+--==
+RESTORE TABLE a.b WITH (on_conflict = skip) WITH (wait)
+--==
+RESTORE TABLE a.b WHERE
+--==
+RESTORE TABLE a.b WHERE id = $1
+--==
+RESTORE TABLE a.b now
 --==
 VERIFY
 --==

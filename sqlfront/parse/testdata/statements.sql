@@ -95,3 +95,11 @@ cleanup with (dry_run);
 CLEANUP OBJECT 'file:///cold/app/x.parquet'
 --==
 CLEANUP OBJECT E'file:///it''s\\x', $$s3://b/ä$$, 'x' /* c */ WITH (dry_run = true, wait = 'on') ; ;
+--==
+RESTORE TABLE app.events
+--==
+restore table App."Odd ""Name""" From Job 'flush:app.events:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f' With (On_Conflict = skip, drop_columns = 'a, "b"', wait) where x = 'it''s' ;
+--==
+RESTORE TABLE app.events FROM JOB $1
+--==
+RESTORE TABLE app.events WHERE "from" IS NULL -- end

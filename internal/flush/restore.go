@@ -1,0 +1,273 @@
+package flush
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+
+	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/ledger"
+	"github.com/spillwaydb/spillway/internal/segment"
+)
+
+// RestoreSegment puts the rows of one segment back into their table, exactly once however often it is called for it, in one
+// transaction: rows in, the segment made history, and what is to stay cold of it written to a segment of its own. It keeps the promises
+// of RunChunk: after an error nothing has changed, or the outcome is left to the next call. The object is read whole and compared
+// with the ledger first: a damaged one is refused. A segment that is no longer cold counts as done, with no rows.
+func (f *Flusher) RestoreSegment(ctx context.Context, in ChunkInput, progress func(Checkpoint)) (ChunkResult, error) {
+	return f.once(ctx, in, progress, f.restoreSegment)
+}
+
+func (f *Flusher) restoreSegment(ctx context.Context, in ChunkInput, rep *reporter) (ChunkResult, error) {
+	doc, first, err := f.generation(ctx, in.JobID, in.Chunk)
+	if err != nil {
+		return ChunkResult{}, err
+	}
+	n := in.Chunk - first
+	if doc.Restore == nil || n < 0 || n >= len(doc.Restore.Segments) {
+		return ChunkResult{}, classified(ClassInternal, fmt.Errorf("chunk %d is not in the plan of %s", in.Chunk, in.JobID))
+	}
+	seg, err := f.ledger.SegmentByID(ctx, doc.Restore.Segments[n])
+	if err != nil {
+		return ChunkResult{}, err
+	}
+	store, storeName, err := f.stores.Store(ctx, seg.Storage)
+	if err != nil {
+		return ChunkResult{}, err
+	}
+	key, err := keyOf(store, seg.Location)
+	if err != nil {
+		return ChunkResult{}, err
+	}
+	r := &restoring{
+		attempt: &attempt{
+			f: f, in: in, dir: path.Dir(key), about: seg.Leaf, lockTimeout: doc.Restore.Options.LockTimeout, store: store, storeName: storeName, rep: rep,
+		},
+		doc: doc, seg: seg,
+	}
+	if seg.Live() { // or the transaction finds that there is nothing to do
+		if r.file, err = openCold(ctx, store, seg); err != nil {
+			return ChunkResult{}, err
+		}
+		defer r.file.Close()
+	}
+	r.work = r.restore
+	res, err := r.run(ctx)
+	return f.fenced(ctx, in, res, r.explained(err))
+}
+
+// restoring is an attempt that puts a segment back.
+type restoring struct {
+	*attempt
+	doc  *planDoc
+	seg  ledger.Segment
+	file *coldFile // nil: it was history already
+}
+
+// restore is T1 up to its COMMIT. The order is that of a flush: attempt, table, look, fence; then the segment's own lock.
+func (r *restoring) restore(ctx context.Context) (ChunkResult, error) {
+	target, err := r.begin(ctx)
+	if err != nil {
+		return ChunkResult{}, err
+	}
+	live, err := r.f.ledger.LockSegment(ctx, r.session, r.seg.ID)
+	if err != nil {
+		return ChunkResult{}, err
+	}
+	if !live || r.file == nil {
+		return ChunkResult{}, r.f.ledger.UpdateChunk(ctx, r.session, r.in.JobID, r.in.Chunk, 0, 0, 0, 0)
+	}
+	asItWas, err := r.f.leafAsItWas(ctx, r.session, r.doc, r.seg)
+	if err != nil {
+		return ChunkResult{}, err
+	}
+	refill, values, err := refillOf(r.file, target, asItWas, r.doc.Restore.Options)
+	if err != nil {
+		return ChunkResult{}, err
+	}
+	if missing := withoutValue(target, refill); len(missing) > 0 {
+		if err := refuseRestore(ctx, r.f.hot, r.session, target, r.doc.Restore.Options, missing...); err != nil {
+			return ChunkResult{}, err
+		}
+	}
+	var res ChunkResult
+	if r.doc.Restore.Options.staged() {
+		res, err = r.fillByStage(ctx, refill, values)
+	} else {
+		res, err = r.fill(ctx, refill, values)
+	}
+	if err != nil {
+		return ChunkResult{}, err
+	}
+	return res, r.f.ledger.UpdateChunk(ctx, r.session, r.in.JobID, r.in.Chunk, res.Rows, res.Bytes, 0, res.Segments)
+}
+
+// begin takes the attempt, locks the table, looks at it, and raises the fence.
+func (r *restoring) begin(ctx context.Context) (*hot.Table, error) {
+	if err := r.session.BeginRefill(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.take(ctx); err != nil {
+		return nil, err
+	}
+	target, err := restoreTarget(ctx, r.f.hot, r.session, r.doc, r.seg.Leaf)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.session.LockTree(ctx, target.Schema, target.Name, target.RelKind == "p"); err != nil {
+		return nil, err
+	}
+	// What was seen before the lock may be gone.
+	if target, err = restoreTarget(ctx, r.f.hot, r.session, r.doc, r.seg.Leaf); err != nil {
+		return nil, err
+	}
+	if err := refuseRestore(ctx, r.f.hot, r.session, target, r.doc.Restore.Options); err != nil {
+		return nil, err
+	}
+	if err := r.f.ledger.InsertChunk(ctx, r.session, r.in.JobID, r.in.Chunk, r.id, r.in.Attempt); err != nil {
+		return nil, err
+	}
+	return target, r.session.ConstraintsNow(ctx)
+}
+
+// send streams the segment's rows to PostgreSQL and compares the counts of both sides.
+func (r *restoring) send(ctx context.Context, refill *hot.Refill, values []int,
+	to func(context.Context, *hot.Refill, *copyText) (int64, error)) (int64, error) {
+	rows, err := segment.OpenReader(r.file.object, r.seg.Bytes)
+	if err != nil {
+		return 0, r.file.unreadable(err)
+	}
+	defer rows.Close()
+	r.rep.report(StepCopying, r.id)
+	src := &copyText{rows: rows, fields: values, file: r.file}
+	r.rep.count(func() (int64, int64) { return src.count.Load(), 0 })
+	taken, err := to(ctx, refill, src)
+	r.rep.count(nil)
+	switch {
+	case src.err != nil:
+		return 0, src.err
+	case err != nil:
+		return 0, err
+	case src.count.Load() != r.seg.Rows:
+		return 0, damaged(r.seg, "%d rows could be read, the ledger says %d", src.count.Load(), r.seg.Rows)
+	case taken != r.seg.Rows:
+		return 0, classified(ClassRefused, fmt.Errorf("PostgreSQL took %d of %d rows: a trigger of the table kept the others out; WITH (on_conflict = skip) leaves such rows cold", taken, r.seg.Rows))
+	}
+	return taken, nil
+}
+
+// fill puts all rows straight into the table.
+func (r *restoring) fill(ctx context.Context, refill *hot.Refill, values []int) (ChunkResult, error) {
+	n, err := r.send(ctx, refill, values, func(ctx context.Context, refill *hot.Refill, src *copyText) (int64, error) {
+		return r.session.CopyInto(ctx, refill, src)
+	})
+	if err != nil {
+		return ChunkResult{}, err
+	}
+	r.rep.report(StepRegistering, r.id)
+	return ChunkResult{Rows: n}, r.f.ledger.MarkRestored(ctx, r.session, r.seg.ID, r.in.JobID)
+}
+
+// fillByStage puts all rows into a temporary table, and from there those into the table that belong there. The others go into a
+// segment of their own, unless they are all of them.
+func (r *restoring) fillByStage(ctx context.Context, refill *hot.Refill, values []int) (ChunkResult, error) {
+	staged, err := r.send(ctx, refill, values, func(ctx context.Context, refill *hot.Refill, src *copyText) (int64, error) {
+		return r.session.CopyToStage(ctx, refill, src)
+	})
+	if err != nil {
+		return ChunkResult{}, err
+	}
+	inserted, left, err := r.session.Unstage(ctx, refill)
+	if err != nil {
+		return ChunkResult{}, err
+	}
+	if !refill.SkipConflicts && inserted+left != staged {
+		return ChunkResult{}, classified(ClassRefused, fmt.Errorf("PostgreSQL took %d of %d rows: a trigger of the table kept the others out; WITH (on_conflict = skip) leaves such rows cold", inserted, staged-left))
+	}
+	switch left {
+	case staged: // it stays as it is
+		return ChunkResult{}, nil
+	case 0:
+		r.rep.report(StepRegistering, r.id)
+		return ChunkResult{Rows: staged}, r.f.ledger.MarkRestored(ctx, r.session, r.seg.ID, r.in.JobID)
+	}
+	sum, err := r.writeRest(ctx, refill, values, left)
+	if err != nil {
+		return ChunkResult{}, err
+	}
+	r.rep.report(StepRegistering, r.id)
+	if err := r.registerRest(ctx, sum); err != nil {
+		return ChunkResult{}, err
+	}
+	return ChunkResult{Rows: staged - left, Bytes: sum.Bytes, Segments: 1}, r.f.ledger.MarkReplaced(ctx, r.session, r.seg.ID, r.id)
+}
+
+// writeRest writes the rows that stay cold, under the columns that they have in their file, makes the object durable and looks at it.
+func (r *restoring) writeRest(ctx context.Context, refill *hot.Refill, values []int, rows int64) (segment.Summary, error) {
+	footer := r.file.footer
+	schema, err := segment.NewSchema(footer.Columns, &segment.SchemaOptions{CheckUTF8: r.f.hot.Encoding() == "SQL_ASCII"})
+	if err != nil {
+		return segment.Summary{}, classified(ClassInternal, err)
+	}
+	if r.object, err = r.store.Create(ctx, objectKey(r.prefix)); err != nil {
+		return segment.Summary{}, err
+	}
+	meta := footer.Meta
+	meta.SegmentID, meta.JobID, meta.Chunk, meta.PGVersion = r.id.String(), r.in.JobID, r.in.Chunk, r.f.hot.ServerVersion()
+	w, err := segment.NewWriter(r.object, schema, meta, &segment.WriterOptions{Codec: r.seg.Codec})
+	if err != nil {
+		return segment.Summary{}, err
+	}
+	defer w.Abort()
+	if _, err := r.session.CopyStaged(ctx, staying(refill, values, schema), w); err != nil {
+		return segment.Summary{}, err
+	}
+	r.rep.report(StepUploading, r.id)
+	sum, err := w.Close()
+	if err != nil {
+		return segment.Summary{}, err
+	}
+	if sum.Rows != rows {
+		return segment.Summary{}, classified(ClassInternal, fmt.Errorf("%d rows stay cold but %d were written", rows, sum.Rows))
+	}
+	if _, err := r.object.Commit(ctx); err != nil {
+		return segment.Summary{}, err
+	}
+	return sum, r.check(ctx, objectKey(r.prefix), sum, false)
+}
+
+// registerRest enters the segment of what stays cold, in the transaction that makes the one before it history.
+func (r *restoring) registerRest(ctx context.Context, sum segment.Summary) error {
+	stats, err := json.Marshal(sum.Stats)
+	if err != nil {
+		return fmt.Errorf("write column statistics: %w", err)
+	}
+	rest := r.seg
+	rest.ID, rest.JobID, rest.Chunk, rest.AttemptID = r.id, r.in.JobID, r.in.Chunk, r.id
+	rest.Location = r.store.URL(objectKey(r.prefix))
+	rest.Rows, rest.Bytes, rest.SHA256, rest.ColumnStats = sum.Rows, sum.Bytes, sum.SHA256, stats
+	return r.f.ledger.RegisterSegment(ctx, r.session, rest)
+}
+
+// explained names the segment in errors of PostgreSQL's, and says what can be done about them.
+func (r *restoring) explained(err error) error {
+	state := hot.SQLState(err)
+	var ce *ClassifiedError
+	if state == "" || errors.As(err, &ce) {
+		return err
+	}
+	err = fmt.Errorf("segment %s: %w", r.seg.ID, err)
+	switch state {
+	case "23505", "23P01":
+		return classified(ClassData, fmt.Errorf("%w; WITH (on_conflict = skip) leaves such rows cold", err))
+	case "23503": // no matter of time, as it is for a flush
+		return classified(ClassData, err)
+	case "42703":
+		if r.doc.Restore.Options.Where != "" {
+			return classified(ClassInvalid, fmt.Errorf("%w; the rows of this segment have no such column: restore it without WHERE, by FROM JOB '%s'", err, r.seg.JobID))
+		}
+	}
+	return err
+}

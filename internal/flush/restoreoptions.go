@@ -1,0 +1,87 @@
+package flush
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spillwaydb/spillway/internal/hot"
+)
+
+// RestoreOptions are what a restore was asked to do, beside which table.
+type RestoreOptions struct {
+	Where         string        // predicate in PostgreSQL's deparsed form, or ""
+	FromJob       string        // only rows that this job moved, or ""
+	Parallelism   int           // segments at once
+	LockTimeout   time.Duration // one wait for a lock; 0: the session's default
+	SkipConflicts bool          // leave rows cold that a constraint of the table forbids
+	DropColumns   []string      // columns of segments that may get lost, for the table has them no more
+	FireTriggers  bool          // restore although INSERT triggers will run
+	Replicate     bool          // restore although subscribers will insert the rows too
+}
+
+// restoreOptions holds, for each known parameter, how its text is read.
+var restoreOptions = map[string]func(o *RestoreOptions, v string) error{
+	"where":    func(o *RestoreOptions, v string) error { o.Where = v; return nil },
+	"from_job": func(o *RestoreOptions, v string) error { o.FromJob = v; return nil },
+	"parallelism": func(o *RestoreOptions, v string) (err error) {
+		o.Parallelism, err = intBetween(v, 1, MaxParallelism)
+		return
+	},
+	"lock_timeout": func(o *RestoreOptions, v string) (err error) {
+		o.LockTimeout, err = durationUpTo(v, MaxLockTimeout)
+		return
+	},
+	"on_conflict": func(o *RestoreOptions, v string) (err error) {
+		o.SkipConflicts, err = oneOf(v, "skip", "error")
+		return
+	},
+	"drop_columns": func(o *RestoreOptions, v string) (err error) { o.DropColumns, err = columnNames(v); return },
+	"triggers": func(o *RestoreOptions, v string) (err error) {
+		o.FireTriggers, err = oneOf(v, "fire", "refuse")
+		return
+	},
+	"replicate": func(o *RestoreOptions, v string) (err error) { o.Replicate, err = boolean(v); return },
+}
+
+// ParseRestoreOptions reads the parameters of a restore. The error is *OptionError.
+func ParseRestoreOptions(params map[string]string) (RestoreOptions, error) {
+	o := RestoreOptions{Parallelism: DefaultParallelism}
+	names := make([]string, 0, len(params))
+	for name := range params {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		read, ok := restoreOptions[name]
+		if !ok {
+			return RestoreOptions{}, &OptionError{Option: name, Msg: fmt.Sprintf("unknown option %q of RESTORE", name),
+				Hint: "Known options: drop_columns, lock_timeout, on_conflict, parallelism, replicate, triggers."}
+		}
+		if err := read(&o, params[name]); err != nil {
+			return RestoreOptions{}, &OptionError{Option: name, Msg: fmt.Sprintf("option %s = %s: %v", name, strconv.Quote(params[name]), err)}
+		}
+	}
+	return o, nil
+}
+
+// columnNames reads names between commas, each as the catalog spells it.
+func columnNames(v string) ([]string, error) {
+	var out []string
+	for _, name := range strings.Split(v, ",") {
+		if name = strings.TrimSpace(name); name == "" {
+			return nil, fmt.Errorf("expected names of columns between commas")
+		}
+		out = append(out, name)
+	}
+	return out, nil
+}
+
+// staged reports whether rows go through a temporary table: some of them may stay cold.
+func (o RestoreOptions) staged() bool { return o.Where != "" || o.SkipConflicts }
+
+func (o RestoreOptions) consequences() hot.InsertionOptions {
+	return hot.InsertionOptions{FireTriggers: o.FireTriggers, Replicate: o.Replicate, Staging: o.staged()}
+}
