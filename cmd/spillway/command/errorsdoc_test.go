@@ -272,7 +272,7 @@ func askErrors(t *testing.T) map[string]errorCase {
 		"a view":                                   sql("FLUSH TABLE app.view"),
 		"a word too much":                          sql("FLUSH TABLE app.events now"),
 		"unknown option":                           sql("FLUSH TABLE app.events WITH (speed = 9)"),
-		"a layout by an unknown column":            sql("FLUSH TABLE app.events WITH (partition_by = (tenant, nobody))"),
+		"a layout by an unknown column":            sql("FLUSH TABLE app.events WITH (partition_by = (id, nobody))"),
 		"a path with an unknown variable":          sql("FLUSH TABLE app.events WITH (path = '{tabel}')"),
 		"a predicate with an unknown column":       sql("FLUSH TABLE app.events WHERE nope > 1"),
 		"a predicate with a subquery":              sql("FLUSH TABLE app.events WHERE id IN (SELECT 1)"),
