@@ -67,7 +67,7 @@ replay: ## record the histories that workflows replays, once per release: RELEAS
 	$(GO) test -count=1 -v ./jobmanager/temporaljobs -run TestRecordHistories -record '$(RELEASE)'
 	$(GO) test -count=1 ./workflows -run 'Replay|Histories'
 
-many-values: postgres ## flush 100 000 partition values and print the memory that it takes (docs/benchmarks.md)
+many-values: postgres ## flush 100 000 partition values and print the memory that it takes
 	SPILLWAY_MANY_VALUES=100000 $(GO) test -count=1 -v -timeout 60m ./internal/flush -run TestMemoryOfManyValues
 
 bench: postgres build ## measure: prints a table and writes a JSON file (docs/benchmarks.md)

@@ -13,7 +13,7 @@ import (
 )
 
 // A21: the worker's memory does not grow with the number of distinct values in a flush. `make many-values` runs it with
-// 100 000 of them and prints the figures that docs/benchmarks.md shows.
+// 100 000 of them and prints what it took.
 func TestMemoryOfManyValues(t *testing.T) {
 	values := 2000
 	if text := os.Getenv("SPILLWAY_MANY_VALUES"); text != "" {

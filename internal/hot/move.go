@@ -57,6 +57,9 @@ type SortKey struct {
 // Sorted reports whether the rows come in an order. Then PostgreSQL has to have them all before it sends the first.
 func (m *Move) Sorted() bool { return len(m.Keys)+len(m.Sort) > 0 }
 
+// slowReader is the tcp_user_timeout of a move whose rows become many files, in milliseconds.
+const slowReader = "300000"
+
 // Begin opens the transaction that moves a chunk. READ COMMITTED on purpose: REPEATABLE READ would fail on any concurrent
 // update. The planner is held to the block range: with an index or bitmap scan the range would become a filter, and each
 // chunk would read the whole table.
@@ -72,6 +75,11 @@ func (s *Session) Begin(ctx context.Context, m *Move) error {
 	}
 	if m.SkipLocked {
 		set = append(set, "SET LOCAL enable_hashjoin = off", "SET LOCAL enable_mergejoin = off")
+	}
+	if len(m.Keys) > 0 {
+		// Between two reads of the stream hundreds of small files may be written. A receiver that does not read for so long
+		// is not gone: PostgreSQL's end would be closed by the session's own limit.
+		set = append(set, "SET LOCAL tcp_user_timeout = "+slowReader)
 	}
 	if err := s.conn.PgConn().Exec(ctx, strings.Join(set, "; ")).Close(); err != nil {
 		return fmt.Errorf("begin: %w", err)

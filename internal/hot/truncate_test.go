@@ -73,3 +73,27 @@ func TestEstimatedValues(t *testing.T) {
 		t.Errorf("%d kinds, %v", n, err)
 	}
 }
+
+// TestSlowReaderIsWaitedFor: where rows become many small files, PostgreSQL waits longer for its receiver.
+func TestSlowReaderIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t)
+	h := open(t, db, nil)
+	for _, c := range []struct {
+		keys []string
+		want string
+	}{{nil, "20000"}, {[]string{"'k'"}, "300000"}} {
+		s, err := h.Session(t.Context(), "spillway:test", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Begin(t.Context(), &hot.Move{Schema: "app", Table: "t", Keys: c.keys}); err != nil {
+			t.Fatal(err)
+		}
+		var got string
+		if err := s.QueryRow(t.Context(), "SELECT pg_catalog.current_setting('tcp_user_timeout')").Scan(&got); err != nil || got != c.want {
+			t.Errorf("with keys %v: %s, %v, want %s", c.keys, got, err, c.want)
+		}
+		s.Close()
+	}
+}
