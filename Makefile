@@ -16,7 +16,7 @@ RELEASE    ?= unreleased
 # Each package may take this long; a hang must end with stack traces and not with the CI job.
 TIMEOUT  ?= 15m
 
-.PHONY: help build demo test test-long roundtrip test-race test-server check fmt vet lint workflowcheck imports replay bench postgres docs tidy clean
+.PHONY: help build demo test test-long roundtrip test-race test-server check fmt vet lint workflowcheck imports replay bench many-values postgres docs tidy clean
 
 help: ## print this help
 	@echo "Spillway moves old rows of a PostgreSQL table to Parquet files, each row exactly once."; echo
@@ -69,6 +69,9 @@ replay: ## record the histories that workflows replays, once per release: RELEAS
 	@rm -f workflows/testdata/replay/unreleased-*.json
 	$(GO) test -count=1 -v ./jobmanager/temporaljobs -run TestRecordHistories -record '$(RELEASE)'
 	$(GO) test -count=1 ./workflows -run 'Replay|Histories'
+
+many-values: postgres ## flush 100 000 partition values and print the memory that it takes
+	SPILLWAY_MANY_VALUES=100000 $(GO) test -count=1 -v -timeout 60m ./internal/flush -run TestMemoryOfManyValues
 
 bench: postgres build ## measure: prints a table and writes a JSON file (docs/benchmarks.md)
 	$(GO) build -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/bench ./tests/bench

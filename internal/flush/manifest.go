@@ -4,49 +4,103 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/spillwaydb/spillway/internal/ledger"
+	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/segment"
 )
 
-// manifestText is a manifest as it is being written: a line for each segment, so that a table of a hundred thousand takes no
-// more memory than its text.
-type manifestText struct {
-	text        []byte
+// manifestWriter writes the manifest of one storage, a line for each segment: a table of a hundred thousand of them takes no more memory
+// than one of ten, where the store takes what comes piece by piece.
+type manifestWriter struct {
+	out         objstore.Writer
+	line        []byte
 	rows, bytes int64
 	segments    int
 }
 
-// manifests writes the manifests of a table, by the names of the storages that hold segments of it, and of those given.
-func (f *Flusher) manifests(ctx context.Context, schema, table string, storages []string) (map[string]*manifestText, error) {
+// publishAt writes the manifests of a table from one snapshot of the ledger: in the storages that hold segments of it, and in those
+// given.
+func (f *Flusher) publishAt(ctx context.Context, schema, table, key string, storages []string) (err error) {
 	head, err := f.manifestHead(ctx, schema, table)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	all := map[string]*manifestText{}
+	open := map[string]*manifestWriter{} // by storage
+	defer func() {
+		for _, m := range open {
+			err = errors.Join(err, m.out.Abort()) // after Commit it does nothing
+		}
+	}()
 	for _, name := range storages {
-		all[name] = &manifestText{text: bytes.Clone(head)}
+		if open[name], err = f.openManifest(ctx, name, key, head); err != nil {
+			delete(open, name)
+			return err
+		}
 	}
 	for s, err := range f.ledger.LiveSegments(ctx, schema, table) {
 		if err != nil {
-			return nil, err
+			return err
 		}
-		m := all[s.Storage]
+		m := open[s.Storage]
 		if m == nil {
-			m = &manifestText{text: bytes.Clone(head)}
-			all[s.Storage] = m
+			if m, err = f.openManifest(ctx, s.Storage, key, head); err != nil {
+				return err
+			}
+			open[s.Storage] = m
 		}
 		if err := m.add(s); err != nil {
+			return err
+		}
+	}
+	for _, m := range open {
+		if err := m.commit(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *Flusher) openManifest(ctx context.Context, storage, key string, head []byte) (*manifestWriter, error) {
+	store, _, err := f.stores.Store(ctx, storage)
+	if err != nil {
+		return nil, err
+	}
+	m := &manifestWriter{out: &gathering{store: store, key: key}}
+	if r, ok := store.(objstore.Replacer); ok {
+		if m.out, err = r.CreateReplacing(ctx, key); err != nil {
 			return nil, err
 		}
 	}
-	for _, m := range all {
-		m.text = fmt.Appendf(m.text, "\n  ],\n  \"rows\": %d,\n  \"bytes\": %d\n}\n", m.rows, m.bytes)
+	if _, err := m.out.Write(head); err != nil {
+		return nil, errors.Join(err, m.out.Abort())
 	}
-	return all, nil
+	return m, nil
 }
+
+func (m *manifestWriter) commit(ctx context.Context) error {
+	if _, err := fmt.Fprintf(m.out, "\n  ],\n  \"rows\": %d,\n  \"bytes\": %d\n}\n", m.rows, m.bytes); err != nil {
+		return err
+	}
+	_, err := m.out.Commit(ctx)
+	return err
+}
+
+// gathering writes an object to a store that takes it only as a whole.
+type gathering struct {
+	bytes.Buffer
+	store objstore.Store
+	key   string
+}
+
+func (g *gathering) Commit(ctx context.Context) (objstore.Info, error) {
+	return objstore.Info{Key: g.key, Size: int64(g.Len())}, g.store.Replace(ctx, g.key, g.Bytes())
+}
+
+func (g *gathering) Abort() error { return nil }
 
 // manifestHead is everything before the first segment.
 func (f *Flusher) manifestHead(ctx context.Context, schema, table string) ([]byte, error) {
@@ -98,20 +152,22 @@ func (f *Flusher) manifestSchemas(ctx context.Context, schema, table string) ([]
 	return out, nil
 }
 
-func (m *manifestText) add(s ledger.Segment) error {
-	line, err := json.Marshal(ManifestSegment{
+func (m *manifestWriter) add(s ledger.Segment) error {
+	text, err := json.Marshal(ManifestSegment{
 		SegmentID: s.ID.String(), Location: s.Location, JobID: s.JobID, Chunk: s.Chunk, Leaf: s.Leaf, PartitionValues: s.PartitionValues, Rows: s.Rows,
 		Bytes: s.Bytes, SHA256: s.SHA256, Codec: s.Codec, SchemaVersion: s.SchemaVersion, CreatedAt: s.CreatedAt.UTC(),
 	})
 	if err != nil {
 		return err
 	}
+	m.line = m.line[:0]
 	if m.segments > 0 {
-		m.text = append(m.text, ',')
+		m.line = append(m.line, ',')
 	}
-	m.text = append(append(m.text, "\n    "...), line...)
+	m.line = append(append(m.line, "\n    "...), text...)
 	m.segments++
 	m.rows += s.Rows
 	m.bytes += s.Bytes
-	return nil
+	_, err = m.out.Write(m.line)
+	return err
 }

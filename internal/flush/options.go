@@ -137,7 +137,16 @@ func optionError(name, value string, err error) *OptionError {
 	case errors.As(err, &path):
 		e.Msg = fmt.Sprintf("option %s: %v", name, err)
 	}
+	e.Hint = layoutHints[name]
 	return e
+}
+
+// layoutHints say what fits, where the message says what does not.
+var layoutHints = map[string]string{
+	"partition_by": "an item is a column of the table, or year, month, day or hour of a column of times",
+	"order_by":     "an item is a column of the table whose type has an order, with DESC, NULLS FIRST or NULLS LAST behind it",
+	"bloom":        "an item is a column of the table that holds single values, and no boolean",
+	"path":         "for example '{namespace}/{table}/{partition}'; {column:name} names an item of partition_by",
 }
 
 // knownOptions lists what a user may write; predicate and age have clauses of their own.

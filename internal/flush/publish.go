@@ -87,18 +87,8 @@ func (f *Flusher) PublishTable(ctx context.Context, schema, table string, storag
 	if err != nil {
 		return classified(ClassInvalid, err)
 	}
-	texts, err := f.manifests(ctx, schema, table, storages)
-	if err != nil {
-		return fmt.Errorf("write manifest of %s.%s: %w", schema, table, err)
-	}
-	for storage, m := range texts {
-		store, _, err := f.stores.Store(ctx, storage)
-		if err == nil {
-			err = store.Replace(ctx, key, m.text)
-		}
-		if err != nil {
-			return fmt.Errorf("publish manifest of %s.%s: %w", schema, table, err)
-		}
+	if err := f.publishAt(ctx, schema, table, key, storages); err != nil {
+		return fmt.Errorf("publish manifest of %s.%s: %w", schema, table, err)
 	}
 	return nil
 }

@@ -62,6 +62,9 @@ func (m *Move) Sorted() bool { return len(m.Keys)+len(m.Sort) > 0 }
 // durableCommit: off, local and remote_write could lose a commit whose object is already registered with the outside.
 const durableCommit = "SELECT pg_catalog.set_config('synchronous_commit', CASE WHEN pg_catalog.current_setting('synchronous_commit') = 'remote_apply' THEN 'remote_apply' ELSE 'on' END, true)"
 
+// slowReader is the tcp_user_timeout of a move whose rows become many files, in milliseconds.
+const slowReader = "300000"
+
 // Begin opens the transaction that moves a chunk. READ COMMITTED on purpose: REPEATABLE READ would fail on any concurrent
 // update. The planner is held to the way that was planned: with an index or bitmap scan a block range would become a filter, and
 // each chunk would read the whole table; without one, so would a range of keys.
@@ -80,6 +83,11 @@ func (s *Session) Begin(ctx context.Context, m *Move) error {
 	}
 	if m.SkipLocked {
 		set = append(set, "SET LOCAL enable_hashjoin = off", "SET LOCAL enable_mergejoin = off")
+	}
+	if len(m.Keys) > 0 {
+		// Between two reads of the stream hundreds of small files may be written. A receiver that does not read for so long
+		// is not gone: PostgreSQL's end would be closed by the session's own limit.
+		set = append(set, "SET LOCAL tcp_user_timeout = "+slowReader)
 	}
 	if err := s.conn.PgConn().Exec(ctx, strings.Join(set, "; ")).Close(); err != nil {
 		return fmt.Errorf("begin: %w", err)

@@ -179,6 +179,17 @@ func (l *local) Replace(ctx context.Context, key string, data []byte) error {
 	return err
 }
 
+var _ Replacer = (*local)(nil)
+
+func (l *local) CreateReplacing(ctx context.Context, key string) (Writer, error) {
+	w, err := l.create(ctx, "replace", key, bufferSize)
+	if err != nil {
+		return nil, err
+	}
+	w.appear = w.rename
+	return w, nil
+}
+
 func (l *local) Delete(ctx context.Context, key string) error {
 	root, err := l.begin(ctx, "delete", key)
 	if err != nil {

@@ -18,6 +18,7 @@ const (
 	// Small pieces are gathered into writes of this size; larger ones go to the file as they are.
 	bufferSize = 512 << 10
 	suffixLen  = 12
+	maxDurable = 16 << 10 // folders that are known to be on disk; the others are synced once more
 )
 
 // writer writes a file aside, named after the object and in its folder, and links it to its name at the end. link(2) is
@@ -270,6 +271,9 @@ func (l *local) isDurable(dir string) bool {
 func (l *local) remember(dir string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if len(l.durable) >= maxDurable {
+		clear(l.durable)
+	}
 	l.durable[dir] = struct{}{}
 }
 

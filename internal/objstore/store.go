@@ -59,6 +59,12 @@ type Writer interface {
 	Abort() error
 }
 
+// Replacer is a Store that can write a large object in place of an earlier one as it comes.
+type Replacer interface {
+	// CreateReplacing is Create, but Commit puts the object in place of an earlier one, as Replace does.
+	CreateReplacing(ctx context.Context, key string) (Writer, error)
+}
+
 // Object is an open object. Several goroutines may read it.
 type Object interface {
 	io.ReaderAt

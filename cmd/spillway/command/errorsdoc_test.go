@@ -290,6 +290,8 @@ func askErrors(t *testing.T) map[string]errorCase {
 		"the worker may not insert into the table":      sql("RESTORE TABLE app.events"),
 		"a restore from an unknown job":                 sql("RESTORE TABLE app.events FROM JOB '" + unknown + "'"),
 		"a restore from a job of another table":         sql("RESTORE TABLE app.ruled FROM JOB '" + unknown + "'"),
+		"a layout by an unknown column":                 sql("FLUSH TABLE app.events WITH (partition_by = (id, nobody))"),
+		"a path with an unknown variable":               sql("FLUSH TABLE app.events WITH (path = '{tabel}')"),
 	}
 }
 

@@ -84,11 +84,11 @@ func layoutOutlook(s *flush.Survey) (out []sqlfront.Property) {
 	if s.Path != flush.DefaultPath {
 		add("path", s.Path, "template of the directories of files")
 	}
-	add("partition_by", l.PartitionBy, "a file holds one value, and each chunk writes its own; times are cut in UTC")
+	add("partition_by", l.PartitionBy, "one value to a file; times are cut in UTC")
 	add("order_by", l.OrderBy, "inside each file")
 	if s.Sorted {
-		add("sort", "by PostgreSQL", fmt.Sprintf("each chunk's rows, before the first is sent: beyond work_mem it takes temporary files on the database server, about %d MB for %d chunks at once",
-			2*s.Options.ChunkBytes*int64(s.Options.Parallelism)>>20, s.Options.Parallelism))
+		add("sort", "by PostgreSQL", fmt.Sprintf("on the database server; beyond work_mem in temporary files, about %d MB",
+			max(2*s.Options.ChunkBytes*int64(s.Options.Parallelism)>>20, 1)))
 	}
 	number("file_bytes", l.FileBytes, "a file ends when it is about so large")
 	number("row_group_bytes", l.RowGroupBytes, "in memory, for each chunk that moves")

@@ -41,6 +41,7 @@ func Run(t *testing.T, h Harness) {
 		{"PutIfAbsent", testPutIfAbsent},
 		{"Replace", testReplace},
 		{"ReplaceWhileRead", testReplaceWhileRead},
+		{"ReplaceInPieces", testReplaceInPieces},
 		{"Delete", testDelete},
 		{"ListPrefix", testListPrefix},
 		{"ListManyAndStop", testListMany},

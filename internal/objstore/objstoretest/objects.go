@@ -194,6 +194,42 @@ func testReplace(t *testing.T, h Harness) {
 	wantKeys(t, s, "", "d/manifest.json")
 }
 
+// testReplaceInPieces: what is there stays until Commit, and after Abort.
+func testReplaceInPieces(t *testing.T, h Harness) {
+	s := h.New(t)
+	r, ok := s.(objstore.Replacer)
+	if !ok {
+		t.Skip("the store replaces objects as a whole only")
+	}
+	for i, content := range []string{"one", "number two"} {
+		before := "none"
+		if i > 0 {
+			before = "one"
+			wantContent(t, s, "d/manifest.json", before)
+		}
+		w, err := r.CreateReplacing(t.Context(), "d/manifest.json")
+		must(t, err)
+		for _, c := range content {
+			_, err := w.Write([]byte(string(c)))
+			must(t, err)
+		}
+		if i > 0 {
+			wantContent(t, s, "d/manifest.json", before)
+		}
+		_, err = w.Commit(t.Context())
+		must(t, err)
+		wantContent(t, s, "d/manifest.json", content)
+	}
+	w, err := r.CreateReplacing(t.Context(), "d/manifest.json")
+	must(t, err)
+	_, err = w.Write([]byte("three"))
+	must(t, err)
+	must(t, w.Abort())
+	wantContent(t, s, "d/manifest.json", "number two")
+	_, err = r.CreateReplacing(t.Context(), "../x")
+	wantErr(t, "CreateReplacing", err, objstore.ErrInvalidKey)
+}
+
 func testReplaceWhileRead(t *testing.T, h Harness) {
 	s := h.New(t)
 	old, young := strings.Repeat("o", 100_000), strings.Repeat("y", 50_000)
