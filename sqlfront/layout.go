@@ -25,8 +25,9 @@ var layoutOptions = []option{
 
 // listOptions are the options that take a list. The function says what is wrong with an item, or "".
 var listOptions = map[string]func(parse.ListItem) string{
-	"as_text": plainColumn,
-	"bloom":   plainColumn,
+	"drop_columns": plainColumn,
+	"as_text":      plainColumn,
+	"bloom":        plainColumn,
 	"order_by": func(it parse.ListItem) string {
 		if it.Function != "" {
 			return "expected a column"

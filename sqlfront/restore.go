@@ -18,7 +18,7 @@ var restoreOptions = []option{
 	{"parallelism", between(1, 64)},
 	{"lock_timeout", milliseconds},
 	{"on_conflict", conflicts},
-	{"drop_columns", anything},
+	{"drop_columns", list},
 	{"triggers", oneOf("fire")},
 	{"replicate", boolean},
 }

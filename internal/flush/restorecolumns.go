@@ -22,7 +22,7 @@ func (e *ExtraColumnsError) Error() string {
 		names[i] = fmt.Sprintf("%q", c)
 	}
 	list := strings.Join(names, ", ")
-	return fmt.Sprintf("segment %s has columns that table %s has not: %s; add them, or give them up by WITH (drop_columns = '%s')",
+	return fmt.Sprintf("segment %s has columns that table %s has not: %s; add them, or give them up by WITH (drop_columns = (%s))",
 		e.Segment, e.Table, list, strings.Join(e.Columns, ", "))
 }
 

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spillwaydb/spillway/internal/hot"
@@ -38,7 +37,7 @@ var restoreOptions = map[string]func(o *RestoreOptions, v string) error{
 		o.SkipConflicts, err = oneOf(v, "skip", "error")
 		return
 	},
-	"drop_columns": func(o *RestoreOptions, v string) (err error) { o.DropColumns, err = columnNames(v); return },
+	"drop_columns": func(o *RestoreOptions, v string) (err error) { o.DropColumns, err = columnList(v); return },
 	"triggers": func(o *RestoreOptions, v string) (err error) {
 		o.FireTriggers, err = oneOf(v, "fire", "refuse")
 		return
@@ -65,18 +64,6 @@ func ParseRestoreOptions(params map[string]string) (RestoreOptions, error) {
 		}
 	}
 	return o, nil
-}
-
-// columnNames reads names between commas, each as the catalog spells it.
-func columnNames(v string) ([]string, error) {
-	var out []string
-	for _, name := range strings.Split(v, ",") {
-		if name = strings.TrimSpace(name); name == "" {
-			return nil, fmt.Errorf("expected names of columns between commas")
-		}
-		out = append(out, name)
-	}
-	return out, nil
 }
 
 // staged reports whether rows go through a temporary table: some of them may stay cold.

@@ -17,8 +17,9 @@ import (
 // moved is a table that was flushed, with what PostgreSQL printed of it before: by the number of the row.
 type moved struct {
 	*table
-	want  map[string][]*string
-	files []string
+	want   map[string][]*string
+	before audit.Rows
+	files  []string
 }
 
 // steps are taken by every table, in order.
@@ -29,9 +30,10 @@ var steps = []struct {
 	{"reader", readerStep},
 	{"copy", copyStep},
 	{"duckdb", duckStep},
+	{"restore", restoreStep},
 }
 
-// A11, A14, A25: random tables of all types, in and out.
+// A11, A14, A18, A25: random tables of all types, in and out.
 func TestRandomTables(t *testing.T) {
 	seeds := seedsOf(t)
 	r := newRig(t)
@@ -131,10 +133,9 @@ func (r *rig) move(t *testing.T, tab *table) *moved {
 		}
 	}
 	r.grant(t, tab.name)
-	m := &moved{table: tab, want: r.print(t, tab.name)}
-	before := audit.Hot(t, r.db.SuperURL, "app", tab.name, "")
+	m := &moved{table: tab, want: r.print(t, tab.name), before: audit.Hot(t, r.db.SuperURL, "app", tab.name, "")}
 	m.files = r.flush(t, tab.name)
-	audit.Check(t, r.db.SuperURL, "app", tab.name, before)
+	audit.Check(t, r.db.SuperURL, "app", tab.name, m.before)
 	if len(m.want) != len(tab.rows) {
 		t.Fatalf("%d rows were made, %d are there", len(tab.rows), len(m.want))
 	}
@@ -143,7 +144,7 @@ func (r *rig) move(t *testing.T, tab *table) *moved {
 
 func (r *rig) grant(t *testing.T, name string) {
 	t.Helper()
-	_, err := r.owner.Exec(context.Background(), fmt.Sprintf("GRANT USAGE ON SCHEMA app TO %s; GRANT SELECT, DELETE, UPDATE ON app.%s TO %[1]s", r.db.Worker, ident(name)))
+	_, err := r.owner.Exec(context.Background(), fmt.Sprintf("GRANT USAGE ON SCHEMA app TO %s; GRANT SELECT, INSERT, DELETE, UPDATE ON app.%s TO %[1]s", r.db.Worker, ident(name)))
 	must(t, err)
 }
 

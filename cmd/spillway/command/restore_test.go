@@ -10,8 +10,8 @@ func TestRestoreStatement(t *testing.T) {
 	t.Parallel()
 	for want, o := range map[string]restoreOptions{
 		"RESTORE TABLE app.t": {},
-		"RESTORE TABLE app.t FROM JOB 'flush:app.t:x' WITH (on_conflict = 'skip', drop_columns = 'a, b') WHERE id > 5": {
-			fromJob: "flush:app.t:x", onConflict: "skip", with: []string{"drop_columns=a, b"}, where: "id > 5"},
+		"RESTORE TABLE app.t FROM JOB 'flush:app.t:x' WITH (on_conflict = 'skip', drop_columns = (a, b)) WHERE id > 5": {
+			fromJob: "flush:app.t:x", onConflict: "skip", with: []string{"drop_columns=(a, b)"}, where: "id > 5"},
 		"RESTORE TABLE app.t FROM JOB 'it''s'": {fromJob: "it's"},
 	} {
 		if got, err := o.statement("app.t"); err != nil || got != want {

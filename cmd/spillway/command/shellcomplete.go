@@ -64,7 +64,7 @@ var optionWords = []string{"wait = true", "as_text = (", "parallelism = ", "chun
 	"partition_by = (", "order_by = (", "path = '{namespace}/{table}/{partition}'", "file_bytes = ", "row_group_bytes = ", "row_group_rows = ", "codec = ", "bloom = (", "vacuum = true", "whole_partition = "}
 
 // restoreWords stand in WITH ( … ) of RESTORE.
-var restoreWords = []string{"wait = true", "parallelism = ", "lock_timeout = ", "on_conflict = skip", "drop_columns = ", "triggers = fire", "replicate = true"}
+var restoreWords = []string{"wait = true", "parallelism = ", "lock_timeout = ", "on_conflict = skip", "drop_columns = (", "triggers = fire", "replicate = true"}
 
 // complete is the terminal's callback: Tab replaces the word before the cursor by what all candidates have in common, or
 // lists them.

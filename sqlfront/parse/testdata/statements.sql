@@ -98,7 +98,7 @@ CLEANUP OBJECT E'file:///it''s\\x', $$s3://b/ä$$, 'x' /* c */ WITH (dry_run = t
 --==
 RESTORE TABLE app.events
 --==
-restore table App."Odd ""Name""" From Job 'flush:app.events:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f' With (On_Conflict = skip, drop_columns = 'a, "b"', wait) where x = 'it''s' ;
+restore table App."Odd ""Name""" From Job 'flush:app.events:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f' With (On_Conflict = skip, drop_columns = (a, "b,c"), wait) where x = 'it''s' ;
 --==
 RESTORE TABLE app.events FROM JOB $1
 --==
