@@ -16,18 +16,12 @@ var futures = []future{
 	{[]string{"RESUME", "SCHEDULE"}, runCron},
 	{[]string{"TRIGGER", "SCHEDULE"}, runCron},
 	{[]string{"SHOW", "SCHEDULES"}, runCron},
-	{[]string{"CREATE", "STORAGE"}, oneStorage},
-	{[]string{"DROP", "STORAGE"}, oneStorage},
-	{[]string{"SHOW", "STORAGES"}, oneStorage},
 	{[]string{"RESTORE"}, "the cold rows can be read from their files: SHOW COLD TABLE schema.table"},
 	{[]string{"VERIFY"}, "FLUSH TABLE … WITH (verify = full) reads every file back before its rows leave the table"},
 	{[]string{"CLEANUP"}, "each flush removes what its own failed attempts left behind"},
 }
 
-const (
-	runCron    = "until then, let cron run: spillway flush schema.table"
-	oneStorage = "until then, all segments go to the default storage"
-)
+const runCron = "until then, let cron run: spillway flush schema.table"
 
 // later returns the error for a statement that does not exist yet, or nil.
 func (p *parser) later() error {

@@ -75,3 +75,17 @@ cancel jobs where /* old ones */ created_at < now() - interval '1 h' -- and
 EXPLAIN KILL JOBS WHERE true
 --==
 explain cancel jobs where requested_by = current_user;
+--==
+CREATE STORAGE archive LOCATION 's3://bucket/cold'
+--==
+create storage "Old Ones" location 's3://bucket/it''s' with (endpoint = 'https://minio.example.org:9000', path_style = true, access_key_env = 'SPILLWAY_STORAGE_KEY', part_size = '16MB');
+--==
+CREATE STORAGE local /* a folder */ LOCATION '/srv/cold' WITH (path = '{namespace}/{table}/{yyyy}')
+--==
+DROP STORAGE archive
+--==
+drop storage "Old Ones";
+--==
+ALTER STORAGE archive ADOPT
+--==
+SHOW STORAGES
