@@ -67,7 +67,7 @@ func SplitOptions(location string) (bare string, options map[string]string, err 
 	}
 	values, err := url.ParseQuery(query)
 	if err != nil {
-		return "", nil, &LocationError{bare, "has a query that cannot be read"}
+		return "", nil, &LocationError{scheme + "://…", "has a query that cannot be read"}
 	}
 	options = map[string]string{}
 	for name, v := range values {
