@@ -71,7 +71,7 @@ func TestFile(t *testing.T) {
 			t.Errorf("no service %s", name)
 		}
 	}
-	pinned := regexp.MustCompile(`:\d+\.\d+(\.\d+)?(-\w+)?$`)
+	pinned := regexp.MustCompile(`:v?\d+\.\d+(\.\d+)?(-\w+)?$`)
 	for name, s := range p.Services {
 		if s.Build == nil && !pinned.MatchString(s.Image) {
 			t.Errorf("%s: the image %s is not pinned to a version", name, s.Image)
