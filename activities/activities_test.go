@@ -71,6 +71,7 @@ func TestErrorClasses(t *testing.T) {
 		flush.ClassDeadlock:        true,
 		flush.ClassResources:       true,
 		flush.ClassStorage:         true,
+		flush.ClassStorageDenied:   false,
 		flush.ClassStorageFull:     true,
 		flush.ClassShutdown:        true,
 	} {

@@ -25,13 +25,14 @@ var ErrStillRunning = errors.New("activities still running")
 
 // Options tunes a Worker. The zero value means the defaults.
 type Options struct {
-	Slots                        int           // chunks at once; default 4
-	ShutdownTimeout              time.Duration // how long Stop waits for running chunks; default 5 min
-	Grace                        time.Duration // how long Stop waits for given-up chunks to roll back; default 15 s
-	MaxHeartbeatThrottleInterval time.Duration // default 400 ms: also how late a cancel may reach a chunk where the server does not push it
-	Identity                     string        // default: the client's
-	Build                        string        // version of this program, for people to read; default: unknown
-	Logger                       *slog.Logger  // default: slog.Default()
+	Slots                        int                  // chunks at once; default 4
+	ShutdownTimeout              time.Duration        // how long Stop waits for running chunks; default 5 min
+	Grace                        time.Duration        // how long Stop waits for given-up chunks to roll back; default 15 s
+	MaxHeartbeatThrottleInterval time.Duration        // default 400 ms: also how late a cancel may reach a chunk where the server does not push it
+	Identity                     string               // default: the client's
+	Build                        string               // version of this program, for people to read; default: unknown
+	Logger                       *slog.Logger         // default: slog.Default()
+	Storages                     *activities.Storages // nil: this worker checks no storages
 }
 
 func (o *Options) withDefaults() Options {
@@ -93,6 +94,10 @@ func New(c client.Client, taskQueue string, acts *activities.Activities, opt *Op
 	w.jobs.RegisterWorkflowWithOptions(workflows.VerifyJob, workflow.RegisterOptions{Name: workflows.VerifyJobName})
 	w.jobs.RegisterWorkflowWithOptions(workflows.CleanupJob, workflow.RegisterOptions{Name: workflows.CleanupJobName})
 	w.jobs.RegisterActivity(acts)
+	if w.opt.Storages != nil {
+		w.jobs.RegisterWorkflowWithOptions(workflows.CheckStorage, workflow.RegisterOptions{Name: workflows.CheckStorageName})
+		w.jobs.RegisterActivity(w.opt.Storages)
+	}
 	w.chunks.RegisterActivityWithOptions(acts.MoveChunk, activity.RegisterOptions{Name: "MoveChunk"})
 	w.chunks.RegisterActivityWithOptions(acts.CheckSegments, activity.RegisterOptions{Name: "CheckSegments"})
 	w.chunks.RegisterActivityWithOptions(acts.CleanUp, activity.RegisterOptions{Name: "CleanUp"})

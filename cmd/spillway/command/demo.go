@@ -212,7 +212,12 @@ FROM system.jobs ORDER BY created_at`, newTable(d.env))
 
 // files lists the registered segments of the table.
 func (d *demo) files(ctx context.Context) ([]string, error) {
-	return coldFiles(ctx, d.client, "app.events")
+	segments, err := coldFiles(ctx, d.client, "app.events")
+	paths := make([]string, len(segments))
+	for i, s := range segments {
+		paths[i] = s.name
+	}
+	return paths, err
 }
 
 func (d *demo) prove(ctx context.Context) error {

@@ -64,7 +64,7 @@ func (o *serverOptions) databaseFlags(cmd *cobra.Command, database string) {
 }
 
 func (o *serverOptions) storageFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&o.storage, "storage", "", "where segments go: a directory, or its file:// URL (default: the ledger's; the first time <data-dir>/segments)")
+	cmd.Flags().StringVar(&o.storage, "storage", "", "where segments go: a directory, or a bucket as s3://bucket/prefix?region=…, gs://…, az://… (default: the ledger's; the first time <data-dir>/segments)")
 }
 
 func (o *serverOptions) dataDirFlag(cmd *cobra.Command) {

@@ -95,3 +95,17 @@ cleanup with (dry_run);
 CLEANUP OBJECT 'file:///cold/app/x.parquet'
 --==
 CLEANUP OBJECT E'file:///it''s\\x', $$s3://b/ä$$, 'x' /* c */ WITH (dry_run = true, wait = 'on') ; ;
+--==
+CREATE STORAGE archive LOCATION 's3://bucket/cold'
+--==
+create storage "Old Ones" location 's3://bucket/it''s' with (endpoint = 'https://minio.example.org:9000', path_style = true, access_key_env = 'SPILLWAY_STORAGE_KEY', part_size = '16MB');
+--==
+CREATE STORAGE local /* a folder */ LOCATION '/srv/cold' WITH (path = '{namespace}/{table}/{yyyy}')
+--==
+DROP STORAGE archive
+--==
+drop storage "Old Ones";
+--==
+ALTER STORAGE archive ADOPT
+--==
+SHOW STORAGES
