@@ -23,6 +23,8 @@ const (
 type Options struct {
 	// DataDir is the folder of the store, made if absent. "" means memory.
 	DataDir string
+	// Store is a store in PostgreSQL, instead of DataDir. It stays with the caller: a stopped server leaves it open.
+	Store *Postgres
 	// Host is the IP address to listen on; "" and "localhost" mean 127.0.0.1.
 	Host string
 	// Port of the server (gRPC) and UIPort of the Web UI; 0 means a free one.
