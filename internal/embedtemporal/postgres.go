@@ -75,10 +75,11 @@ func (o *PostgresOptions) withDefaults() (*PostgresOptions, error) {
 	if opt.Waiting == nil {
 		opt.Waiting = func(string) {}
 	}
-	return &opt, opt.check()
+	return &opt, opt.Check()
 }
 
-func (o *PostgresOptions) check() error {
+// Check refuses options that cannot be, without talking to a server.
+func (o *PostgresOptions) Check() error {
 	switch {
 	case len(o.Schema) > maxSchema:
 		return fmt.Errorf("schema %q of the Temporal store is longer than %d bytes", o.Schema, maxSchema)

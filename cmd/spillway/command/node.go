@@ -45,7 +45,9 @@ type node struct {
 	stores          *settledStores
 	installation    ledger.Installation
 	temporal        sdk.Client
-	embedded        *embedtemporal.Server // nil: a cluster was given
+	embedded        *embedtemporal.Server   // nil: a cluster was given
+	temporalStore   *embedtemporal.Postgres // nil: in the data directory
+	standby         atomic.Pointer[string]  // what /readyz says of a process that waits for the store; nil: it does not
 	uiURL           string
 	namespace       string
 	temporalAddress string

@@ -164,7 +164,7 @@ func (n *node) startTemporal(ctx context.Context) error {
 	}
 	n.embedded, err = embedtemporal.Start(ctx, &embedtemporal.Options{
 		DataDir: filepath.Join(n.opt.dataDir, "temporal"), Host: host, Port: port, UIPort: uiPort,
-		Namespace: n.opt.temporalNamespace, Logger: n.log,
+		Namespace: n.opt.temporalNamespace, Logger: n.log, Store: n.temporalStore,
 	})
 	if err != nil {
 		return err
