@@ -77,6 +77,6 @@ func days(d time.Duration) string {
 // nodeOptions are the doctor's settings with the ones that it has no flags for.
 func (d *doctor) nodeOptions() *serverOptions {
 	o := *d.opt
-	o.slots, o.shutdownTimeout, o.logLevel, o.logFormat = 1, time.Second, "error", "text"
+	o.slots, o.retention, o.shutdownTimeout, o.logLevel, o.logFormat = 1, defaultRetention, time.Second, "error", "text"
 	return &o
 }

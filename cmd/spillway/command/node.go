@@ -296,6 +296,7 @@ func (n *node) startWorker() error {
 	if err := w.Start(); err != nil {
 		return err
 	}
+	n.startSweeper(f)
 	n.started("worker", w.Stop)
 	go func() {
 		if err := <-w.Fatal(); err != nil {

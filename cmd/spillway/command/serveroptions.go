@@ -29,6 +29,7 @@ type serverOptions struct {
 	temporalStoreSchema string
 	temporalStoreShards int
 	temporalRetention   time.Duration
+	retention           time.Duration
 	sqlListen           string
 	sqlCert, sqlKey     string
 	predicateFunctions  []string
@@ -103,8 +104,19 @@ func (o *serverOptions) temporalStoreFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.temporalStore, "temporal-store", "sqlite", "where the embedded Temporal keeps its state: sqlite (in the data directory), or postgres://user@host/database, where a second `up` is a standby")
 	f.StringVar(&o.temporalStoreSchema, "temporal-store-schema", embedtemporal.DefaultSchema, "schema of Temporal's tables in that database; a second one has the same name with _visibility")
+	f.DurationVar(&o.temporalRetention, "temporal-retention", embedtemporal.DefaultRetention, "how long the embedded Temporal keeps the histories of finished workflows, 24h or more")
 	f.IntVar(&o.temporalStoreShards, "temporal-store-shards", 0, "history shards of a store in PostgreSQL, fixed when it is made (default: as stored; a new one has 4)")
 }
+
+// retentionFlag belongs to every process that lists or ends jobs.
+func (o *serverOptions) retentionFlag(cmd *cobra.Command) {
+	cmd.Flags().DurationVar(&o.retention, "retention", defaultRetention, "how long finished jobs stay in system.jobs")
+}
+
+const (
+	defaultRetention = 30 * 24 * time.Hour
+	leastRetention   = time.Second
+)
 
 // temporalListenFlags belong to a process that may run a Temporal of its own.
 func (o *serverOptions) temporalListenFlags(cmd *cobra.Command) {
@@ -168,6 +180,12 @@ func (o *serverOptions) check() error {
 	}
 	if err := checkFunctions(o.predicateFunctions); err != nil {
 		return err
+	}
+	if o.retention < leastRetention {
+		return usagef("--retention %s: expected %s or more", o.retention, leastRetention)
+	}
+	if o.temporalRetention != 0 && o.temporalRetention < embedtemporal.LeastRetention {
+		return usagef("--temporal-retention %s: expected 24h or more, which is Temporal's own limit", o.temporalRetention)
 	}
 	if o.slots < 1 {
 		return usagef("--slots %d: expected 1 or more", o.slots)

@@ -61,7 +61,7 @@ func (n *node) openTemporal(ctx context.Context, embed bool) error {
 		return err
 	}
 	n.jobs, err = temporaljobs.New(n.temporal, n.ledger, &temporaljobs.Options{
-		Installation: n.installation.Name, Namespace: n.namespace, UIBaseURL: n.uiURL,
+		Installation: n.installation.Name, Namespace: n.namespace, UIBaseURL: n.uiURL, Retention: n.opt.retention,
 		Types: map[jobmanager.JobType]temporaljobs.Type{
 			workflows.FlushType: temporaljobs.Flush(validateFlush, workflows.Tuning{Attempts: n.opt.attempts, Heartbeat: n.opt.heartbeat}),
 		},
@@ -165,6 +165,7 @@ func (n *node) startTemporal(ctx context.Context) error {
 	n.embedded, err = embedtemporal.Start(ctx, &embedtemporal.Options{
 		DataDir: filepath.Join(n.opt.dataDir, "temporal"), Host: host, Port: port, UIPort: uiPort,
 		Namespace: n.opt.temporalNamespace, Logger: n.log, Store: n.temporalStore,
+		Retention: n.opt.temporalRetention,
 	})
 	if err != nil {
 		return err

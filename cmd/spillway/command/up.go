@@ -39,6 +39,7 @@ Ctrl-C stops it and waits for running chunks; a second Ctrl-C stops it at once. 
 	o.temporalStoreFlags(cmd)
 	o.frontFlag(cmd)
 	o.temporalListenFlags(cmd)
+	o.retentionFlag(cmd)
 	o.workerFlags(cmd)
 	o.runFlags(cmd, upMetrics)
 	return cmd
