@@ -40,6 +40,10 @@ func storeConfig(url string) (*pgx.ConnConfig, error) {
 	return cfg, nil
 }
 
+func storeWhere(opt *PostgresOptions, cfg *pgx.ConnConfig) string {
+	return fmt.Sprintf("in schema %s of database %s at %s", opt.Schema, cfg.Database, storeAddress(cfg))
+}
+
 // storeAddress is host:port, or all of them.
 func storeAddress(cfg *pgx.ConnConfig) string {
 	all := []string{net.JoinHostPort(cfg.Host, fmt.Sprint(cfg.Port))}

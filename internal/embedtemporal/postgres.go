@@ -88,7 +88,8 @@ func (o *PostgresOptions) Check() error {
 	case o.Shards < 0 || o.Shards > maxShards:
 		return fmt.Errorf("%d shards of the Temporal store: expected 1 to %d", o.Shards, maxShards)
 	}
-	return nil
+	_, err := storeConfig(o.URL)
+	return err
 }
 
 // Postgres is a store in PostgreSQL that this process has, and no other. It keeps it by a session that holds an advisory lock;
@@ -119,7 +120,7 @@ func OpenPostgres(ctx context.Context, o *PostgresOptions) (*Postgres, error) {
 	if p.cfg, err = storeConfig(opt.URL); err != nil {
 		return nil, err
 	}
-	p.where = fmt.Sprintf("in schema %s of database %s at %s", opt.Schema, p.cfg.Database, storeAddress(p.cfg))
+	p.where = storeWhere(opt, p.cfg)
 	if p.lock, err = p.awaitLock(ctx); err != nil {
 		return nil, err
 	}

@@ -104,8 +104,11 @@ func (o *serverOptions) temporalStoreFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.temporalStore, "temporal-store", "sqlite", "where the embedded Temporal keeps its state: sqlite (in the data directory), or postgres://user@host/database, where a second `up` is a standby")
 	f.StringVar(&o.temporalStoreSchema, "temporal-store-schema", embedtemporal.DefaultSchema, "schema of Temporal's tables in that database; a second one has the same name with _visibility")
-	f.DurationVar(&o.temporalRetention, "temporal-retention", embedtemporal.DefaultRetention, "how long the embedded Temporal keeps the histories of finished workflows, 24h or more")
 	f.IntVar(&o.temporalStoreShards, "temporal-store-shards", 0, "history shards of a store in PostgreSQL, fixed when it is made (default: as stored; a new one has 4)")
+}
+
+func (o *serverOptions) temporalRetentionFlag(cmd *cobra.Command) {
+	cmd.Flags().DurationVar(&o.temporalRetention, "temporal-retention", embedtemporal.DefaultRetention, "how long the embedded Temporal keeps the histories of finished workflows, 24h or more")
 }
 
 // retentionFlag belongs to every process that lists or ends jobs.
@@ -209,7 +212,7 @@ func (o *serverOptions) checkStore() error {
 	}
 	opt := o.storeOptions("")
 	if err := opt.Check(); err != nil {
-		return usagef("%v", err)
+		return &usageError{msg: err.Error(), hint: hintOf(err)}
 	}
 	return nil
 }

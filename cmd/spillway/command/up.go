@@ -26,9 +26,13 @@ func newUp(env *Env) *cobra.Command {
 		Long: `Run everything in one process, in the foreground: the worker, the SQL front-end, a Temporal server with its Web UI, and
 metrics. Without --database-url it also runs a private PostgreSQL in the data directory. Prints one line when it is ready, then logs.
 
-Ctrl-C stops it and waits for running chunks; a second Ctrl-C stops it at once. Jobs go on at the next start.`,
+Ctrl-C stops it and waits for running chunks; a second Ctrl-C stops it at once. Jobs go on at the next start.
+
+With --temporal-store postgres://… several of them may be started, on several machines: one is active, the others wait and take over
+when it ends. See docs/deploy.md.`,
 		Example: `  spillway up
-  spillway up --database-url postgres://spillway@db.example.com/app --storage /srv/cold`,
+  spillway up --database-url postgres://spillway@db.example.com/app --storage /srv/cold
+  SPILLWAY_TEMPORAL_STORE=postgres://spillway@db.example.com/temporal spillway up --database-url postgres://spillway@db.example.com/app --storage /mnt/cold`,
 		Args: args(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runUp(cmd.Context(), env, &o) },
 	}
@@ -37,6 +41,7 @@ Ctrl-C stops it and waits for running chunks; a second Ctrl-C stops it at once. 
 	o.storageFlag(cmd)
 	o.temporalFlags(cmd, " (default: TEMPORAL_ADDRESS, or one inside this process)")
 	o.temporalStoreFlags(cmd)
+	o.temporalRetentionFlag(cmd)
 	o.frontFlag(cmd)
 	o.temporalListenFlags(cmd)
 	o.retentionFlag(cmd)
