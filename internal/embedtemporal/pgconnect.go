@@ -111,6 +111,8 @@ func storeHint(err error) string {
 		return "create the database, or name another in --temporal-store"
 	case pe.Code == "08P01":
 		return hintPooler
+	case pe.Code == "42501":
+		return "use the role that made the store: its tables and its sessions are that role's"
 	case strings.HasPrefix(pe.Code, "53"):
 		return "the server has no connection left: raise max_connections, or close others"
 	}

@@ -196,8 +196,8 @@ func TestPostgresStandby(t *testing.T) {
 	default:
 	}
 	begun := time.Now()
-	// The session that holds the lock is idle; so are some of Temporal's. All of them go, as in a restart of the server.
-	db.Super(t, "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())")
+	// As in a restart of the server all sessions end, that of the one that waits too.
+	db.Super(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'spillway:temporal' AND datname = current_database()")
 	wait(t.Context(), t, "the first to notice", first.Lost())
 	t.Logf("noticed after %v", time.Since(begun))
 	if err := first.Err(); !errors.Is(err, embedtemporal.ErrStoreLost) {
@@ -218,6 +218,22 @@ func TestPostgresStandby(t *testing.T) {
 	defer cancel()
 	if _, err := c.DescribeWorkflowExecution(ctx, "going on", ""); err != nil {
 		t.Error(err)
+	}
+}
+
+// A store that is lost while the server starts ends the start.
+func TestPostgresLostInTheStart(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t)
+	p := open(t, embedtemporal.PostgresOptions{URL: db.WorkerURL})
+	db.Super(t, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'spillway:temporal' AND datname = current_database()")
+	_, err := embedtemporal.Start(t.Context(), &embedtemporal.Options{Store: p, NoUI: true})
+	if err == nil {
+		t.Fatal("it started")
+	}
+	wait(t.Context(), t, "the loss", p.Lost())
+	if _, err := embedtemporal.Start(t.Context(), &embedtemporal.Options{Store: p, NoUI: true}); !errors.Is(err, embedtemporal.ErrStoreLost) {
+		t.Errorf("a start without the store: %v", err)
 	}
 }
 

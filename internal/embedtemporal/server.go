@@ -43,6 +43,7 @@ type Server struct {
 
 	stop    sync.Once
 	stopErr error
+	up      chan struct{} // closed when the start is done, well
 	stopped chan struct{} // closed when a stop begins
 }
 
@@ -70,12 +71,20 @@ func Start(ctx context.Context, o *Options) (*Server, error) {
 	}
 }
 
+func newServer(opt *Options) *Server {
+	return &Server{opt: opt, log: newLogger(opt.Logger, opt.LogLevel), up: make(chan struct{}), stopped: make(chan struct{})}
+}
+
 func start(ctx context.Context, opt *Options) (*Server, error) {
-	s := &Server{opt: opt, log: newLogger(opt.Logger, opt.LogLevel), stopped: make(chan struct{})}
+	s := newServer(opt)
 	begun := time.Now()
 	if err := s.bringUp(ctx); err != nil {
+		if cause := s.Err(); cause != nil { // says more than the step that failed of it
+			err = cause
+		}
 		return nil, errors.Join(err, s.Stop())
 	}
+	close(s.up)
 	opt.Logger.Debug("Temporal started", obs.KeyAddress, s.Address(), obs.KeyDuration, time.Since(begun))
 	return s, nil
 }
@@ -113,6 +122,9 @@ func (s *Server) openStore(ctx context.Context) error {
 	if s.opt.Store != nil {
 		s.store = s.opt.Store
 		s.watchStore()
+		if err := s.opt.Store.Err(); err != nil {
+			return &ServerError{Msg: "start", Err: err}
+		}
 		return nil
 	}
 	file, err := openStore(ctx, s.opt.DataDir)
@@ -131,10 +143,15 @@ func (s *Server) watchStore() {
 		case <-store.Lost():
 			s.log.state.quiet.Store(true)
 			s.log.state.fail(&ServerError{Msg: "stopped", Err: store.Err()})
+		case <-s.stopped:
+			return
+		}
+		select {
+		case <-s.up:
 			if err := s.Stop(); err != nil {
 				s.opt.Logger.Debug("stop Temporal", obs.KeyErr, err)
 			}
-		case <-s.stopped:
+		case <-s.stopped: // by the start itself, which has failed
 		}
 	}()
 }

@@ -62,6 +62,11 @@ func (m *Manager) goesOn(ctx context.Context, ex *execution) (bool, error) {
 	return now.id == ex.id && now.open(), nil
 }
 
+// forgotten reports whether a closed run ended longer ago than jobs are remembered: Temporal's memory may be longer.
+func (m *Manager) forgotten(ex *execution) bool {
+	return m.opt.Retention > 0 && ex.info.GetCloseTime().AsTime().Before(m.opt.Now().Add(-m.opt.Retention))
+}
+
 // unrecordedRuns finds the last runs of jobs whose status attribute never became terminal, at most limit; 0 means all.
 func (m *Manager) unrecordedRuns(ctx context.Context, limit int) ([]target, error) {
 	query := fmt.Sprintf("%s AND ExecutionStatus IN ('Terminated', 'TimedOut', 'Failed', 'Canceled', 'Completed') AND %s NOT IN ('%s', '%s', '%s')",

@@ -1,6 +1,7 @@
 package temporaljobs_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -66,6 +67,9 @@ func TestUnrecorded(t *testing.T) {
 	}
 	if got := listed(t, forgetful, jobmanager.JobFilter{All: true}); got[id] {
 		t.Error("listed after the retention") // A47
+	}
+	if info, err := forgetful.JobStatus(t.Context(), id); !errors.Is(err, jobmanager.ErrJobNotFound) {
+		t.Errorf("known after the retention: %+v, %v", info, err) // A47
 	}
 	h.ledger.Record(ledger.HistoryRow{JobID: id.String(), JobType: "flush", Schema: "app", Table: "t", Status: "cancelled"}, end.RequestID)
 	if got := unrecorded(); len(got) != 0 {
