@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/spillwaydb/spillway/internal/obs"
 )
 
 // Who has the store is decided by an advisory lock on a session of its own. The server ends a session that it hears nothing
@@ -46,43 +48,20 @@ type storeLock struct {
 
 // awaitLock waits until this process has the lock.
 func (p *Postgres) awaitLock(ctx context.Context) (*storeLock, error) {
+	q := &storeQueue{store: p}
 	tick := time.NewTicker(lockRetry)
 	defer tick.Stop()
-	var conn *pgx.Conn
-	waiting := false
 	for {
-		var err error
-		if conn == nil {
-			conn, err = p.connect(ctx, strconv.FormatInt(lockIdle.Milliseconds(), 10))
+		lock, err := q.try(ctx)
+		if lock != nil {
+			return lock, nil
 		}
-		var got bool
-		if err == nil {
-			got, err = p.tryLock(ctx, conn)
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
 		}
-		if got {
-			return newStoreLock(conn, storeKey(p.opt.Schema, "holder")), nil
-		}
-		switch {
-		case ctx.Err() != nil:
-			if conn != nil {
-				closeSoon(conn)
-			}
-			return nil, context.Cause(ctx)
-		case err != nil && conn != nil:
-			closeSoon(conn)
-			conn = nil
-			fallthrough
-		case err != nil:
-			if !waiting {
-				return nil, err
-			}
-			// A restart of the server ends everybody's session. Who waited goes on waiting.
-		case !waiting:
-			waiting = true
-			if err := p.tellWaiting(ctx, conn); err != nil {
-				closeSoon(conn)
-				return nil, err
-			}
+		if err != nil {
+			q.leave()
+			return nil, err
 		}
 		select {
 		case <-ctx.Done():
@@ -91,32 +70,76 @@ func (p *Postgres) awaitLock(ctx context.Context) (*storeLock, error) {
 	}
 }
 
-func (p *Postgres) tryLock(ctx context.Context, conn *pgx.Conn) (got bool, err error) {
+// storeQueue is a process that tries to get the lock.
+type storeQueue struct {
+	store   *Postgres
+	conn    *pgx.Conn // nil: none, or none any more
+	waiting bool      // it knows that another process has the lock
+	down    bool      // while it waited, the server went away
+}
+
+// try asks once. It returns nothing at all if the answer is to wait.
+func (q *storeQueue) try(ctx context.Context) (*storeLock, error) {
+	got, err := q.ask(ctx)
+	switch {
+	case err != nil && !q.waiting:
+		return nil, err
+	case err != nil: // a restart of the server ends everybody's session; who waited goes on waiting
+		q.leave()
+		if !q.down {
+			q.down = true
+			q.store.opt.Logger.Warn("the Temporal store does not answer; waiting for it", obs.KeyErr, err)
+		}
+		return nil, nil
+	case got:
+		return newStoreLock(q.conn, storeKey(q.store.opt.Schema, "holder")), nil
+	}
+	q.down = false
+	if q.waiting {
+		return nil, nil
+	}
+	q.waiting = true
+	return nil, q.tell(ctx)
+}
+
+func (q *storeQueue) ask(ctx context.Context) (got bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, connectWithin)
 	defer cancel()
-	err = conn.QueryRow(ctx, `SELECT pg_catalog.pg_try_advisory_lock($1::bigint)`, storeKey(p.opt.Schema, "holder")).Scan(&got)
+	if q.conn == nil {
+		if q.conn, err = q.store.connect(ctx, strconv.FormatInt(lockIdle.Milliseconds(), 10)); err != nil {
+			return false, err
+		}
+	}
+	err = q.conn.QueryRow(ctx, `SELECT pg_catalog.pg_try_advisory_lock($1::bigint)`, storeKey(q.store.opt.Schema, "holder")).Scan(&got)
 	if err != nil {
-		return false, p.failed("take the lock", err)
+		return false, q.store.failed("take the lock", err)
 	}
 	return got, nil
 }
 
-// tellWaiting says who has the store. One that this process could not use in any case is refused now: a standby that fails
-// when it is needed is worse than none.
-func (p *Postgres) tellWaiting(ctx context.Context, conn *pgx.Conn) error {
-	row, err := readStoreRow(ctx, conn, p.opt.Schema)
+// tell says who has the store. One that this process could not use in any case is refused now: a standby that fails when it
+// is needed is worse than none.
+func (q *storeQueue) tell(ctx context.Context) error {
+	row, err := readStoreRow(ctx, q.conn, q.store.opt.Schema)
 	if err != nil {
-		return p.failed("look at the tables", err)
+		return q.store.failed("look at the tables", err)
 	}
 	if row == nil { // it is being made right now
-		p.opt.Waiting("")
+		q.store.opt.Waiting("")
 		return nil
 	}
-	if err := p.checkRow(row); err != nil {
+	if err := q.store.checkRow(row); err != nil {
 		return err
 	}
-	p.opt.Waiting(row.holder)
+	q.store.opt.Waiting(row.holder)
 	return nil
+}
+
+func (q *storeQueue) leave() {
+	if q.conn != nil {
+		closeSoon(q.conn)
+		q.conn = nil
+	}
 }
 
 func newStoreLock(conn *pgx.Conn, key int64) *storeLock {

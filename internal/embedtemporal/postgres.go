@@ -193,9 +193,6 @@ func (p *Postgres) checkRow(row *storeRow) error {
 	return nil
 }
 
-// Where says where the store is, without a password.
-func (p *Postgres) Where() string { return p.where }
-
 // Shards is the number of history shards.
 func (p *Postgres) Shards() int { return p.shards }
 

@@ -41,7 +41,7 @@ func poolOf(t *testing.T, p *Postgres) *sqlx.DB {
 	return db
 }
 
-// A45: a process that does not know that it has lost the store cannot write: what it began is rolled back, and it can begin
+// A37: a process that does not know that it has lost the store cannot write: what it began is rolled back, and it can begin
 // nothing new. It may be frozen for as long as it likes.
 func TestPostgresZombie(t *testing.T) {
 	t.Parallel()

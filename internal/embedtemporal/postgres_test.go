@@ -166,7 +166,7 @@ func TestPostgresBadURL(t *testing.T) {
 	}
 }
 
-// A45: one waits while another has the store, and has it soon after that has lost it. The one that lost it has stopped by
+// A35: one waits while another has the store, and has it soon after that has lost it. The one that lost it has stopped by
 // then: its server answers nobody.
 func TestPostgresStandby(t *testing.T) {
 	t.Parallel()

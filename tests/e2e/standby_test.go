@@ -67,7 +67,7 @@ func (s *standby) asked(path string) (int, string) {
 	return r.StatusCode, string(text)
 }
 
-// A45: kill -9 of the active process during flushes: the one that waits finishes them, each under its own id, within seconds.
+// A35: kill -9 of the active process during flushes: the one that waits finishes them, each under its own id, within seconds.
 // Until then it says what it is to everybody who asks.
 func TestStandbyTakesOver(t *testing.T) {
 	t.Parallel()
@@ -133,7 +133,7 @@ func secretOf(t *testing.T, address string) string {
 	return password
 }
 
-// A45: an active process that is frozen loses the store; when it wakes up, it has nothing to say any more.
+// A37: an active process that is frozen loses the store; when it wakes up, it has nothing to say any more.
 func TestStandbyTakesOverFromFrozen(t *testing.T) {
 	t.Parallel()
 	u, store := durable(t)
