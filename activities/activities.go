@@ -63,6 +63,7 @@ type Activities struct {
 	flusher  Flusher
 	keeper   Keeper // may be nil
 	interval time.Duration
+	running  running
 }
 
 // New returns the activities of f.
@@ -107,6 +108,7 @@ func (a *Activities) MoveChunk(ctx context.Context, in ChunkInput) (ChunkResult,
 	info := activity.GetInfo(ctx)
 	before := previous(ctx)
 	p := a.startPulse(ctx, before)
+	defer a.running.add(p, in, info.StartedTime)()
 	res, err := a.flusher.RunChunk(ctx, flush.ChunkInput{
 		JobID:    in.JobID,
 		Chunk:    in.Chunk,

@@ -268,3 +268,24 @@ func TestWorkDoneCounts(t *testing.T) {
 		t.Errorf("error %v for work that was done", err)
 	}
 }
+
+// A38: what runs is known, with its rows, for as long as it runs.
+func TestRunningChunks(t *testing.T) {
+	t.Parallel()
+	var during []Running
+	var a *Activities
+	a = New(&fake{chunk: func(_ context.Context, _ flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error) {
+		progress(flush.Checkpoint{AttemptID: "a", Rows: 42})
+		during = RunningChunks(a)
+		return flush.ChunkResult{}, nil
+	}}, nil)
+	if _, err := newEnv(a).ExecuteActivity(a.MoveChunk, ChunkInput{JobID: "j", Chunk: 7}); err != nil {
+		t.Fatal(err)
+	}
+	if len(during) != 1 || during[0].JobID != "j" || during[0].Chunk != 7 || during[0].Rows != 42 || during[0].Since.IsZero() {
+		t.Errorf("while it runs: %+v", during)
+	}
+	if after := RunningChunks(a); len(after) != 0 {
+		t.Errorf("after it: %+v", after)
+	}
+}

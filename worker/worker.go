@@ -27,6 +27,7 @@ var ErrStillRunning = errors.New("activities still running")
 type Options struct {
 	Slots                        int                  // chunks at once; default 4
 	ShutdownTimeout              time.Duration        // how long Stop waits for running chunks; default 5 min
+	ReportEvery                  time.Duration        // how often Stop says what it waits for; default 3 s
 	Grace                        time.Duration        // how long Stop waits for given-up chunks to roll back; default 15 s
 	MaxHeartbeatThrottleInterval time.Duration        // default 400 ms: also how late a cancel may reach a chunk where the server does not push it
 	Identity                     string               // default: the client's
@@ -45,6 +46,9 @@ func (o *Options) withDefaults() Options {
 	}
 	if opt.ShutdownTimeout <= 0 {
 		opt.ShutdownTimeout = 5 * time.Minute
+	}
+	if opt.ReportEvery <= 0 {
+		opt.ReportEvery = 3 * time.Second
 	}
 	if opt.Grace <= 0 {
 		opt.Grace = 15 * time.Second
@@ -70,6 +74,8 @@ type Worker struct {
 	giveUp context.CancelCauseFunc // ends the contexts of running activities
 	fatal  chan error
 
+	running func() []activities.Running
+
 	stopOnce sync.Once
 	stopped  chan struct{} // closed when both have stopped
 }
@@ -83,6 +89,7 @@ func New(c client.Client, taskQueue string, acts *activities.Activities, opt *Op
 		opt:     opt.withDefaults(),
 		queue:   taskQueue,
 		fatal:   make(chan error, 2),
+		running: func() []activities.Running { return activities.RunningChunks(acts) },
 		stopped: make(chan struct{}),
 	}
 	root, giveUp := context.WithCancelCause(context.Background())
@@ -121,15 +128,10 @@ func (w *Worker) Start() error {
 // it gives up the running activities, which roll back and report that they may be tried elsewhere at once.
 func (w *Worker) Stop(ctx context.Context) error {
 	w.stopOnce.Do(func() { go w.drain() })
-	patience := time.NewTimer(w.opt.ShutdownTimeout)
-	defer patience.Stop()
-	select {
-	case <-w.stopped:
+	if w.awaitDrained(ctx) {
 		return nil
-	case <-patience.C:
-	case <-ctx.Done():
 	}
-	w.opt.Logger.Warn("giving up running activities", obs.KeyQueue, w.queue)
+	w.opt.Logger.Warn("giving up running activities", obs.KeyQueue, w.queue, "running", describe(w.running(), time.Now()))
 	w.giveUp(activities.ErrStopping)
 	grace := time.NewTimer(w.opt.Grace)
 	defer grace.Stop()
@@ -138,6 +140,28 @@ func (w *Worker) Stop(ctx context.Context) error {
 		return nil
 	case <-grace.C:
 		return ErrStillRunning
+	}
+}
+
+// awaitDrained waits until both workers have stopped, and says from time to time what for. It returns false when patience is
+// over.
+func (w *Worker) awaitDrained(ctx context.Context) bool {
+	deadline := time.Now().Add(w.opt.ShutdownTimeout)
+	patience := time.NewTimer(w.opt.ShutdownTimeout)
+	defer patience.Stop()
+	tick := time.NewTicker(w.opt.ReportEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-w.stopped:
+			return true
+		case <-patience.C:
+			return false
+		case <-ctx.Done():
+			return false
+		case <-tick.C:
+			w.report(deadline)
+		}
 	}
 }
 

@@ -58,7 +58,7 @@ var outside = map[string][]string{
 	},
 	"github.com/temporalio/": {"internal/embedtemporal"},
 	"github.com/jackc/pgx/": {
-		"internal/hot", "internal/ledger", "internal/embedpg", "sqlfront", "sqlfront/pgwire", "cmd/spillway/command", "tests",
+		"internal/hot", "internal/ledger", "internal/embedpg", "internal/embedtemporal", "sqlfront", "sqlfront/pgwire", "cmd/spillway/command", "tests",
 	},
 	"github.com/parquet-go/": {"internal/segment", "tests"},
 	"github.com/spf13/cobra": {"cmd/spillway/command"},

@@ -92,7 +92,7 @@ func (d *demo) start(ctx context.Context) (*node, error) {
 	n, err := newNode(env, &serverOptions{
 		dataDir: d.dir, ledgerSchema: "spillway", systemSchema: "system", temporalStore: "sqlite",
 		sqlListen: "127.0.0.1:0", temporalListen: "127.0.0.1:0", uiListen: "127.0.0.1:0",
-		slots: 2, shutdownTimeout: 10 * time.Second, logLevel: "error", logFormat: "text",
+		slots: 2, retention: defaultRetention, shutdownTimeout: 10 * time.Second, logLevel: "error", logFormat: "text",
 	})
 	if err != nil {
 		return nil, err

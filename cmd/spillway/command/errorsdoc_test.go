@@ -62,7 +62,7 @@ func TestDocumentedErrors(t *testing.T) {
 	t.Parallel()
 	rows := documentedErrors(t)
 	cases := map[string]errorCase{}
-	for _, set := range []map[string]errorCase{startErrors(), clusterErrors(t), askErrors(t), jobErrors(), uninstallErrors()} {
+	for _, set := range []map[string]errorCase{startErrors(), storeErrors(), clusterErrors(t), askErrors(t), jobErrors(), uninstallErrors()} {
 		for name, c := range set {
 			cases[name] = c
 		}

@@ -47,7 +47,9 @@ type node struct {
 	stores          *settledStores
 	installation    ledger.Installation
 	temporal        sdk.Client
-	embedded        *embedtemporal.Server // nil: a cluster was given
+	embedded        *embedtemporal.Server   // nil: a cluster was given
+	temporalStore   *embedtemporal.Postgres // nil: in the data directory
+	standby         atomic.Pointer[string]  // what /readyz says of a process that waits for the store; nil: it does not
 	uiURL           string
 	namespace       string
 	temporalAddress string
@@ -322,6 +324,7 @@ func (n *node) startWorker() error {
 	if err := w.Start(); err != nil {
 		return err
 	}
+	n.startSweeper(f)
 	n.started("worker", w.Stop)
 	go func() {
 		if err := <-w.Fatal(); err != nil {
