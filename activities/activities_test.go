@@ -285,7 +285,31 @@ func TestRunningChunks(t *testing.T) {
 	if len(during) != 1 || during[0].JobID != "j" || during[0].Chunk != 7 || during[0].Rows != 42 || during[0].Since.IsZero() {
 		t.Errorf("while it runs: %+v", during)
 	}
+	a.keeper = &reader{chunk: a.flusher.(*fake).chunk}
+	for n, step := range []any{a.CheckSegments, a.CleanUp} {
+		during = nil
+		if _, err := newEnv(a).ExecuteActivity(step, ChunkInput{JobID: "k", Chunk: n}); err != nil {
+			t.Fatal(err)
+		}
+		if len(during) != 1 || during[0].JobID != "k" || during[0].Chunk != n || during[0].Rows != 42 {
+			t.Errorf("while a keeper runs: %+v", during)
+		}
+	}
 	if after := RunningChunks(a); len(after) != 0 {
 		t.Errorf("after it: %+v", after)
 	}
+}
+
+// reader is a Keeper with nothing but chunks.
+type reader struct {
+	Keeper
+	chunk func(context.Context, flush.ChunkInput, func(flush.Checkpoint)) (flush.ChunkResult, error)
+}
+
+func (r *reader) CheckSegments(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error) {
+	return r.chunk(ctx, in, progress)
+}
+
+func (r *reader) CleanUp(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error) {
+	return r.chunk(ctx, in, progress)
 }

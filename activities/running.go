@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// Running is a chunk that this process moves now.
+// Running is a chunk that this process is at now.
 type Running struct {
 	JobID string
 	Chunk int
-	Rows  int64 // received from PostgreSQL so far
+	Rows  int64 // received from PostgreSQL, or read back, so far
 	Since time.Time
 }
 
@@ -36,7 +36,7 @@ func (r *running) add(p *pulse, in ChunkInput, since time.Time) (remove func()) 
 	}
 }
 
-// RunningChunks lists the chunks that a moves now, the oldest first. It is no method: those of Activities are activities.
+// RunningChunks lists the chunks that a is at now, the oldest first. It is no method: those of Activities are activities.
 func RunningChunks(a *Activities) []Running {
 	a.running.mu.Lock()
 	defer a.running.mu.Unlock()

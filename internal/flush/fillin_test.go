@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/spillwaydb/spillway/internal/flush"
 )
 
@@ -54,5 +56,57 @@ func TestFillIn(t *testing.T) {
 	must(t, r.f.FillIn(ctx, lost))
 	if h, found, err := r.ledger.History(ctx, lost.JobID); err != nil || !found || h.Status != "failed" || h.Table != "t" {
 		t.Errorf("without its request: %+v, %v, %v", h, found, err)
+	}
+}
+
+// A job that looks after what is cold has a plan of another kind, which names no table to publish. Its end is recorded all the same.
+func TestFillInUpkeep(t *testing.T) {
+	t.Parallel()
+	r, paths := flushed(t)
+	ctx := context.Background()
+	manifest := filepath.Join(r.dir, "app", "t", flush.ManifestName)
+	before, err := os.Stat(manifest)
+	must(t, err)
+	plans := map[string]func(in flush.PlanInput) error{
+		flush.VerifyType: func(in flush.PlanInput) error {
+			if _, err := r.f.PlanVerify(ctx, in); err != nil {
+				return err
+			}
+			_, err := r.f.CheckSegments(ctx, flush.ChunkInput{JobID: in.JobID, Attempt: 1}, nil)
+			return err
+		},
+		flush.CleanupType: func(in flush.PlanInput) error {
+			if _, err := r.f.PlanCleanup(ctx, in); err != nil {
+				return err
+			}
+			_, err := r.f.CleanUp(ctx, flush.ChunkInput{JobID: in.JobID, Attempt: 1}, nil)
+			return err
+		},
+	}
+	for kind, plan := range plans {
+		for _, planned := range []bool{true, false} {
+			schema, table, params := "app", "t", map[string]string(nil)
+			if kind == flush.CleanupType {
+				schema, table, params = "", "", map[string]string{"objects": `["file://` + paths[0] + `"]`}
+			}
+			in := flush.PlanInput{JobID: kind + ":" + uuid.NewString(), RequestID: r.ask(kind, schema, table, params), Generation: 1}
+			chunks := int64(0)
+			if planned {
+				must(t, plan(in))
+				chunks = 1
+			}
+			at := time.Now().UTC().Truncate(time.Millisecond)
+			must(t, r.f.FillIn(ctx, flush.EndInput{FinishInput: flush.FinishInput{JobID: in.JobID, RequestID: in.RequestID, Status: "failed", Class: "timeout", CreatedAt: at},
+				JobType: kind, Schema: schema, Table: table, FinishedAt: at}))
+			h, found, err := r.ledger.History(ctx, in.JobID)
+			if err != nil || !found || h.JobType != kind || h.Table != table || h.Status != "failed" || h.ChunksDone != chunks || h.RowsFlushed != 0 {
+				t.Errorf("%s: %+v, %v, %v", kind, h, found, err)
+			}
+		}
+	}
+	after, err := os.Stat(manifest)
+	must(t, err)
+	if !os.SameFile(before, after) {
+		t.Error("a manifest was published")
 	}
 }

@@ -7,22 +7,26 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// ForgetJobs removes what is left of jobs that ended longer than keep ago: their history, plans, failures and requests, of at
-// most limit jobs. Segments stay, and so do chunks and attempts, which say what became of rows. It returns how many jobs it
-// removed.
+// ForgetJobs removes what is left of jobs that ended longer than keep ago: their history, plans, failures, findings and
+// requests, of at most limit jobs. Segments stay, and so do attempts and the chunks of jobs that moved rows, which say what became
+// of these. It returns how many jobs it removed.
 func (l *Ledger) ForgetJobs(ctx context.Context, keep time.Duration, limit int) (int64, error) {
 	// A job was created before it ended, and by that time there is an index.
 	tag, err := l.pool.Exec(ctx, l.expand(`
 		WITH old AS (
-			SELECT job_id FROM @schema@.job_history
+			SELECT job_id, job_type, request_id FROM @schema@.job_history
 			WHERE created_at < pg_catalog.now() - $1::bigint * interval '1 microsecond' AND finished_at < pg_catalog.now() - $1::bigint * interval '1 microsecond'
 			ORDER BY created_at LIMIT $2::int FOR UPDATE SKIP LOCKED
 		), planned AS (
 			DELETE FROM @schema@.plans AS p USING old WHERE p.job_id = old.job_id RETURNING p.request_id
 		), failed AS (
 			DELETE FROM @schema@.failures AS f USING old WHERE f.job_id = old.job_id
+		), found AS (
+			DELETE FROM @schema@.findings AS f USING old WHERE f.job_id = old.job_id
+		), looked AS (
+			DELETE FROM @schema@.chunks AS c USING old WHERE c.job_id = old.job_id AND old.job_type IN ('verify', 'cleanup')
 		), asked AS (
-			DELETE FROM @schema@.requests AS r WHERE r.request_id IN (SELECT request_id FROM planned)
+			DELETE FROM @schema@.requests AS r WHERE r.request_id IN (SELECT request_id FROM planned UNION ALL SELECT request_id FROM old)
 		)
 		DELETE FROM @schema@.job_history AS h USING old WHERE h.job_id = old.job_id`), keep.Microseconds(), limit)
 	return tag.RowsAffected(), wrap("forget old jobs", err)

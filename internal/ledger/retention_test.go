@@ -54,6 +54,58 @@ func TestForgetJobs(t *testing.T) {
 	}
 }
 
+// Whatever the type of a job and however early it ended, what was asked for goes with it. What a VERIFY or a CLEANUP looked at says
+// nothing about rows, and goes too.
+func TestForgetJobsOfAllTypes(t *testing.T) {
+	t.Parallel()
+	l, db, _ := migrated(t)
+	const day = 24 * time.Hour
+	now := time.Now()
+	end := func(kind, id string, planned bool, age time.Duration) {
+		t.Helper()
+		request := uuid.New()
+		must(t, l.PutRequest(t.Context(), ledger.Request{ID: request, JobType: kind, Schema: "app", Table: "t", Statement: id}))
+		if planned {
+			_, err := l.PutPlan(t.Context(), ledger.PlanRow{JobID: id, Generation: 1, RequestID: request, Chunks: 1})
+			must(t, err)
+			must(t, l.MarkChunk(t.Context(), id, 0, 1))
+			must(t, l.PutFindings(t.Context(), []ledger.Finding{{JobID: id, Location: "file:///" + id, Storage: "default", Kind: ledger.KindStray, Action: ledger.ActionReported, Problem: "p"}}))
+		}
+		_, err := l.InsertHistory(t.Context(), ledger.HistoryRow{JobID: id, JobType: kind, Schema: "app", Table: "t", Status: "failed", RequestID: request,
+			CreatedAt: now.Add(-age), FinishedAt: now.Add(-age)})
+		must(t, err)
+	}
+	for _, kind := range []string{"flush", "verify", "cleanup"} {
+		end(kind, kind+" unplanned", false, 31*day)
+		end(kind, kind+" planned", true, 31*day)
+		end(kind, kind+" young", true, day)
+		end(kind, kind+" young unplanned", false, day)
+	}
+	live := uuid.New()
+	must(t, l.PutRequest(t.Context(), ledger.Request{ID: live, JobType: "verify", Schema: "app", Table: "t", Statement: "waits for its plan"}))
+	db.Super(t, "UPDATE spillway.requests SET created_at = now() - interval '90 days'")
+	if n, err := l.ForgetJobs(t.Context(), 30*day, 100); err != nil || n != 6 {
+		t.Errorf("forgot %d, %v", n, err)
+	}
+	const young = "cleanup young, flush young, verify young"
+	for table, want := range map[string]string{
+		"job_history": "cleanup young, cleanup young unplanned, flush young, flush young unplanned, verify young, verify young unplanned",
+		"requests":    "cleanup young, cleanup young unplanned, flush young, flush young unplanned, verify young, verify young unplanned, waits for its plan",
+		"plans":       young,
+		"findings":    young,
+		"chunks":      "cleanup young, flush planned, flush young, verify young", // a flush's say which rows have moved
+	} {
+		column := "job_id"
+		if table == "requests" {
+			column = "statement"
+		}
+		got := pgtest.Value[string](t, db, `SELECT coalesce(string_agg(`+column+`, ', ' ORDER BY `+column+` COLLATE "C"), '') FROM spillway.`+table)
+		if got != want {
+			t.Errorf("%s has %q, want %q", table, got, want)
+		}
+	}
+}
+
 // One at a time is at a task; when it is done, or its session has ended, the next may.
 func TestAlone(t *testing.T) {
 	t.Parallel()

@@ -326,3 +326,56 @@ func TestS3Adopt(t *testing.T) {
 	first.start()
 	first.terminate()
 }
+
+// VERIFY and CLEANUP read and delete in a bucket as in a folder, whatever is in an object's name: segments are whole, one that was
+// changed is damaged, and a stray goes by its address, while a segment stays.
+func TestS3VerifyAndCleanup(t *testing.T) {
+	t.Parallel()
+	b := newBucket(t)
+	u := ownUpIn(t, b)
+	tb := u.table(t, "s3_checked", 0)
+	u.db.Exec(t, `INSERT INTO app.s3_checked SELECT i, 1, 'a/b 100% é' || i % 3, NULL, NULL FROM generate_series(1, 300) i`)
+	tb.want = audit.Hot(t, u.db.SuperURL, "app", "s3_checked", "")
+	owner, s := u.owner(t), u.super(t)
+	owner.wait(owner.flush(tb, "WITH (partition_by = (note))").id, "completed")
+	segments := tb.segments()
+	if len(segments) != 3 || !strings.Contains(segments[0].Location, "%2F") {
+		t.Fatalf("segments: %+v", segments)
+	}
+	path := func(location string) string {
+		return filepath.Join(b.server.Path(b.name), strings.TrimPrefix(location, "s3://"+b.name+"/"))
+	}
+	if found := owner.findings(owner.wait(owner.startOne("VERIFY TABLE app.s3_checked"), "completed").ID); len(found) != 0 {
+		t.Errorf("found %v", found)
+	}
+
+	segment := segments[0].Location
+	whole, err := os.ReadFile(path(segment))
+	must(t, err)
+	stray := segment[:strings.LastIndex(segment, "/")] + "/copy of it.parquet"
+	must(t, os.WriteFile(path(stray), whole, 0o640))
+	bad := slices.Clone(whole)
+	bad[len(bad)/3] ^= 4
+	must(t, os.WriteFile(path(segment), bad, 0o640))
+	e := owner.refused("VERIFY TABLE app.s3_checked WITH (wait = true)")
+	if e.Code != "XX001" || !strings.Contains(e.Message, "1 of 3") || !strings.Contains(e.Message, segment) {
+		t.Errorf("%s %s", e.Code, e.Message)
+	}
+	must(t, os.WriteFile(path(segment), whole, 0o640))
+	found := owner.findings(owner.startOne("VERIFY TABLE app.s3_checked WITH (wait = true)"))
+	if len(found) != 1 || found[stray]["kind"] != "stray" || found[stray]["bytes"] != int64(len(whole)) {
+		t.Errorf("found %v", found)
+	}
+
+	if e := s.refused("CLEANUP OBJECT '" + segment + "', '" + stray + "' WITH (wait = true)"); e.Code != "55000" || !strings.Contains(e.Message, segment) || strings.Contains(e.Message, stray) {
+		t.Errorf("%s %s", e.Code, e.Message)
+	}
+	if _, err := os.Stat(path(stray)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the stray is still there: %v", err)
+	}
+	s.wait(s.startOne("CLEANUP"), "completed")
+	if found := owner.findings(owner.wait(owner.startOne("VERIFY TABLE app.s3_checked"), "completed").ID); len(found) != 0 {
+		t.Errorf("found after the clean-up %v", found)
+	}
+	u.terminate()
+}
