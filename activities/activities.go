@@ -65,6 +65,7 @@ type Activities struct {
 	flusher  Flusher
 	keeper   Keeper // may be nil
 	interval time.Duration
+	running  running
 }
 
 // New returns the activities of f.
@@ -128,6 +129,7 @@ func (a *Activities) move(ctx context.Context, in ChunkInput,
 	info := activity.GetInfo(ctx)
 	before := previous(ctx)
 	p := a.startPulse(ctx, before)
+	defer a.running.add(p, in, info.StartedTime)()
 	res, err := run(ctx, flush.ChunkInput{
 		JobID:    in.JobID,
 		Chunk:    in.Chunk,

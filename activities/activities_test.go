@@ -79,6 +79,7 @@ func TestErrorClasses(t *testing.T) {
 		flush.ClassDeadlock:        true,
 		flush.ClassResources:       true,
 		flush.ClassStorage:         true,
+		flush.ClassStorageDenied:   false,
 		flush.ClassStorageFull:     true,
 		flush.ClassDamaged:         false,
 		flush.ClassShutdown:        true,
@@ -281,4 +282,49 @@ func TestWorkDoneCounts(t *testing.T) {
 	if err := report(ctx, nil, 1); err != nil {
 		t.Errorf("error %v for work that was done", err)
 	}
+}
+
+// A38: what runs is known, with its rows, for as long as it runs.
+func TestRunningChunks(t *testing.T) {
+	t.Parallel()
+	var during []Running
+	var a *Activities
+	a = New(&fake{chunk: func(_ context.Context, _ flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error) {
+		progress(flush.Checkpoint{AttemptID: "a", Rows: 42})
+		during = RunningChunks(a)
+		return flush.ChunkResult{}, nil
+	}}, nil)
+	if _, err := newEnv(a).ExecuteActivity(a.MoveChunk, ChunkInput{JobID: "j", Chunk: 7}); err != nil {
+		t.Fatal(err)
+	}
+	if len(during) != 1 || during[0].JobID != "j" || during[0].Chunk != 7 || during[0].Rows != 42 || during[0].Since.IsZero() {
+		t.Errorf("while it runs: %+v", during)
+	}
+	a.keeper = &reader{chunk: a.flusher.(*fake).chunk}
+	for n, step := range []any{a.CheckSegments, a.CleanUp} {
+		during = nil
+		if _, err := newEnv(a).ExecuteActivity(step, ChunkInput{JobID: "k", Chunk: n}); err != nil {
+			t.Fatal(err)
+		}
+		if len(during) != 1 || during[0].JobID != "k" || during[0].Chunk != n || during[0].Rows != 42 {
+			t.Errorf("while a keeper runs: %+v", during)
+		}
+	}
+	if after := RunningChunks(a); len(after) != 0 {
+		t.Errorf("after it: %+v", after)
+	}
+}
+
+// reader is a Keeper with nothing but chunks.
+type reader struct {
+	Keeper
+	chunk func(context.Context, flush.ChunkInput, func(flush.Checkpoint)) (flush.ChunkResult, error)
+}
+
+func (r *reader) CheckSegments(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error) {
+	return r.chunk(ctx, in, progress)
+}
+
+func (r *reader) CleanUp(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error) {
+	return r.chunk(ctx, in, progress)
 }

@@ -84,6 +84,13 @@ func (p *pulse) set(cp Checkpoint) {
 	}
 }
 
+// rows is how many rows the chunk has received so far.
+func (p *pulse) rows() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.last.Rows
+}
+
 // stop ends the heartbeats. After a failure the last checkpoint is handed to the SDK, which sends it before the failure:
 // the next attempt reads it.
 func (p *pulse) stop(failed bool) {

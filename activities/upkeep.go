@@ -78,6 +78,7 @@ func (a *Activities) attend(ctx context.Context, in ChunkInput,
 	}
 	info := activity.GetInfo(ctx)
 	p := a.startPulse(ctx, Checkpoint{})
+	defer a.running.add(p, in, info.StartedTime)()
 	res, err := run(a.keeper, ctx, flush.ChunkInput{JobID: in.JobID, Chunk: in.Chunk, Attempt: int(info.Attempt)}, p.set)
 	p.stop(err != nil)
 	if err != nil {

@@ -34,13 +34,16 @@ func (r *request) showCold(ctx context.Context, s *parse.ShowColdTable) ([][]any
 	}
 	rows := make([][]any, len(segments))
 	for i, g := range segments {
-		rows[i] = []any{g.ID, g.Location, g.Rows, g.Bytes, g.CreatedAt, g.JobID, g.Leaf, g.SchemaVersion, nil}
+		rows[i] = []any{g.ID, g.Location, g.Rows, g.Bytes, g.CreatedAt, g.JobID, g.Leaf, g.SchemaVersion, nil, g.Storage}
 	}
 	if len(rows) > 0 {
-		rows[0][len(segmentColumns)-1] = readParquet(segments)
+		rows[0][readParquetColumn] = readParquet(segments)
 	}
 	return rows, nil
 }
+
+// readParquetColumn is the place of read_parquet in segmentColumns.
+const readParquetColumn = 8
 
 // readParquet renders DuckDB's call over exactly these segments. Columns may have come and gone between them.
 func readParquet(segments []Segment) string {

@@ -43,7 +43,7 @@ var (
 	// of SHOW COLD TABLE: one row per segment; read_parquet, which covers them all, stands in the first
 	segmentColumns = []pgwire.Column{
 		text("segment_id"), text("location"), count("row_count"), count("bytes"), moment("created_at"), text("job_id"), text("leaf"),
-		count("schema_version"), text("read_parquet"),
+		count("schema_version"), text("read_parquet"), text("storage"),
 	}
 )
 

@@ -85,6 +85,7 @@ var classes = map[string]string{
 	"deadlock":        "40P01",
 	"resources":       "53000",
 	"storage":         "58030",
+	"storage_denied":  "28000",
 	"storage_full":    "53100",
 	"shutdown":        "57P01",
 	"replan":          codeNotReady,

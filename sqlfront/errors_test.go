@@ -48,7 +48,7 @@ func TestClassCodes(t *testing.T) {
 	t.Parallel()
 	for class, code := range map[string]string{
 		"invalid": "22023", "privilege": "42501", "refused": "55000", "data": "22000", "unrepresentable": "22003", "missing_table": "42P01",
-		"connection": "08006", "lock": "55P03", "deadlock": "40P01", "resources": "53000", "storage": "58030", "storage_full": "53100",
+		"connection": "08006", "lock": "55P03", "deadlock": "40P01", "resources": "53000", "storage": "58030", "storage_denied": "28000", "storage_full": "53100",
 		"shutdown": "57P01", "replan": "55000", "conflict": "40001", "cancelled": "57014", "terminated": "57014", "internal": "58000", "": "58000",
 	} {
 		if got := classCode(class); got != code {

@@ -33,6 +33,7 @@ type Segment struct {
 	JobID         string
 	Leaf          string
 	Location      string // URL
+	Storage       string
 	Rows          int64
 	Bytes         int64
 	SchemaVersion int64
@@ -71,6 +72,8 @@ type Options struct {
 	CheckRestore func(ctx context.Context, table jobmanager.Table, params map[string]string) (*Refusal, error)
 	// Workers knows the workers. Without one, system.workers is an error.
 	Workers Workers
+	// Storages knows the storages. Without one, statements about them are errors.
+	Storages Storages
 }
 
 // Front interprets statements. It is the handler of a pgwire.Server.
@@ -182,6 +185,14 @@ func (f *Front) statement(tree parse.Statement, text string) *statement {
 		st.columns, st.run = startColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.verify(ctx, tree) }
 	case *parse.Cleanup:
 		st.columns, st.run = startColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.cleanup(ctx, tree) }
+	case *parse.CreateStorage:
+		st.columns, st.run = storageChangeColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.createStorage(ctx, tree) }
+	case *parse.DropStorage:
+		st.columns, st.run = storageChangeColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.dropStorage(ctx, tree) }
+	case *parse.AdoptStorage:
+		st.columns, st.run = storageChangeColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.adoptStorage(ctx, tree) }
+	case *parse.ShowStorages:
+		st.columns, st.run = storageColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.showStorages(ctx) }
 	case *parse.ShowColdTable:
 		st.columns, st.run = segmentColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.showCold(ctx, tree) }
 	}

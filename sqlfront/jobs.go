@@ -119,15 +119,18 @@ func (r *request) changeOne(ctx context.Context, t target, id jobmanager.JobID, 
 }
 
 // mayList reports whether the actor may see all jobs: who may read system.jobs may.
-func (r *request) mayList(ctx context.Context) (bool, error) {
+func (r *request) mayList(ctx context.Context) (bool, error) { return r.mayRead(ctx, viewJobs) }
+
+// mayRead reports whether the actor may read a view of the system schema, or could read all in it anyway.
+func (r *request) mayRead(ctx context.Context, view string) (bool, error) {
 	ok := false
 	err := r.pinned(ctx, func() error {
 		rows, err := r.up.Query(ctx, `
 			SELECT coalesce((SELECT has_table_privilege(c.oid, 'SELECT') AND has_schema_privilege(n.oid, 'USAGE')
 			                 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-			                 WHERE n.nspname = $1::name AND c.relname = 'jobs'), false)
+			                 WHERE n.nspname = $1::name AND c.relname = $3::name), false)
 			    OR coalesce((SELECT pg_has_role(oid, 'USAGE') FROM pg_roles WHERE rolname = $2::name), false)
-			    OR coalesce((SELECT rolsuper FROM pg_roles WHERE rolname = current_user), false)`, r.opt.SystemSchema, r.opt.Operator)
+			    OR coalesce((SELECT rolsuper FROM pg_roles WHERE rolname = current_user), false)`, r.opt.SystemSchema, r.opt.Operator, view)
 		ok = err == nil && len(rows) == 1 && str(rows[0][0]) == "t"
 		return err
 	})

@@ -25,13 +25,15 @@ var ErrStillRunning = errors.New("activities still running")
 
 // Options tunes a Worker. The zero value means the defaults.
 type Options struct {
-	Slots                        int           // chunks at once; default 4
-	ShutdownTimeout              time.Duration // how long Stop waits for running chunks; default 5 min
-	Grace                        time.Duration // how long Stop waits for given-up chunks to roll back; default 15 s
-	MaxHeartbeatThrottleInterval time.Duration // default 400 ms: also how late a cancel may reach a chunk where the server does not push it
-	Identity                     string        // default: the client's
-	Build                        string        // version of this program, for people to read; default: unknown
-	Logger                       *slog.Logger  // default: slog.Default()
+	Slots                        int                  // chunks at once; default 4
+	ShutdownTimeout              time.Duration        // how long Stop waits for running chunks; default 5 min
+	ReportEvery                  time.Duration        // how often Stop says what it waits for; default 3 s
+	Grace                        time.Duration        // how long Stop waits for given-up chunks to roll back; default 15 s
+	MaxHeartbeatThrottleInterval time.Duration        // default 400 ms: also how late a cancel may reach a chunk where the server does not push it
+	Identity                     string               // default: the client's
+	Build                        string               // version of this program, for people to read; default: unknown
+	Logger                       *slog.Logger         // default: slog.Default()
+	Storages                     *activities.Storages // nil: this worker checks no storages
 }
 
 func (o *Options) withDefaults() Options {
@@ -44,6 +46,9 @@ func (o *Options) withDefaults() Options {
 	}
 	if opt.ShutdownTimeout <= 0 {
 		opt.ShutdownTimeout = 5 * time.Minute
+	}
+	if opt.ReportEvery <= 0 {
+		opt.ReportEvery = 3 * time.Second
 	}
 	if opt.Grace <= 0 {
 		opt.Grace = 15 * time.Second
@@ -69,6 +74,8 @@ type Worker struct {
 	giveUp context.CancelCauseFunc // ends the contexts of running activities
 	fatal  chan error
 
+	running func() []activities.Running
+
 	stopOnce sync.Once
 	stopped  chan struct{} // closed when both have stopped
 }
@@ -82,6 +89,7 @@ func New(c client.Client, taskQueue string, acts *activities.Activities, opt *Op
 		opt:     opt.withDefaults(),
 		queue:   taskQueue,
 		fatal:   make(chan error, 2),
+		running: func() []activities.Running { return activities.RunningChunks(acts) },
 		stopped: make(chan struct{}),
 	}
 	root, giveUp := context.WithCancelCause(context.Background())
@@ -94,6 +102,10 @@ func New(c client.Client, taskQueue string, acts *activities.Activities, opt *Op
 	w.jobs.RegisterWorkflowWithOptions(workflows.CleanupJob, workflow.RegisterOptions{Name: workflows.CleanupJobName})
 	w.jobs.RegisterWorkflowWithOptions(workflows.RestoreJob, workflow.RegisterOptions{Name: workflows.RestoreJobName})
 	w.jobs.RegisterActivity(acts)
+	if w.opt.Storages != nil {
+		w.jobs.RegisterWorkflowWithOptions(workflows.CheckStorage, workflow.RegisterOptions{Name: workflows.CheckStorageName})
+		w.jobs.RegisterActivity(w.opt.Storages)
+	}
 	w.chunks.RegisterActivityWithOptions(acts.MoveChunk, activity.RegisterOptions{Name: "MoveChunk"})
 	w.chunks.RegisterActivityWithOptions(acts.CheckSegments, activity.RegisterOptions{Name: "CheckSegments"})
 	w.chunks.RegisterActivityWithOptions(acts.CleanUp, activity.RegisterOptions{Name: "CleanUp"})
@@ -118,15 +130,10 @@ func (w *Worker) Start() error {
 // it gives up the running activities, which roll back and report that they may be tried elsewhere at once.
 func (w *Worker) Stop(ctx context.Context) error {
 	w.stopOnce.Do(func() { go w.drain() })
-	patience := time.NewTimer(w.opt.ShutdownTimeout)
-	defer patience.Stop()
-	select {
-	case <-w.stopped:
+	if w.awaitDrained(ctx) {
 		return nil
-	case <-patience.C:
-	case <-ctx.Done():
 	}
-	w.opt.Logger.Warn("giving up running activities", obs.KeyQueue, w.queue)
+	w.opt.Logger.Warn("giving up running activities", obs.KeyQueue, w.queue, "running", describe(w.running(), time.Now()))
 	w.giveUp(activities.ErrStopping)
 	grace := time.NewTimer(w.opt.Grace)
 	defer grace.Stop()
@@ -135,6 +142,28 @@ func (w *Worker) Stop(ctx context.Context) error {
 		return nil
 	case <-grace.C:
 		return ErrStillRunning
+	}
+}
+
+// awaitDrained waits until both workers have stopped, and says from time to time what for. It returns false when patience is
+// over.
+func (w *Worker) awaitDrained(ctx context.Context) bool {
+	deadline := time.Now().Add(w.opt.ShutdownTimeout)
+	patience := time.NewTimer(w.opt.ShutdownTimeout)
+	defer patience.Stop()
+	tick := time.NewTicker(w.opt.ReportEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-w.stopped:
+			return true
+		case <-patience.C:
+			return false
+		case <-ctx.Done():
+			return false
+		case <-tick.C:
+			w.report(deadline)
+		}
 	}
 }
 

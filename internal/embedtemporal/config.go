@@ -50,7 +50,7 @@ func pickPorts(host string, frontend int) (ports, error) {
 func addr(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
 
 // serverConfig is the whole configuration of a single-process server.
-func serverConfig(host string, p ports, sqlConf *config.SQL) *config.Config {
+func serverConfig(host string, p ports, persistence config.Persistence) *config.Config {
 	frontend := addr(dialHost(host), p.frontend)
 	disabled := config.ArchivalNamespaceDefaults{
 		History:    config.HistoryArchivalNamespaceDefaults{State: "disabled"},
@@ -60,12 +60,7 @@ func serverConfig(host string, p ports, sqlConf *config.SQL) *config.Config {
 		Global: config.Global{
 			Membership: config.Membership{MaxJoinDuration: 10 * time.Second, BroadcastAddress: loopback},
 		},
-		Persistence: config.Persistence{
-			DefaultStore:     storeName,
-			VisibilityStore:  storeName,
-			NumHistoryShards: historyShards,
-			DataStores:       map[string]config.DataStore{storeName: {SQL: sqlConf}},
-		},
+		Persistence: persistence,
 		ClusterMetadata: &cluster.Config{
 			FailoverVersionIncrement: 10,
 			MasterClusterName:        clusterName,
@@ -111,8 +106,8 @@ func dynamicConfig() dynamicconfig.StaticClient {
 		dynamicconfig.WorkerCommandsEnabled.Key():             true,
 		// The default of 10 per second makes lists of jobs wait.
 		dynamicconfig.FrontendMaxNamespaceVisibilityRPSPerInstance.Key(): 1000,
-		// There is one history shard, and its queues are asked at most 20 times a second by default: every step of a
-		// workflow would wait 50 ms for the next.
+		// There are few history shards, and the queues of each are asked at most 20 times a second by default: every step of
+		// a workflow would wait 50 ms for the next.
 		dynamicconfig.TransferProcessorMaxPollRPS.Key():   1000,
 		dynamicconfig.TimerProcessorMaxPollRPS.Key():      1000,
 		dynamicconfig.VisibilityProcessorMaxPollRPS.Key(): 1000,

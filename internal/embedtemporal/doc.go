@@ -1,6 +1,7 @@
 // Package embedtemporal runs a real Temporal server and its Web UI inside this process.
 //
-// [Start] returns when a client can start workflows in the namespace. The store is a SQLite file in a folder, or memory.
+// [Start] returns when a client can start workflows in the namespace. The store is a SQLite file in a folder, memory, or a
+// database of PostgreSQL: [OpenPostgres] takes that for this process alone, and waits while another has it.
 // Cancellation is pushed to workers, so a cancelled activity hears of it within milliseconds, without a heartbeat.
 // [EnsureSearchAttributes] works on any Temporal server, embedded or not.
 //

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
@@ -25,11 +26,19 @@ import (
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 
+	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/embedtemporal"
 	"github.com/spillwaydb/spillway/internal/embedtemporal/temporaltest"
 )
 
-func TestMain(m *testing.M) { temporaltest.Main(m) }
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := errors.Join(temporaltest.Stop(), pgtest.Stop()); err != nil {
+		fmt.Fprintln(os.Stderr, "embedtemporal:", err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
+}
 
 const deadline = time.Minute
 

@@ -13,6 +13,9 @@ import (
 // ErrInUse is wrapped by the error of Start when another server has the data directory.
 var ErrInUse = errors.New("data directory is in use")
 
+// ErrStoreLost is wrapped by the error of a server whose store in PostgreSQL went to another process, or may have.
+var ErrStoreLost = errors.New("this process no longer has the Temporal store")
+
 // ErrAttributeType is wrapped by a SearchAttributesError when an attribute of the name has another type.
 var ErrAttributeType = errors.New("an attribute of the name has another type")
 
@@ -48,7 +51,8 @@ func (e *PortError) Unwrap() error { return e.Err }
 type StoreError struct {
 	Path string
 	Msg  string
-	Err  error // the cause, or nil
+	Err  error  // the cause, or nil
+	Hint string // what to do, or ""
 }
 
 func (e *StoreError) Error() string {

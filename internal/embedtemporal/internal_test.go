@@ -27,7 +27,7 @@ func TestFatalIsAnError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{opt: opt, log: newLogger(opt.Logger, opt.LogLevel)}
+	s := newServer(opt)
 	if s.store, err = openStore(t.Context(), ""); err != nil {
 		t.Fatal(err)
 	}

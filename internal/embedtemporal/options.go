@@ -13,6 +13,8 @@ const (
 	DefaultNamespace = "default"
 	// DefaultRetention is how long closed workflows are kept when Options does not say. The ledger remembers jobs longer.
 	DefaultRetention = 7 * 24 * time.Hour
+	// LeastRetention is Temporal's own limit.
+	LeastRetention = 24 * time.Hour
 
 	loopback     = "127.0.0.1"
 	startTimeout = time.Minute
@@ -23,6 +25,8 @@ const (
 type Options struct {
 	// DataDir is the folder of the store, made if absent. "" means memory.
 	DataDir string
+	// Store is a store in PostgreSQL, instead of DataDir. It stays with the caller: a stopped server leaves it open.
+	Store *Postgres
 	// Host is the IP address to listen on; "" and "localhost" mean 127.0.0.1.
 	Host string
 	// Port of the server (gRPC) and UIPort of the Web UI; 0 means a free one.
@@ -72,7 +76,6 @@ func (o *Options) withDefaults() (*Options, error) {
 }
 
 func (o *Options) check() error {
-	const minRetention = 24 * time.Hour
 	switch {
 	case net.ParseIP(o.Host) == nil:
 		return fmt.Errorf("host %q of Temporal is no IP address", o.Host)
@@ -82,8 +85,8 @@ func (o *Options) check() error {
 		return fmt.Errorf("port %d of the Temporal Web UI is out of range", o.UIPort)
 	case o.UIPort != 0 && o.UIPort == o.Port && !o.NoUI:
 		return fmt.Errorf("port %d cannot serve both Temporal and its Web UI", o.Port)
-	case o.Retention < minRetention:
-		return fmt.Errorf("retention %s of Temporal is shorter than %s", o.Retention, minRetention)
+	case o.Retention < LeastRetention:
+		return fmt.Errorf("retention %s of Temporal is shorter than %s", o.Retention, LeastRetention)
 	}
 	return nil
 }

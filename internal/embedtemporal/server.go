@@ -36,13 +36,15 @@ type Server struct {
 
 	// The parts, in the order of their start; nil when not started.
 	listener net.Listener // of the Web UI, until that takes it over
-	store    *store
+	store    backend
 	inner    temporal.Server
 	client   client.Client // in the namespace, for our own questions
 	ui       *webUI
 
 	stop    sync.Once
 	stopErr error
+	up      chan struct{} // closed when the start is done, well
+	stopped chan struct{} // closed when a stop begins
 }
 
 // Start runs a server and returns when it is ready for clients and workflows in its namespace. ctx limits the start, not
@@ -69,12 +71,20 @@ func Start(ctx context.Context, o *Options) (*Server, error) {
 	}
 }
 
+func newServer(opt *Options) *Server {
+	return &Server{opt: opt, log: newLogger(opt.Logger, opt.LogLevel), up: make(chan struct{}), stopped: make(chan struct{})}
+}
+
 func start(ctx context.Context, opt *Options) (*Server, error) {
-	s := &Server{opt: opt, log: newLogger(opt.Logger, opt.LogLevel)}
+	s := newServer(opt)
 	begun := time.Now()
 	if err := s.bringUp(ctx); err != nil {
+		if cause := s.Err(); cause != nil { // says more than the step that failed of it
+			err = cause
+		}
 		return nil, errors.Join(err, s.Stop())
 	}
+	close(s.up)
 	opt.Logger.Debug("Temporal started", obs.KeyAddress, s.Address(), obs.KeyDuration, time.Since(begun))
 	return s, nil
 }
@@ -90,7 +100,7 @@ func (s *Server) bringUp(ctx context.Context) error {
 	if s.listener, err = listenUI(ctx, s.opt); err != nil {
 		return err
 	}
-	if s.store, err = openStore(ctx, s.opt.DataDir); err != nil {
+	if err := s.openStore(ctx); err != nil {
 		return err
 	}
 	if err := s.store.createNamespace(s.opt.Namespace, s.opt.Retention); err != nil {
@@ -106,6 +116,44 @@ func (s *Server) bringUp(ctx context.Context) error {
 		return err
 	}
 	return s.serveUI()
+}
+
+func (s *Server) openStore(ctx context.Context) error {
+	if s.opt.Store != nil {
+		s.store = s.opt.Store
+		s.watchStore()
+		if err := s.opt.Store.Err(); err != nil {
+			return &ServerError{Msg: "start", Err: err}
+		}
+		return nil
+	}
+	file, err := openStore(ctx, s.opt.DataDir)
+	if err != nil {
+		return err
+	}
+	s.store = file
+	return nil
+}
+
+// watchStore stops the server in the moment in which its store is another's: two servers on one store fight over it.
+func (s *Server) watchStore() {
+	store := s.opt.Store
+	go func() {
+		select {
+		case <-store.Lost():
+			s.log.state.quiet.Store(true)
+			s.log.state.fail(&ServerError{Msg: "stopped", Err: store.Err()})
+		case <-s.stopped:
+			return
+		}
+		select {
+		case <-s.up:
+			if err := s.Stop(); err != nil {
+				s.opt.Logger.Debug("stop Temporal", obs.KeyErr, err)
+			}
+		case <-s.stopped: // by the start itself, which has failed
+		}
+	}()
 }
 
 func (s *Server) serveUI() error {
@@ -154,7 +202,7 @@ func (s *Server) guard(f func() error) <-chan error {
 
 func (s *Server) startServices() error {
 	srv, err := temporal.NewServer(
-		temporal.WithConfig(serverConfig(s.opt.Host, s.ports, s.store.conf)),
+		temporal.WithConfig(serverConfig(s.opt.Host, s.ports, s.store.persistence())),
 		temporal.ForServices(temporal.DefaultServices),
 		temporal.WithStaticHosts(staticHosts(s.opt.Host, s.ports)),
 		temporal.WithLogger(s.log),
@@ -193,7 +241,10 @@ func (s *Server) getReady(ctx context.Context) error {
 // Stop ends the Web UI and the server and releases the data directory. It may be called twice; the second call waits for
 // the first and gives the same answer.
 func (s *Server) Stop() error {
-	s.stop.Do(func() { s.stopErr = s.shutDown() })
+	s.stop.Do(func() {
+		close(s.stopped)
+		s.stopErr = s.shutDown()
+	})
 	return s.stopErr
 }
 

@@ -36,7 +36,16 @@ func pragmas() map[string]string {
 	return map[string]string{"journal_mode": "wal", "synchronous": "full", "busy_timeout": "10000"}
 }
 
-// store is where Temporal keeps its state.
+// backend is where Temporal keeps its state.
+type backend interface {
+	persistence() config.Persistence
+	// createNamespace writes the namespace into the store before the server starts: one that is registered later is unusable
+	// until the server's caches have heard of it.
+	createNamespace(name string, retention time.Duration) error
+	release() error
+}
+
+// store is a SQLite file, or a database in memory.
 type store struct {
 	path string // "" in memory
 	conf *config.SQL
@@ -194,16 +203,30 @@ type schemaTx struct {
 
 func (s *schemaTx) Exec(stmt string, args ...any) error { return s.exec(stmt, args...) }
 
-// createNamespace writes the namespace into the store before the server starts: one that is registered later is unusable
-// until the server's caches have heard of it.
+// persistence implements backend.
+func (s *store) persistence() config.Persistence {
+	return config.Persistence{
+		DefaultStore:     storeName,
+		VisibilityStore:  storeName,
+		NumHistoryShards: historyShards,
+		DataStores:       map[string]config.DataStore{storeName: {SQL: s.conf}},
+	}
+}
+
+// createNamespace implements backend.
 func (s *store) createNamespace(name string, retention time.Duration) error {
+	return writeNamespace(s.conf, s.path, name, retention)
+}
+
+// writeNamespace is Temporal's own, which works on any SQL store.
+func writeNamespace(conf *config.SQL, where, name string, retention time.Duration) error {
 	ns, err := sqliteschema.NewNamespaceConfig(clusterName, name, false, nil)
 	if err == nil {
 		ns.Detail.Config.Retention = durationpb.New(retention)
-		err = sqliteschema.CreateNamespaces(s.conf, ns)
+		err = sqliteschema.CreateNamespaces(conf, ns)
 	}
 	if err != nil {
-		return &StoreError{Path: s.path, Msg: "create namespace " + name, Err: err}
+		return &StoreError{Path: where, Msg: "create namespace " + name, Err: err}
 	}
 	return nil
 }

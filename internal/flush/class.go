@@ -32,6 +32,7 @@ const (
 	ClassDeadlock        = "deadlock"        // deadlock or serialization failure
 	ClassResources       = "resources"       // PostgreSQL lacks memory, disk or connections
 	ClassStorage         = "storage"         // the storage failed
+	ClassStorageDenied   = "storage_denied"  // a cloud refuses us, or has no such bucket: a right, a key or a name is wrong
 	ClassStorageFull     = "storage_full"    // the storage is full
 	ClassDamaged         = "damaged"         // a segment's object is not what the ledger says
 	ClassShutdown        = "shutdown"        // a planned stop of PostgreSQL or of this process
@@ -81,6 +82,8 @@ func className(err error) string {
 	var ue *segment.UnrepresentableError
 	var oe *objstore.Error
 	var foreign *objstore.ForeignOwnerError
+	var location *objstore.LocationError
+	var option *objstore.OptionError
 	var held *ledger.HeldError
 	switch {
 	case errors.Is(err, ledger.ErrClaimLost):
@@ -91,10 +94,14 @@ func className(err error) string {
 		return ClassRefused
 	case errors.Is(err, segment.ErrTypeChanged):
 		return ClassReplan
+	case errors.As(err, &location), errors.As(err, &option):
+		return ClassInvalid
 	case errors.As(err, &ue):
 		return ClassUnrepresentable
 	case errors.Is(err, objstore.ErrFull):
 		return ClassStorageFull
+	case errors.Is(err, objstore.ErrForbidden), errors.Is(err, objstore.ErrNoBucket):
+		return ClassStorageDenied
 	case errors.Is(err, objstore.ErrInvalidKey):
 		return ClassInternal
 	case errors.As(err, &oe), errors.Is(err, objstore.ErrDenied): // disks and networks fail in more ways than have names

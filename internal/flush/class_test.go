@@ -21,6 +21,12 @@ func TestClassOfStorageErrors(t *testing.T) {
 		{&objstore.Error{Op: "create", URL: "file:///x", Kind: objstore.ErrDenied, Err: errors.New("read-only")}, flush.ClassStorage, true},
 		{&objstore.Error{Op: "commit", URL: "file:///x", Kind: objstore.ErrReplaced, Err: errors.New("mounted over")}, flush.ClassStorage, true},
 		{&objstore.Error{Op: "commit", URL: "file:///x", Kind: objstore.ErrFull, Err: errors.New("no space")}, flush.ClassStorageFull, true},
+		{&objstore.Error{Op: "create", URL: "s3://b/x", Kind: objstore.ErrForbidden, Err: errors.New("AccessDenied")}, flush.ClassStorageDenied, false},
+		{&objstore.Error{Op: "create", URL: "s3://b/x", Kind: objstore.ErrNoBucket, Err: errors.New("NoSuchBucket")}, flush.ClassStorageDenied, false},
+		{&objstore.Error{Op: "read", URL: "s3://b/x", Kind: objstore.ErrChanged, Err: errors.New("412")}, flush.ClassStorage, true},
+		{&objstore.Error{Op: "create", URL: "s3://b/x", Err: errors.New("503 SlowDown")}, flush.ClassStorage, true},
+		{&objstore.LocationError{Location: "ftp://…", Msg: "no"}, flush.ClassInvalid, false},
+		{&objstore.OptionError{Option: "endpoint", Msg: "no"}, flush.ClassInvalid, false},
 		{&objstore.KeyError{Key: "..", Msg: "climbs"}, flush.ClassInternal, false},
 	} {
 		class := flush.ClassOf(fmt.Errorf("chunk 3: %w", c.err))

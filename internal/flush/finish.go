@@ -99,7 +99,7 @@ func (f *Flusher) historyRow(ctx context.Context, in FinishInput, req ledger.Req
 		RowsFlushed: t.Rows, BytesWritten: t.Bytes, Segments: t.Segments, ChunksDone: t.ChunksDone, ChunksTotal: planned(t, t.ChunksTotal),
 		RowsTotal: planned(t, t.RowsEstimate), RowsLeft: in.RowsLeft, RowsSkipped: t.Skipped, Attempt: t.Attempt, Location: nonEmpty(t.Location),
 		RequestedBy: req.RequestedBy, Trigger: req.Trigger, Schedule: req.Schedule, Statement: req.Statement,
-		CreatedAt: in.CreatedAt, StartedAt: in.StartedAt, CancelledAt: in.CancelledAt, WorkflowID: in.WorkflowID, RunID: in.RunID,
+		CreatedAt: in.CreatedAt, StartedAt: in.StartedAt, CancelledAt: in.CancelledAt, WorkflowID: in.WorkflowID, RunID: in.RunID, RequestID: req.ID,
 	}
 	if in.Status == "failed" {
 		row.ErrorClass = nonEmpty(in.Class)

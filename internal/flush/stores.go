@@ -1,7 +1,9 @@
 package flush
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -15,37 +17,39 @@ type LedgerStores struct {
 	open   func(ctx context.Context, location string) (objstore.Store, error)
 
 	mu     sync.Mutex
-	stores map[string]openStore // by name; "" is the default one
+	stores map[string]openStore // by name
 }
 
 type openStore struct {
 	store objstore.Store
-	name  string
+	row   ledger.StorageRow
 }
 
 var _ Stores = (*LedgerStores)(nil)
 
-// NewLedgerStores makes a LedgerStores. A nil open means objstore.Open.
+// NewLedgerStores makes a LedgerStores. A nil open means objstore.OpenWith, with the options that the ledger has.
 func NewLedgerStores(l *ledger.Ledger, open func(ctx context.Context, location string) (objstore.Store, error)) *LedgerStores {
-	if open == nil {
-		open = objstore.Open
-	}
 	return &LedgerStores{ledger: l, open: open, stores: map[string]openStore{}}
 }
 
 // Store implements Stores. The first call for a storage claims it; a storage of another installation is
-// *objstore.ForeignOwnerError.
+// *objstore.ForeignOwnerError. The ledger is asked each time, for a name may be dropped and given to another place.
 func (s *LedgerStores) Store(ctx context.Context, name string) (objstore.Store, string, error) {
+	row, err := s.ledger.Storage(ctx, name)
+	switch {
+	case errors.Is(err, ledger.ErrNotFound) && name != "":
+		return nil, "", classified(ClassInvalid, fmt.Errorf("storage %q does not exist", name))
+	case err != nil:
+		return nil, "", err
+	case row.Pending:
+		return nil, "", classified(ClassInvalid, fmt.Errorf("storage %q is being created", name))
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if o, ok := s.stores[name]; ok {
-		return o.store, o.name, nil
+	if o, ok := s.stores[row.Name]; ok && o.row.Location == row.Location && bytes.Equal(o.row.Options, row.Options) {
+		return o.store, row.Name, nil
 	}
-	row, err := s.ledger.Storage(ctx, name)
-	if err != nil {
-		return nil, "", err
-	}
-	store, err := s.open(ctx, row.Location)
+	store, err := s.openRow(ctx, row)
 	if err != nil {
 		return nil, "", fmt.Errorf("open storage %s: %w", row.Name, err)
 	}
@@ -56,8 +60,19 @@ func (s *LedgerStores) Store(ctx context.Context, name string) (objstore.Store, 
 	if err := objstore.ClaimOwner(ctx, store, owner); err != nil {
 		return nil, "", fmt.Errorf("open storage %s: %w", row.Name, err)
 	}
-	s.stores[name] = openStore{store, row.Name}
+	s.stores[row.Name] = openStore{store, row}
 	return store, row.Name, nil
+}
+
+func (s *LedgerStores) openRow(ctx context.Context, row ledger.StorageRow) (objstore.Store, error) {
+	if s.open != nil {
+		return s.open(ctx, row.Location)
+	}
+	options, err := row.OptionMap()
+	if err != nil {
+		return nil, err
+	}
+	return objstore.OpenWith(ctx, row.Location, options)
 }
 
 // owner is who this installation is, as its storages' markers say.

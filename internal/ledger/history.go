@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
 
@@ -43,6 +44,8 @@ type HistoryRow struct {
 	ColdBytes      *int64 // of all live segments of the table, when it ended
 	DeadRows       *int64 // rows that VACUUM will clear away, those of earlier deletes and updates among them
 	DeadBytes      *int64 // about how much of HotBytesAfter they take up
+
+	RequestID uuid.UUID // what goes when the job is forgotten; zero: not known. It is written, never read back
 }
 
 const historyColumns = `job_id, job_type, table_schema, table_name, status, rows_total, rows_flushed, bytes_written, segments, chunks_done, chunks_total,
@@ -69,18 +72,23 @@ func (l *Ledger) InsertHistory(ctx context.Context, h HistoryRow) (HistoryRow, e
 		text := storable(*h.Error)
 		h.Error = &text
 	}
+	var request *string
+	if h.RequestID != uuid.Nil {
+		text := h.RequestID.String()
+		request = &text
+	}
 	var finished *time.Time
 	if !h.FinishedAt.IsZero() {
 		finished = &h.FinishedAt
 	}
 	_, err := l.pool.Exec(ctx, l.expand(`
-		INSERT INTO @schema@.job_history (`+historyColumns+`)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, coalesce($24, pg_catalog.now()), $25, $26, $27, $28, $29, $30, $31, $32)
+		INSERT INTO @schema@.job_history (`+historyColumns+`, request_id)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, coalesce($24, pg_catalog.now()), $25, $26, $27, $28, $29, $30, $31, $32, $33::text::uuid)
 		ON CONFLICT (job_id) DO NOTHING`),
 		h.JobID, h.JobType, h.Schema, h.Table, h.Status, h.RowsTotal, h.RowsFlushed, h.BytesWritten, h.Segments, h.ChunksDone,
 		h.ChunksTotal, h.RowsLeft, h.RowsSkipped, max(h.Attempt, 1), h.Error, h.ErrorClass, h.Location, h.RequestedBy, h.Trigger, h.Schedule,
 		h.Statement, h.CreatedAt, h.StartedAt, finished, h.CancelledAt, h.WorkflowID, h.RunID,
-		h.HotBytesBefore, h.HotBytesAfter, h.ColdBytes, h.DeadRows, h.DeadBytes)
+		h.HotBytesBefore, h.HotBytesAfter, h.ColdBytes, h.DeadRows, h.DeadBytes, request)
 	if err != nil {
 		return HistoryRow{}, wrap("record the end of the job", err)
 	}

@@ -43,57 +43,6 @@ func (l *Ledger) RegisteredTables(ctx context.Context, namespace string) ([]Regi
 		WHERE $1 = '' OR table_schema = $1 ORDER BY table_schema, table_name`), namespace)
 }
 
-// DefaultStorage is the name of the storage that EnsureDefaultStorage makes.
-const DefaultStorage = "default"
-
-// StorageRow is a named place for segments.
-type StorageRow struct {
-	Name      string
-	Location  string
-	Options   json.RawMessage
-	IsDefault bool
-	CreatedAt time.Time
-}
-
-const storageColumns = `name, location, options, is_default, created_at`
-
-func scanStorage(row pgx.CollectableRow) (StorageRow, error) {
-	var s StorageRow
-	err := row.Scan(&s.Name, &s.Location, &s.Options, &s.IsDefault, &s.CreatedAt)
-	return s, err
-}
-
-// EnsureDefaultStorage makes location the default storage unless there is one, and returns the one there is. The caller
-// compares: a default storage never moves by itself, for its segments would stay behind.
-func (l *Ledger) EnsureDefaultStorage(ctx context.Context, location string) (StorageRow, error) {
-	_, err := l.pool.Exec(ctx, l.expand(`
-		INSERT INTO @schema@.storages (name, location, is_default) SELECT $1, $2, true
-		WHERE NOT EXISTS (SELECT FROM @schema@.storages WHERE is_default) ON CONFLICT DO NOTHING`), DefaultStorage, location)
-	if err != nil {
-		return StorageRow{}, wrap("store default storage", err)
-	}
-	return l.Storage(ctx, "")
-}
-
-// Storage returns a storage by name; the empty name is the default one. Error: ErrNotFound.
-func (l *Ledger) Storage(ctx context.Context, name string) (StorageRow, error) {
-	rows, err := collect(ctx, l.pool, "read storage", scanStorage,
-		l.expand(`SELECT `+storageColumns+` FROM @schema@.storages WHERE CASE WHEN $1 = '' THEN is_default ELSE name = $1 END`), name)
-	if err != nil {
-		return StorageRow{}, err
-	}
-	if len(rows) == 0 {
-		return StorageRow{}, wrap("read storage", pgx.ErrNoRows)
-	}
-	return rows[0], nil
-}
-
-// Storages lists the storages, the default one first.
-func (l *Ledger) Storages(ctx context.Context) ([]StorageRow, error) {
-	return collect(ctx, l.pool, "list storages", scanStorage,
-		l.expand(`SELECT `+storageColumns+` FROM @schema@.storages ORDER BY is_default DESC, name`))
-}
-
 // AuditRow is one statement that started, stopped or changed jobs, and what became of it.
 type AuditRow struct {
 	User      string

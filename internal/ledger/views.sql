@@ -233,3 +233,24 @@ COMMENT ON COLUMN @system@.findings.segment_id IS 'The segment whose object it i
 COMMENT ON COLUMN @system@.findings.attempt_id IS 'The attempt that wrote it.';
 COMMENT ON COLUMN @system@.findings.bytes IS 'Size of the object. Null: not known.';
 COMMENT ON COLUMN @system@.findings.found_at IS 'When it was found.';
+
+CREATE OR REPLACE VIEW @system@.storages AS
+SELECT s.name, s.location, s.options, s.is_default, nullif(s.created_by, '') AS created_by, s.created_at, s.checked_at, CASE WHEN s.pending THEN 'creating' ELSE 'ready' END AS status, g.segments, g.rows_cold, g.bytes_cold
+FROM @schema@.storages AS s
+CROSS JOIN LATERAL (
+    SELECT count(*) AS segments, coalesce(sum(g.row_count), 0)::bigint AS rows_cold, coalesce(sum(g.bytes), 0)::bigint AS bytes_cold
+    FROM @schema@.segments AS g
+    WHERE g.storage = s.name AND g.restored_at IS NULL AND g.replaced_at IS NULL) AS g;
+
+COMMENT ON VIEW @system@.storages IS 'Named places for segments.';
+COMMENT ON COLUMN @system@.storages.name IS 'Its name, for FLUSH … WITH (storage = name).';
+COMMENT ON COLUMN @system@.storages.location IS 'Where it is: a folder, or a bucket with a prefix.';
+COMMENT ON COLUMN @system@.storages.options IS 'How it is reached. It names environment variables and files of the workers, and never holds a secret.';
+COMMENT ON COLUMN @system@.storages.is_default IS 'Whether flushes that name no storage go there.';
+COMMENT ON COLUMN @system@.storages.created_by IS 'The database user who created it. Null: the first start did.';
+COMMENT ON COLUMN @system@.storages.created_at IS 'When it was created.';
+COMMENT ON COLUMN @system@.storages.checked_at IS 'When a worker last wrote, read and deleted an object there for a CREATE or an ADOPT. Null: the first start made it.';
+COMMENT ON COLUMN @system@.storages.status IS 'ready; creating: no worker has found it good yet, and no flush may use it.';
+COMMENT ON COLUMN @system@.storages.segments IS 'Files there that hold cold rows.';
+COMMENT ON COLUMN @system@.storages.rows_cold IS 'Rows in these files.';
+COMMENT ON COLUMN @system@.storages.bytes_cold IS 'Size of these files.';

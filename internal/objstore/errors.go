@@ -17,6 +17,13 @@ var (
 	ErrFull = errors.New("storage is full")
 	// ErrDenied is returned when the storage may not be written or read by us.
 	ErrDenied = errors.New("storage access denied")
+	// ErrForbidden is ErrDenied by a cloud that knows who we are, or has been told by nobody: no later try will be let in.
+	ErrForbidden = fmt.Errorf("%w for good", ErrDenied)
+	// ErrNoBucket is returned when there is no such bucket or container.
+	ErrNoBucket = errors.New("bucket does not exist")
+	// ErrChanged is returned by reads of an object that was replaced or deleted after it was opened, and by Commit when the
+	// object is another's after its upload was acknowledged.
+	ErrChanged = errors.New("object was changed by another")
 	// ErrInvalidKey is returned by every method for a key that breaks the rules of CheckKey.
 	ErrInvalidKey = errors.New("invalid object key")
 	// ErrReplaced is returned by Writer.Commit when the store's folder is not the one that the write began in: renamed,

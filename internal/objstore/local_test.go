@@ -86,7 +86,7 @@ func TestLocations(t *testing.T) {
 			t.Errorf("%s: no folder %s: %v", location, path, err)
 		}
 	}
-	for _, location := range []string{"", "s3://bucket/x", "gs://b", "file:x", "file://host/x", "file:///x?y", "file:///%zz", "nul\x00"} {
+	for _, location := range []string{"", "s3://", "s3://key:secret@bucket/x", "s3://bucket/x?X-Amz-Signature=1", "s3://bucket/../x", "s3://bucket/a//b", "ftp://b", "file:x", "file://host/x", "file:///x?y", "file:///%zz", "nul\x00"} {
 		_, err := objstore.Open(t.Context(), location)
 		var bad *objstore.LocationError
 		if !errors.As(err, &bad) {

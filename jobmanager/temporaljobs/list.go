@@ -136,14 +136,9 @@ func quotable(s string) bool {
 
 // unrecorded describes the jobs that ended without recording it: their status attribute never became terminal.
 func (m *Manager) unrecorded(ctx context.Context) ([]jobmanager.JobInfo, error) {
-	query := fmt.Sprintf("%s AND ExecutionStatus IN ('Terminated', 'TimedOut', 'Failed', 'Canceled', 'Completed') AND %s NOT IN ('%s', '%s', '%s')",
-		m.ours(), workflows.AttrStatus.GetName(), jobmanager.Completed, jobmanager.Failed, jobmanager.Cancelled)
-	var targets []target
-	for info, err := range m.visible(ctx, query) {
-		if err != nil {
-			return nil, err
-		}
-		targets = append(targets, target{info.GetExecution().GetWorkflowId(), info.GetExecution().GetRunId()})
+	targets, err := m.unrecordedRuns(ctx, 0)
+	if err != nil {
+		return nil, err
 	}
 	return m.describeAll(ctx, targets)
 }
@@ -185,9 +180,19 @@ type target struct {
 	workflowID, runID string
 }
 
-// describeAll describes runs, those that are gone or recorded in the history left out. Visibility's own word is not
-// enough: a cancel that no worker has seen yet, or a slot that a chunk waits for, is only in the run itself.
+// describeAll describes jobs by their runs, those that are gone or recorded in the history left out.
 func (m *Manager) describeAll(ctx context.Context, targets []target) ([]jobmanager.JobInfo, error) {
+	execs, err := m.unended(ctx, targets)
+	if err != nil {
+		return nil, err
+	}
+	infos, err := m.infosOfRuns(ctx, execs)
+	return tidy(infos), err
+}
+
+// unended asks for the runs, but for those of jobs whose end is in the history. Visibility's own word is not enough: a cancel
+// that no worker has seen yet, or a slot that a chunk waits for, is only in the run itself.
+func (m *Manager) unended(ctx context.Context, targets []target) ([]*execution, error) {
 	execs, err := m.describeEach(ctx, targets)
 	if err != nil {
 		return nil, err
@@ -203,12 +208,10 @@ func (m *Manager) describeAll(ctx context.Context, targets []target) ([]jobmanag
 	if err != nil {
 		return nil, err
 	}
-	execs = slices.DeleteFunc(execs, func(ex *execution) bool {
+	return slices.DeleteFunc(execs, func(ex *execution) bool {
 		_, recorded := ended[ex.id.String()]
 		return recorded || ex.memo.RequestID == "" // not started by a manager
-	})
-	infos, err := m.infosOfRuns(ctx, execs)
-	return tidy(infos), err
+	}), nil
 }
 
 func (m *Manager) describeEach(ctx context.Context, targets []target) ([]*execution, error) {

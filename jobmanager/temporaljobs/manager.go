@@ -71,9 +71,10 @@ func Restore(validate func(spec jobmanager.JobSpec) error, tuning workflows.Tuni
 
 // Options describe the installation. Installation and Types are required.
 type Options struct {
-	Installation string // its name; part of workflow ids, task queue and search attributes
-	Namespace    string // the client's namespace; default "default"
-	UIBaseURL    string // of the Temporal Web UI; "": jobs have no link
+	Installation string        // its name; part of workflow ids, task queue and search attributes
+	Namespace    string        // the client's namespace; default "default"
+	UIBaseURL    string        // of the Temporal Web UI; "": jobs have no link
+	Retention    time.Duration // how long ended jobs are listed that did not record their end; 0: as long as Temporal knows them
 	Types        map[jobmanager.JobType]Type
 	Now          func() time.Time // default: time.Now
 }

@@ -155,6 +155,9 @@ func (m *Manager) find(ctx context.Context, id jobmanager.JobID) (found, error) 
 	if ex.open() {
 		return found{run: ex}, nil
 	}
+	if m.forgotten(ex) {
+		return found{}, fmt.Errorf("%w: %q", jobmanager.ErrJobNotFound, id)
+	}
 	// It may have written its row after we looked.
 	if f, err := m.recorded(ctx, id); err != nil || f.row != nil {
 		return f, err

@@ -20,7 +20,7 @@ func Classify(src string) bool {
 	case "CREATE", "DROP":
 		return second(sc, "SCHEDULE", "STORAGE")
 	case "ALTER":
-		return alterPolicy(newScanner(src, nil))
+		return second(sc, "STORAGE") || alterPolicy(newScanner(src, nil))
 	}
 	return false
 }
@@ -102,7 +102,10 @@ var near = []struct {
 	{"CANCEL", []string{"JOB", "JOBS"}},
 	{"PAUSE", []string{"JOB", "SCHEDULE"}},
 	{"RESUME", []string{"JOB", "SCHEDULE"}},
-	{"SHOW", []string{"JOB", "JOBS", "COLD"}},
+	{"SHOW", []string{"JOB", "JOBS", "COLD", "STORAGES"}},
+	{"CREATE", []string{"STORAGE"}},
+	{"DROP", []string{"STORAGE"}},
+	{"ALTER", []string{"STORAGE"}},
 	{"RESTORE", []string{"TABLE"}},
 	{"VERIFY", []string{"TABLE"}},
 	{"CLEANUP", []string{"OBJECT", "WITH"}},

@@ -16,15 +16,9 @@ var futures = []future{
 	{[]string{"RESUME", "SCHEDULE"}, runCron},
 	{[]string{"TRIGGER", "SCHEDULE"}, runCron},
 	{[]string{"SHOW", "SCHEDULES"}, runCron},
-	{[]string{"CREATE", "STORAGE"}, oneStorage},
-	{[]string{"DROP", "STORAGE"}, oneStorage},
-	{[]string{"SHOW", "STORAGES"}, oneStorage},
 }
 
-const (
-	runCron    = "until then, let cron run: spillway flush schema.table"
-	oneStorage = "until then, all segments go to the default storage"
-)
+const runCron = "until then, let cron run: spillway flush schema.table"
 
 // later returns the error for a statement that does not exist yet, or nil.
 func (p *parser) later() error {

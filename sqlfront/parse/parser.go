@@ -127,6 +127,12 @@ func (p *parser) statement() (Statement, error) {
 		return p.show()
 	case p.is("EXPLAIN"):
 		return p.explain()
+	case p.words("CREATE", "STORAGE"):
+		return p.createStorage()
+	case p.words("DROP", "STORAGE"):
+		return p.dropStorage()
+	case p.words("ALTER", "STORAGE"):
+		return p.alterStorage()
 	case p.is("VERIFY"):
 		return p.verify()
 	case p.is("CLEANUP"):
@@ -141,7 +147,7 @@ func (p *parser) statement() (Statement, error) {
 	case p.is("RESUME"):
 		return p.change(func(job JobRef) Statement { return &ResumeJob{Job: job} })
 	}
-	return nil, p.fail("", "FLUSH", "KILL", "PAUSE", "RESTORE", "RESUME", "SHOW", "EXPLAIN FLUSH", "VERIFY", "CLEANUP")
+	return nil, p.fail("", "FLUSH", "KILL", "PAUSE", "RESTORE", "RESUME", "SHOW", "EXPLAIN FLUSH", "VERIFY", "CLEANUP", "CREATE STORAGE", "DROP STORAGE", "ALTER STORAGE")
 }
 
 func (p *parser) flush() (Statement, error) {
@@ -269,11 +275,13 @@ func (p *parser) show() (Statement, error) {
 			return nil, err
 		}
 		return &ShowColdTable{Table: name}, nil
+	case p.accept("STORAGES"):
+		return &ShowStorages{}, nil
 	}
 	if err := p.later(); err != nil {
 		return nil, err
 	}
-	return nil, p.fail("", "JOBS", "JOB", "COLD TABLE")
+	return nil, p.fail("", "JOBS", "JOB", "COLD TABLE", "STORAGES")
 }
 
 // job reads a job's id or a parameter.

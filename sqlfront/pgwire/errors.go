@@ -26,6 +26,9 @@ const (
 	codeDatatype        = "42804"
 )
 
+// CodeCannotConnectNow is the SQLSTATE of a server that lets nobody in yet, as of a PostgreSQL that is starting up.
+const CodeCannotConnectNow = "57P03"
+
 // ErrClosed is returned by Serve after Close.
 var ErrClosed = errors.New("proxy closed")
 

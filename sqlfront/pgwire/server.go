@@ -36,6 +36,7 @@ type Options struct {
 type Server struct {
 	handler Handler
 	target  Target
+	refusal *Error // what everybody who logs in is told; nil: they are let in
 	opt     Options
 
 	mu        sync.Mutex
@@ -66,8 +67,23 @@ func New(h Handler, target Target, opt *Options) (*Server, error) {
 	if target.Network == "" || target.Address == "" {
 		return nil, errors.New("the address of PostgreSQL is required")
 	}
+	s := newServer(opt)
+	s.handler, s.target = h, target
+	return s, nil
+}
+
+// NewRefuser makes a server that lets nobody in, and says why. A client that knows several hosts goes to its next one if the
+// code is CodeCannotConnectNow.
+func NewRefuser(why *Error, opt *Options) *Server {
+	s := newServer(opt)
+	e := *why
+	e.Severity = "FATAL"
+	s.refusal = &e
+	return s
+}
+
+func newServer(opt *Options) *Server {
 	s := &Server{
-		handler: h, target: target,
 		listeners: map[net.Listener]struct{}{}, conns: map[*conn]struct{}{}, keys: map[string]*conn{},
 		room: make(chan struct{}, 1),
 	}
@@ -93,7 +109,7 @@ func New(h Handler, target Target, opt *Options) (*Server, error) {
 	if s.opt.Logger == nil {
 		s.opt.Logger = slog.New(slog.DiscardHandler)
 	}
-	return s, nil
+	return s
 }
 
 // Serve accepts clients until Close, and then returns ErrClosed.

@@ -53,6 +53,8 @@ func (s *Server) start(nc net.Conn) (*conn, error) {
 			}
 		case code == codeCancel:
 			return nil, s.cancel(packet)
+		case code>>16 == 3 && s.refusal != nil:
+			return nil, refuse(nc, s.refusal)
 		case code>>16 == 3:
 			return s.open(arrived, nc, packet, shown)
 		default:

@@ -246,10 +246,13 @@ func checkManifest(t testing.TB, path string, known map[string]bool) {
 	}
 }
 
-// pathOf is where a segment of a local storage lies.
+// pathOf is where a segment lies, in a local storage or in one of the known buckets.
 func pathOf(t testing.TB, location string) string {
 	t.Helper()
 	path, local := objstore.Path(location)
+	if !local {
+		path, local = inBucket(location)
+	}
 	if !local {
 		t.Fatalf("%s is not a local file", location)
 	}

@@ -66,12 +66,12 @@ func load(t *testing.T) *types.Project {
 func TestFile(t *testing.T) {
 	t.Parallel()
 	p := load(t)
-	for _, name := range []string{"postgres", "temporal-schema", "temporal", "temporal-namespace", "temporal-ui", "front", "worker"} {
+	for _, name := range []string{"postgres", "temporal-schema", "temporal", "temporal-namespace", "temporal-ui", "s3", "front", "worker"} {
 		if _, ok := p.Services[name]; !ok {
 			t.Errorf("no service %s", name)
 		}
 	}
-	pinned := regexp.MustCompile(`:\d+\.\d+(\.\d+)?(-\w+)?$`)
+	pinned := regexp.MustCompile(`:v?\d+\.\d+(\.\d+)?(-\w+)?$`)
 	for name, s := range p.Services {
 		if s.Build == nil && !pinned.MatchString(s.Image) {
 			t.Errorf("%s: the image %s is not pinned to a version", name, s.Image)

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -283,6 +284,10 @@ func TestShutdownWaitsForChunks(t *testing.T) {
 	m := reachMiddle(t, u, "patient")
 	u.signal(syscall.SIGTERM)
 	until(t, "the process says that it waits", func() bool { return len(u.err.lines("waiting for running chunks")) == 1 })
+	until(t, "the process names what it waits for", func() bool {
+		lines := u.err.lines("still waiting before the stop", `"chunks":2`, m.id+" chunk ")
+		return len(lines) > 0 && rowsNamed.MatchString(lines[0])
+	})
 	// It goes on only when the gate opens: what it says next and its end come after that.
 	if held := m.gate.held(m.id, 2); !slices.Equal(held, m.pids) || !u.running() {
 		t.Errorf("backends %v, before %v", held, m.pids)
@@ -306,6 +311,9 @@ func TestShutdownWaitsForChunks(t *testing.T) {
 	}
 	u.terminate()
 }
+
+// rowsNamed finds how many rows a chunk has moved so far.
+var rowsNamed = regexp.MustCompile(`chunk \d+: \d+ rows in \d+s; `)
 
 // A38: after --shutdown-timeout, running chunks are given up cleanly.
 func TestShutdownGivesUp(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
+	"github.com/spillwaydb/spillway/internal/objstore/cloudtest"
 	"github.com/spillwaydb/spillway/tests/product"
 )
 
@@ -23,6 +24,9 @@ func runAll(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	if binary, err = product.Binary(dir); err != nil {
+		return fail(err)
+	}
+	if err := cloudtest.SetKeys(); err != nil {
 		return fail(err)
 	}
 	code := m.Run()

@@ -74,6 +74,12 @@ func folder(t testing.TB) string {
 func (u *up) start() {
 	u.t.Helper()
 	u.process = start(u.t, u.args...)
+	u.serves()
+}
+
+// serves waits until the process is ready, and reads where it is.
+func (u *up) serves() {
+	u.t.Helper()
 	u.ready()
 	text, err := os.ReadFile(filepath.Join(u.dir, "up.json"))
 	must(u.t, err)

@@ -43,11 +43,12 @@ var rooms = map[string][]string{
 	"internal/policy":   {},
 	"internal/obs":      {},
 
-	"internal/embedtemporal": {"internal/filelock", "internal/freeport"},
-	"internal/embedpg":       {"internal/filelock", "internal/freeport"},
-	"internal/filelock":      {},
-	"internal/freeport":      {},
-	"tests":                  {"*"},
+	"internal/embedtemporal":      {"internal/filelock", "internal/freeport"},
+	"internal/embedpg":            {"internal/filelock", "internal/freeport"},
+	"internal/objstore/cloudtest": {"internal/freeport"},
+	"internal/filelock":           {},
+	"internal/freeport":           {},
+	"tests":                       {"*"},
 }
 
 // outside says which rooms may import a library of others. The other rooms may not.
@@ -57,7 +58,7 @@ var outside = map[string][]string{
 	},
 	"github.com/temporalio/": {"internal/embedtemporal"},
 	"github.com/jackc/pgx/": {
-		"internal/hot", "internal/ledger", "internal/embedpg", "sqlfront", "sqlfront/pgwire", "cmd/spillway/command", "tests",
+		"internal/hot", "internal/ledger", "internal/embedpg", "internal/embedtemporal", "sqlfront", "sqlfront/pgwire", "cmd/spillway/command", "tests",
 	},
 	"github.com/parquet-go/": {"internal/segment", "tests"},
 	"github.com/spf13/cobra": {"cmd/spillway/command"},
@@ -66,6 +67,9 @@ var outside = map[string][]string{
 	"golang.org/x/term":      {"cmd/spillway/command"},
 	"github.com/prometheus/": {"cmd/spillway/command", "worker", "sqlfront", "tests"},
 	"github.com/duckdb/":     {"tests"},
+	"github.com/aws/":        {"internal/objstore"},
+	"cloud.google.com/":      {"internal/objstore"},
+	"github.com/Azure/":      {"internal/objstore"},
 	"pgregory.net/rapid":     {"tests"},
 	"github.com/stretchr/":   {},
 	"go.uber.org/":           {},

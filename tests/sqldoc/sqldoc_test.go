@@ -67,6 +67,7 @@ func TestReference(t *testing.T) {
 // site is a spillway up, and a session of the tables' owner.
 type site struct {
 	db      *pgtest.DB
+	srv     string // stands for /srv
 	sqlURL  string
 	session *pgconn.PgConn
 	notices []string
@@ -81,7 +82,7 @@ func newSite(t *testing.T) *site {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	binary, err := product.Binary(dir)
 	must(t, err)
-	s := &site{db: pgtest.Database(t)}
+	s := &site{db: pgtest.Database(t), srv: filepath.Join(dir, "srv")}
 	s.db.Super(t, "ALTER DATABASE "+s.db.Name+" SET timezone TO 'UTC'",
 		"CREATE FUNCTION app.is_stale(timestamptz) RETURNS bool STABLE LANGUAGE sql AS $$ SELECT $1 < now() - interval '30 days' $$",
 		"GRANT USAGE ON SCHEMA app TO "+s.db.Worker)
@@ -172,6 +173,12 @@ func (s *site) release(t *testing.T) {
 
 // run sends a text and prints its answers as psql would, wide rows as blocks.
 func (s *site) run(t *testing.T, sql string) string {
+	t.Helper()
+	// Folders of the page are below a folder of the test.
+	return strings.ReplaceAll(s.send(t, strings.ReplaceAll(sql, "/srv/", s.srv+"/")), s.srv+"/", "/srv/")
+}
+
+func (s *site) send(t *testing.T, sql string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

@@ -3,7 +3,11 @@ package command
 import (
 	"context"
 	"encoding/csv"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"os"
 	"slices"
 
 	"github.com/jackc/pgx/v5/pgtype"
@@ -55,29 +59,111 @@ func runCat(ctx context.Context, env *Env, o *catOptions, table string) error {
 	return catFiles(ctx, files, out)
 }
 
-// coldFiles returns the paths of a table's registered segments, oldest first.
-func coldFiles(ctx context.Context, c *client, table string) ([]string, error) {
+// coldFiles returns a table's registered segments, oldest first. Those in buckets are read by this process, with the options
+// that their storages have and the keys that are here.
+func coldFiles(ctx context.Context, c *client, table string) ([]segmentFile, error) {
 	rows, err := c.rows(ctx, "SHOW COLD TABLE "+table)
 	if err != nil {
 		return nil, err
 	}
-	var paths []string
+	opened := map[string]objstore.Store{}
+	var files []segmentFile
 	for _, r := range rows {
-		path, ok := objstore.Path(r["location"])
-		if !ok {
-			return nil, hint(fmt.Errorf("segment %s is not on this machine", r["location"]), "read it with a tool that can, for example DuckDB")
+		if path, ok := objstore.Path(r["location"]); ok {
+			files = append(files, segmentFile{name: path})
+			continue
 		}
-		paths = append(paths, path)
+		if len(opened) == 0 {
+			if opened, err = openBuckets(ctx, c); err != nil {
+				return nil, err
+			}
+		}
+		store := opened[r["storage"]]
+		if store == nil {
+			return nil, fmt.Errorf("segment %s is in the storage %q, which is not there any more", r["location"], r["storage"])
+		}
+		key, ok := objstore.KeyOf(store, r["location"])
+		if !ok {
+			return nil, fmt.Errorf("segment %s is not in its storage %q, %s", r["location"], r["storage"], store.URL(""))
+		}
+		files = append(files, segmentFile{name: r["location"], store: store, key: key})
 	}
-	return paths, nil
+	return files, nil
+}
+
+// openBuckets opens the storages that are no folders, by name.
+func openBuckets(ctx context.Context, c *client) (map[string]objstore.Store, error) {
+	rows, err := c.rows(ctx, "SHOW STORAGES")
+	if err != nil {
+		return nil, err
+	}
+	stores := map[string]objstore.Store{}
+	for _, r := range rows {
+		if _, folder := objstore.Path(r["location"]); folder {
+			continue
+		}
+		options := map[string]string{}
+		if err := json.Unmarshal([]byte(r["options"]), &options); err != nil {
+			return nil, fmt.Errorf("read the options of storage %s: %w", r["name"], err)
+		}
+		if stores[r["name"]], err = objstore.OpenWith(ctx, r["location"], options); err != nil {
+			return nil, err
+		}
+	}
+	return stores, nil
+}
+
+// segmentFile is a file of this machine, or an object of a store.
+type segmentFile struct {
+	name  string         // its path or URL
+	store objstore.Store // nil: a file
+	key   string
+}
+
+// open opens the segment and hands it to use.
+func (s segmentFile) open(ctx context.Context, use func(f io.ReaderAt, size int64) error) error {
+	var f objstore.Object
+	var err error
+	if s.store != nil {
+		f, err = s.store.Open(ctx, s.key)
+	} else {
+		f, err = openFile(s.name)
+	}
+	if err != nil {
+		return fmt.Errorf("read segment: %w", err)
+	}
+	defer f.Close()
+	if err := use(f, f.Size()); err != nil {
+		return fmt.Errorf("read segment %s: %w", s.name, err)
+	}
+	return nil
+}
+
+type localFile struct {
+	*os.File
+	size int64
+}
+
+func (f *localFile) Size() int64 { return f.size }
+
+func openFile(path string) (objstore.Object, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &localFile{f, info.Size()}, nil
 }
 
 // catFiles hands the rows of segments to out, under the columns of all of them.
-func catFiles(ctx context.Context, files []string, out sink) error {
+func catFiles(ctx context.Context, files []segmentFile, out sink) error {
 	var cols []column
 	nested := map[string]*segment.Type{}
 	for _, f := range files {
-		err := withFooter(f, func(found []segment.Column) {
+		err := withFooter(ctx, f, func(found []segment.Column) {
 			for _, c := range found {
 				i := slices.IndexFunc(cols, func(k column) bool { return k.name == c.Name })
 				if i < 0 {

@@ -210,7 +210,7 @@ server_name = "temporal.internal"
 server_ca_cert_path = "`+ca+`"
 `)
 	options := func(opt serverOptions, environ ...string) (sdk.Options, error) {
-		opt.slots, opt.shutdownTimeout, opt.logLevel, opt.logFormat = 1, time.Second, "error", "text"
+		opt.slots, opt.retention, opt.shutdownTimeout, opt.logLevel, opt.logFormat = 1, defaultRetention, time.Second, "error", "text"
 		n, err := newNode(testEnv(nil, nil, environ...), &opt)
 		if err != nil {
 			t.Fatal(err)

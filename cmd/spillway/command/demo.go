@@ -92,7 +92,7 @@ func (d *demo) start(ctx context.Context) (*node, error) {
 	n, err := newNode(env, &serverOptions{
 		dataDir: d.dir, ledgerSchema: "spillway", systemSchema: "system", temporalStore: "sqlite",
 		sqlListen: "127.0.0.1:0", temporalListen: "127.0.0.1:0", uiListen: "127.0.0.1:0",
-		slots: 2, shutdownTimeout: 10 * time.Second, logLevel: "error", logFormat: "text",
+		slots: 2, retention: defaultRetention, shutdownTimeout: 10 * time.Second, logLevel: "error", logFormat: "text",
 	})
 	if err != nil {
 		return nil, err
@@ -212,7 +212,12 @@ FROM system.jobs ORDER BY created_at`, newTable(d.env))
 
 // files lists the registered segments of the table.
 func (d *demo) files(ctx context.Context) ([]string, error) {
-	return coldFiles(ctx, d.client, "app.events")
+	segments, err := coldFiles(ctx, d.client, "app.events")
+	paths := make([]string, len(segments))
+	for i, s := range segments {
+		paths[i] = s.name
+	}
+	return paths, err
 }
 
 func (d *demo) prove(ctx context.Context) error {

@@ -5,7 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"os"
+	"io"
 
 	"github.com/spillwaydb/spillway/internal/segment"
 )
@@ -54,7 +54,7 @@ func (d *digest) end(string) error          { return nil }
 // addFile counts the rows of a segment.
 func (d *digest) addFile(ctx context.Context, path string) error {
 	var values [][]byte
-	return readSegment(ctx, path, nil, func(row []segment.Value) error {
+	return readSegment(ctx, segmentFile{name: path}, nil, func(row []segment.Value) error {
 		values = values[:0]
 		for _, v := range row {
 			if v.Null {
@@ -68,26 +68,9 @@ func (d *digest) addFile(ctx context.Context, path string) error {
 	})
 }
 
-// openSegment opens a segment and hands it to use.
-func openSegment(path string, use func(f *os.File, size int64) error) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("read segment: %w", err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return fmt.Errorf("read segment: %w", err)
-	}
-	if err := use(f, info.Size()); err != nil {
-		return fmt.Errorf("read segment %s: %w", path, err)
-	}
-	return nil
-}
-
 // withFooter hands the columns of a segment to use.
-func withFooter(path string, use func([]segment.Column)) error {
-	return openSegment(path, func(f *os.File, size int64) error {
+func withFooter(ctx context.Context, file segmentFile, use func([]segment.Column)) error {
+	return file.open(ctx, func(f io.ReaderAt, size int64) error {
 		footer, err := segment.ReadFooter(f, size)
 		if err == nil {
 			use(footer.Columns)
@@ -97,8 +80,8 @@ func withFooter(path string, use func([]segment.Column)) error {
 }
 
 // readSegment hands the columns of a segment to head, if it is not nil, and then each row to each.
-func readSegment(ctx context.Context, path string, head func([]segment.Column) error, each func([]segment.Value) error) error {
-	return openSegment(path, func(f *os.File, size int64) error {
+func readSegment(ctx context.Context, file segmentFile, head func([]segment.Column) error, each func([]segment.Value) error) error {
+	return file.open(ctx, func(f io.ReaderAt, size int64) error {
 		r, err := segment.OpenReader(f, size)
 		if err != nil {
 			return err

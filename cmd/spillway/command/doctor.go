@@ -38,6 +38,7 @@ check fails.`,
 	o.dataDirFlag(cmd)
 	o.storageFlag(cmd)
 	o.temporalFlags(cmd, " (default: that of a running `spillway up`)")
+	o.temporalStoreFlags(cmd)
 	return cmd
 }
 
@@ -95,6 +96,7 @@ func (d *doctor) examine(ctx context.Context) {
 	d.examineUp(ctx)
 	d.examineDatabase(ctx)
 	d.examineTemporal(ctx)
+	d.examineStore(ctx)
 }
 
 // examineUp looks for a running `spillway up` and asks its front-end.

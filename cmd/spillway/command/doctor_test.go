@@ -66,9 +66,9 @@ func TestDoctorFindsFaults(t *testing.T) {
 	mustContain(t, line(t, r, "Temporal"), `"status":"fail"`, "cannot be reached", "check --temporal-address")
 	mustContain(t, r.errOut, "spillway: 2 of ", " checks failed")
 
-	r = doctor(changed(t, db.WorkerURL, func(u *url.URL) { u.User = url.UserPassword(db.Worker, "wrong") }), "--storage", "s3://bucket")
+	r = doctor(changed(t, db.WorkerURL, func(u *url.URL) { u.User = url.UserPassword(db.Worker, "wrong") }), "--storage", "ftp://bucket")
 	mustContain(t, line(t, r, "database"), `"status":"fail"`, "password authentication failed", "Check user and password")
-	mustContain(t, line(t, r, "storage"), `"status":"fail"`, "not supported yet")
+	mustContain(t, line(t, r, "storage"), `"status":"fail"`, "no storage is of this kind")
 	if strings.Contains(r.out+r.errOut, "wrong") {
 		t.Errorf("the password is shown:\n%s", r.out)
 	}

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
@@ -46,26 +44,41 @@ func (d *doctor) examineDatabase(ctx context.Context) {
 	d.examineServer(ctx, db)
 	l := ledger.New(db.Pool(), &ledger.Options{Schema: d.opt.ledgerSchema, SystemSchema: d.opt.systemSchema})
 	exists := d.examineLedger(ctx, db)
-	location := d.opt.storage
 	if exists {
 		d.examineTables(ctx, db, l)
-		row, err := l.Storage(ctx, "")
-		switch {
-		case err == nil:
-			location = row.Location
-		case !errors.Is(err, ledger.ErrNotFound):
+		rows, err := l.Storages(ctx)
+		if err != nil {
 			d.failed("storage", err)
 			return
 		}
+		if len(rows) > 0 {
+			d.examineStorages(ctx, rows, l)
+			return
+		}
 	}
-	if location == "" {
+	switch {
+	case d.opt.storage == "":
 		d.ok("storage", "none yet; `spillway up` makes one in its data directory unless --storage names another")
-		return
+	case exists:
+		d.examineStorage(ctx, d.opt.storage, l)
+	default:
+		d.examineStorage(ctx, d.opt.storage, nil)
 	}
-	if exists {
-		d.examineStorage(ctx, location, l)
-	} else {
-		d.examineStorage(ctx, location, nil)
+}
+
+// examineStorages tries all that the ledger names. This machine needs what the workers have: keys, and a way there.
+func (d *doctor) examineStorages(ctx context.Context, rows []ledger.StorageRow, l *ledger.Ledger) {
+	for _, row := range rows {
+		what := "storage"
+		if !row.IsDefault {
+			what += " " + row.Name
+		}
+		options, err := row.OptionMap()
+		if err != nil {
+			d.failed(what, err)
+			continue
+		}
+		d.examinePlace(ctx, what, row.Location, options, l)
 	}
 }
 
@@ -191,29 +204,37 @@ func (d *doctor) examineTables(ctx context.Context, db *hot.DB, l *ledger.Ledger
 	}
 }
 
-// examineStorage writes, reads and deletes an object, and looks whose storage it is. A nil ledger has no identity yet.
-func (d *doctor) examineStorage(ctx context.Context, location string, l *ledger.Ledger) {
-	store, err := objstore.Open(ctx, location)
+// examineStorage tries a storage that a flag names. A nil ledger has no identity yet.
+func (d *doctor) examineStorage(ctx context.Context, flag string, l *ledger.Ledger) {
+	location, options, err := objstore.SplitOptions(flag)
 	if err != nil {
 		d.failed("storage", err)
 		return
 	}
-	key := ".spillway-doctor-" + uuid.NewString()
-	if err := tryStorage(ctx, store, key); err != nil {
-		d.failed("storage", err)
+	d.examinePlace(ctx, "storage", location, options, l)
+}
+
+// examinePlace writes, reads and deletes an object, and looks whose storage it is.
+func (d *doctor) examinePlace(ctx context.Context, what, location string, options map[string]string, l *ledger.Ledger) {
+	store, err := objstore.OpenWith(ctx, location, options)
+	if err == nil {
+		err = objstore.Probe(ctx, store)
+	}
+	if err != nil {
+		d.failed(what, err)
 		return
 	}
-	d.ok("storage", "%s can be written, read and deleted from", store.URL(""))
+	d.ok(what, "%s can be written, read and deleted from", store.URL(""))
 	found, err := objstore.ReadOwner(ctx, store)
 	switch {
 	case errors.Is(err, objstore.ErrNotExist):
-		d.ok("storage owner", "nobody yet; the first start claims it")
+		d.ok(what+" owner", "nobody yet; the first start claims it")
 		return
 	case err != nil:
-		d.failed("storage owner", err)
+		d.failed(what+" owner", err)
 		return
 	case l == nil:
-		d.warn("storage owner", "give this database a storage of its own, if this one belongs to another", "%s", found)
+		d.warn(what+" owner", "give this database a storage of its own, if this one belongs to another", "%s", found)
 		return
 	}
 	ours, err := owner(ctx, l)
@@ -221,21 +242,10 @@ func (d *doctor) examineStorage(ctx context.Context, location string, l *ledger.
 		err = objstore.CheckOwner(ctx, store, ours)
 	}
 	if err != nil {
-		d.failed("storage owner", err)
+		d.failed(what+" owner", err)
 		return
 	}
-	d.ok("storage owner", "this database")
-}
-
-func tryStorage(ctx context.Context, store objstore.Store, key string) error {
-	if err := store.PutIfAbsent(ctx, key, []byte("spillway doctor\n")); err != nil {
-		return err
-	}
-	obj, err := store.Open(ctx, key)
-	if err != nil {
-		return errors.Join(err, store.Delete(ctx, key))
-	}
-	return errors.Join(obj.Close(), store.Delete(ctx, key))
+	d.ok(what+" owner", "this database")
 }
 
 // owner is who this installation is, as storages' markers say it.

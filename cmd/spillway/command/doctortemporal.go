@@ -40,9 +40,28 @@ func (d *doctor) examineTemporal(ctx context.Context) {
 	}
 	defer c.Close()
 	d.ok("Temporal", "answers at %s", opts.HostPort)
-	d.ok("Temporal namespace", "%s, keeps finished workflows for %s", opts.Namespace, days(ns.GetConfig().GetWorkflowExecutionRetentionTtl().AsDuration()))
+	d.examineRetention(opts, ns.GetConfig().GetWorkflowExecutionRetentionTtl().AsDuration())
 	d.examineAttributes(ctx, c, opts)
 }
+
+// examineRetention says when a namespace forgets too early for us, or remembers what nobody can look up.
+func (d *doctor) examineRetention(opts sdk.Options, retention time.Duration) {
+	const check = "Temporal namespace"
+	todo := "temporal operator namespace update --namespace " + opts.Namespace + " --retention 168h --address " + opts.HostPort
+	switch {
+	case retention < leastNamespaceRetention:
+		d.warn(check, "while no worker runs for longer, the ends of terminated jobs are forgotten before they are recorded: "+todo,
+			"%s, keeps finished workflows for %s", opts.Namespace, days(retention))
+	case retention > defaultRetention:
+		d.warn(check, "jobs leave system.jobs after --retention ("+days(defaultRetention)+" by default); their histories take room in Temporal for longer: "+todo,
+			"%s, keeps finished workflows for %s", opts.Namespace, days(retention))
+	default:
+		d.ok(check, "%s, keeps finished workflows for %s", opts.Namespace, days(retention))
+	}
+}
+
+// leastNamespaceRetention bears a long weekend without a worker.
+const leastNamespaceRetention = 3 * 24 * time.Hour
 
 // examineAttributes names the search attributes that are missing. It creates none.
 func (d *doctor) examineAttributes(ctx context.Context, c sdk.Client, opts sdk.Options) {
@@ -77,6 +96,7 @@ func days(d time.Duration) string {
 // nodeOptions are the doctor's settings with the ones that it has no flags for.
 func (d *doctor) nodeOptions() *serverOptions {
 	o := *d.opt
-	o.slots, o.shutdownTimeout, o.logLevel, o.logFormat = 1, time.Second, "error", "text"
+	o.temporalStore = "" // it is looked at by itself
+	o.slots, o.retention, o.shutdownTimeout, o.logLevel, o.logFormat = 1, defaultRetention, time.Second, "error", "text"
 	return &o
 }

@@ -218,11 +218,19 @@ func roomHint(err error) string {
 		return dependentHint(e)
 	case *embedtemporal.PortError:
 		return "stop what listens there, or choose another address with --temporal-listen and --ui-listen"
+	case *embedtemporal.StoreError:
+		return e.Hint
 	case *objstore.ForeignOwnerError:
-		return "give this database a storage of its own with --storage; if the other database is gone for good, remove " +
-			objstore.OwnerKey + " there"
+		return "give this database a storage of its own with --storage; if the other database is gone for good, take its storage over with " +
+			"`spillway storage adopt NAME --database-url …`"
+	case *objstore.OptionError:
+		return e.Hint
 	}
 	switch err {
+	case objstore.ErrForbidden, objstore.ErrNoBucket:
+		return "look at the bucket's name and region, at the keys, and at what they allow: docs/storages.md"
+	case embedtemporal.ErrStoreLost:
+		return "start it again: it is a standby while another process has the store, and goes on where that stops; see the log of PostgreSQL for the end of the session"
 	case objstore.ErrDenied:
 		return "let this user write to the storage, or choose another with --storage"
 	case objstore.ErrFull:

@@ -148,7 +148,6 @@ func TestNotYet(t *testing.T) {
 		{"schedule", "list"}, {"schedule", "pause", "n"}, {"schedule", "resume", "n"}, {"schedule", "trigger", "n"}, {"schedule", "drop", "n"},
 		{"policy", "set", "a.b", "--rows", "5", "--interval", "x", "--older-than", "x", "--age-column", "x", "--storage", "x", "--partition-by", "x"},
 		{"policy", "reset", "a.b"}, {"policy", "list"},
-		{"storage", "create", "x", "--location", "s3://x"}, {"storage", "list"}, {"storage", "drop", "x"},
 	} {
 		r := invoke(t, args)
 		if r.code != 1 {

@@ -62,7 +62,7 @@ func TestDocumentedErrors(t *testing.T) {
 	t.Parallel()
 	rows := documentedErrors(t)
 	cases := map[string]errorCase{}
-	for _, set := range []map[string]errorCase{startErrors(), clusterErrors(t), askErrors(t), jobErrors(), uninstallErrors()} {
+	for _, set := range []map[string]errorCase{startErrors(), storeErrors(), clusterErrors(t), askErrors(t), jobErrors(), uninstallErrors()} {
 		for name, c := range set {
 			cases[name] = c
 		}
@@ -162,8 +162,18 @@ func startErrors() map[string]errorCase {
 			}
 			return upOnce(t, "--database-url", pgtest.Database(t).WorkerURL, "--storage", storage)
 		},
-		"a kind of storage that is not there yet": func(t *testing.T) result {
-			return upOnce(t, "--database-url", pgtest.Database(t).WorkerURL, "--storage", "s3://bucket/prefix")
+		"a kind of storage that there is not": func(t *testing.T) result {
+			return upOnce(t, "--database-url", pgtest.Database(t).WorkerURL, "--storage", "ftp://host/prefix")
+		},
+		"a key in the address of a bucket": func(t *testing.T) result {
+			return upOnce(t, "--database-url", pgtest.Database(t).WorkerURL, "--storage", "s3://AKIAIOSFODNN7EXAMPLE:secret@bucket/prefix")
+		},
+		"an unknown option of a bucket": func(t *testing.T) result {
+			return upOnce(t, "--database-url", pgtest.Database(t).WorkerURL, "--storage", "s3://bucket/prefix?colour=red")
+		},
+		"keys of a bucket that are not there": func(t *testing.T) result {
+			return upOnce(t, "--database-url", pgtest.Database(t).WorkerURL, "--storage",
+				"s3://bucket/prefix?region=eu-central-1&access_key_env=SPILLWAY_STORAGE_NO_KEY&secret_key_env=SPILLWAY_STORAGE_NO_SECRET")
 		},
 		"another storage than the ledger's": func(t *testing.T) result {
 			s := newSite(t, []string{"app.t"}, []string{"CREATE TABLE app.t (id int)"}) // a start that succeeds settles where segments go

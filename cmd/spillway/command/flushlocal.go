@@ -50,6 +50,7 @@ func runLocal(cmd *cobra.Command, env *Env, o *localOptions, statement string) e
 	if o.databaseURL == "" {
 		return &usageError{msg: "flush --local: --database-url is missing", hint: "the form is postgres://spillway@host:5432/database"}
 	}
+	o.retention = defaultRetention  // it forgets nothing
 	o.shutdownTimeout = time.Minute // of a server's stop; a flush that was cancelled takes the time it takes
 	n, err := newNode(env, &o.serverOptions)
 	if err != nil {

@@ -59,7 +59,7 @@ func TestFlushLocal(t *testing.T) {
 		{[]string{"--where", "nope = 1"}, 1, []string{`column "nope" does not exist`, "^"}},
 		{[]string{"--where", "id IN (SELECT 1)"}, 1, []string{"subqueries", "hint: "}},
 		{[]string{"--with", "speed=1"}, 1, []string{`unknown option "speed"`}},
-		{[]string{"--with", "storage=elsewhere"}, 1, []string{"not in the ledger"}},
+		{[]string{"--with", "storage=elsewhere"}, 1, []string{`storage "elsewhere" does not exist`}},
 		{[]string{"--storage", t.TempDir()}, 1, []string{"the storage of this database is file://"}},
 		{[]string{"--slots", "0"}, 2, []string{"--slots 0"}},
 		{[]string{"--older-than", "7 days"}, 1, nil},

@@ -23,6 +23,7 @@ profiles of Temporal's own tools count.`,
 	o.databaseFlags(cmd, "")
 	o.temporalFlags(cmd, " (default: TEMPORAL_ADDRESS, or 127.0.0.1:7233)")
 	o.frontFlag(cmd)
+	o.retentionFlag(cmd)
 	o.runFlags(cmd, frontMetrics)
 	return cmd
 }

@@ -24,6 +24,7 @@ func (n *node) startFront(ln net.Listener) error {
 	opt := &sqlfront.Options{
 		Database: n.database(), SystemSchema: n.opt.systemSchema, LedgerSchema: n.opt.ledgerSchema, Operator: operatorRole, Logger: n.log,
 		Planner: look, CheckRestore: look.CheckRestore, Workers: crew{n.jobs},
+		Storages: &storages{ledger: n.ledger, temporal: n.temporal, installation: n.installation.Name},
 	}
 	if n.uiURL != "" {
 		opt.UIPrefix = n.uiURL + "/namespaces/" + n.namespace + "/workflows/"
@@ -112,7 +113,7 @@ func (c *catalog) LiveSegments(ctx context.Context, table jobmanager.Table) ([]s
 			return nil, err
 		}
 		list = append(list, sqlfront.Segment{
-			ID: s.ID.String(), JobID: s.JobID, Leaf: s.Leaf, Location: s.Location, Rows: s.Rows, Bytes: s.Bytes,
+			ID: s.ID.String(), JobID: s.JobID, Leaf: s.Leaf, Location: s.Location, Storage: s.Storage, Rows: s.Rows, Bytes: s.Bytes,
 			SchemaVersion: int64(s.SchemaVersion), CreatedAt: s.CreatedAt,
 		})
 	}

@@ -18,10 +18,7 @@ func later(use, short, what, instead string, flags func(*cobra.Command)) *cobra.
 	return cmd
 }
 
-const (
-	useCron    = "until then let cron run `spillway flush TABLE --wait`"
-	oneStorage = "until then all segments go to the storage that `spillway up --storage` names"
-)
+const useCron = "until then let cron run `spillway flush TABLE --wait`"
 
 func newSchedule() *cobra.Command {
 	cmd := parent(&cobra.Command{Use: "schedule", Short: "Flush at set times (not in this version)"})
@@ -54,18 +51,6 @@ func newPolicy() *cobra.Command {
 		}),
 		later("reset TABLE", "Remove a table's flush policy", "flush policies", useCron, nil),
 		later("list", "List policies", "flush policies", useCron, nil),
-	)
-	return cmd
-}
-
-func newStorage() *cobra.Command {
-	cmd := parent(&cobra.Command{Use: "storage", Short: "Named places for segments (not in this version)"})
-	cmd.AddCommand(
-		later("create NAME", "Create a storage", "named storages", oneStorage, func(c *cobra.Command) {
-			c.Flags().String("location", "", "a directory or a bucket: file:///…, s3://…")
-		}),
-		later("list", "List storages", "named storages", oneStorage, nil),
-		later("drop NAME", "Drop a storage", "named storages", oneStorage, nil),
 	)
 	return cmd
 }

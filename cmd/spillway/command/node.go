@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"path/filepath"
 	"strconv"
@@ -42,10 +43,13 @@ type node struct {
 	ledger          *ledger.Ledger
 	store           objstore.Store // the default storage
 	storage         string         // its location
+	storageOptions  map[string]string
 	stores          *settledStores
 	installation    ledger.Installation
 	temporal        sdk.Client
-	embedded        *embedtemporal.Server // nil: a cluster was given
+	embedded        *embedtemporal.Server   // nil: a cluster was given
+	temporalStore   *embedtemporal.Postgres // nil: in the data directory
+	standby         atomic.Pointer[string]  // what /readyz says of a process that waits for the store; nil: it does not
 	uiURL           string
 	namespace       string
 	temporalAddress string
@@ -176,11 +180,14 @@ func (n *node) startPrivate(ctx context.Context) error {
 // openStorage opens the default storage and refuses one that cannot be ours. It settles nothing: a start that fails later
 // must not have fixed where segments go.
 func (n *node) openStorage(ctx context.Context) error {
-	location, err := n.defaultLocation(ctx)
+	location, options, err := n.defaultLocation(ctx)
 	if err != nil {
 		return err
 	}
-	store, err := objstore.Open(ctx, location)
+	if _, err := checkStorage(location, options); err != nil {
+		return err
+	}
+	store, err := objstore.OpenWith(ctx, location, options)
 	if err != nil {
 		return err // it names the location
 	}
@@ -193,6 +200,7 @@ func (n *node) openStorage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	n.storageOptions = options
 	ours, err := owner(ctx, n.ledger)
 	if err != nil {
 		return err
@@ -214,12 +222,18 @@ func (n *node) settleStorage(ctx context.Context) error {
 	if err := objstore.ClaimOwner(ctx, n.store, ours); err != nil {
 		return fmt.Errorf("open storage %s: %w", ledger.DefaultStorage, err)
 	}
-	row, err := n.ledger.EnsureDefaultStorage(ctx, n.storage)
+	row, err := n.ledger.EnsureDefaultBucket(ctx, n.storage, n.storageOptions)
 	if err != nil {
 		return err
 	}
 	if err := n.sameStorage(row, n.store); err != nil {
 		return err // another process was faster, and was told another place
+	}
+	if stored, err := row.OptionMap(); err != nil || !maps.Equal(stored, n.storageOptions) {
+		// The place is the same; how it is reached may change, and the newest word counts.
+		if err := n.ledger.SetStorageOptions(ctx, row.Name, n.storageOptions); err != nil {
+			return err
+		}
 	}
 	close(n.stores.settled)
 	return nil
@@ -249,21 +263,29 @@ func (s *settledStores) Store(ctx context.Context, name string) (objstore.Store,
 	}
 }
 
-// defaultLocation is --storage, or what the ledger has, or a folder in the data directory.
-func (n *node) defaultLocation(ctx context.Context) (string, error) {
-	if n.opt.storage != "" {
-		return n.opt.storage, nil
-	}
+// defaultLocation is --storage, or what the ledger has, or a folder in the data directory. Options that --storage does not
+// give are those of the ledger.
+func (n *node) defaultLocation(ctx context.Context) (string, map[string]string, error) {
 	row, err := n.ledger.Storage(ctx, "")
-	switch {
-	case err == nil:
-		return row.Location, nil
-	case !errors.Is(err, ledger.ErrNotFound):
-		return "", err
-	case n.opt.dataDir == "":
-		return "", hint(errors.New("this database has no storage yet"), "name one with --storage")
+	if err != nil && !errors.Is(err, ledger.ErrNotFound) {
+		return "", nil, err
 	}
-	return filepath.Join(n.opt.dataDir, "segments"), nil
+	known, mapErr := row.OptionMap()
+	switch {
+	case mapErr != nil:
+		return "", nil, mapErr
+	case n.opt.storage != "":
+		location, options, err := objstore.SplitOptions(n.opt.storage)
+		if err == nil && options == nil {
+			options = known
+		}
+		return location, options, err
+	case err == nil:
+		return row.Location, known, nil
+	case n.opt.dataDir == "":
+		return "", nil, hint(errors.New("this database has no storage yet"), "name one with --storage")
+	}
+	return filepath.Join(n.opt.dataDir, "segments"), nil, nil
 }
 
 // hostPort cuts a listen address in two. Port 0 means a free one.
@@ -285,8 +307,16 @@ func (n *node) startWorker() error {
 	if err != nil {
 		return err
 	}
+	checker, err := flush.NewStorageChecker(n.ledger, n.log)
+	if err != nil {
+		return err
+	}
+	tries, err := activities.NewStorages(checker)
+	if err != nil {
+		return err
+	}
 	w, err := worker.New(n.temporal, workflows.TaskQueue(n.installation.Name), activities.New(f, &activities.Options{Keeper: f}), &worker.Options{
-		Slots: n.opt.slots, ShutdownTimeout: n.opt.shutdownTimeout, Logger: n.log, Build: versionText(),
+		Slots: n.opt.slots, ShutdownTimeout: n.opt.shutdownTimeout, Logger: n.log, Build: versionText(), Storages: tries,
 	})
 	if err != nil {
 		return err
@@ -294,6 +324,7 @@ func (n *node) startWorker() error {
 	if err := w.Start(); err != nil {
 		return err
 	}
+	n.startSweeper(f)
 	n.started("worker", w.Stop)
 	go func() {
 		if err := <-w.Fatal(); err != nil {

@@ -10,33 +10,38 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/spillwaydb/spillway/internal/embedtemporal"
 	"github.com/spillwaydb/spillway/internal/ledger"
 )
 
 // serverOptions are the settings of processes that serve: up, worker, front; doctor looks at the same ones.
 type serverOptions struct {
-	databaseURL        string
-	dataDir            string
-	storage            string
-	installation       string
-	ledgerSchema       string
-	systemSchema       string
-	temporalAddress    string
-	temporalNamespace  string
-	temporalUI         string
-	temporalStore      string
-	sqlListen          string
-	sqlCert, sqlKey    string
-	predicateFunctions []string
-	temporalListen     string
-	uiListen           string
-	metricsListen      string
-	slots              int
-	attempts           int
-	heartbeat          time.Duration
-	shutdownTimeout    time.Duration
-	logLevel           string
-	logFormat          string
+	databaseURL         string
+	dataDir             string
+	storage             string
+	installation        string
+	ledgerSchema        string
+	systemSchema        string
+	temporalAddress     string
+	temporalNamespace   string
+	temporalUI          string
+	temporalStore       string
+	temporalStoreSchema string
+	temporalStoreShards int
+	temporalRetention   time.Duration
+	retention           time.Duration
+	sqlListen           string
+	sqlCert, sqlKey     string
+	predicateFunctions  []string
+	temporalListen      string
+	uiListen            string
+	metricsListen       string
+	slots               int
+	attempts            int
+	heartbeat           time.Duration
+	shutdownTimeout     time.Duration
+	logLevel            string
+	logFormat           string
 
 	listens []listenFlag // of the addresses above, those that the command has flags for
 }
@@ -64,7 +69,7 @@ func (o *serverOptions) databaseFlags(cmd *cobra.Command, database string) {
 }
 
 func (o *serverOptions) storageFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&o.storage, "storage", "", "where segments go: a directory, or its file:// URL (default: the ledger's; the first time <data-dir>/segments)")
+	cmd.Flags().StringVar(&o.storage, "storage", "", "where segments go: a directory, or a bucket as s3://bucket/prefix?region=…, gs://…, az://… (default: the ledger's; the first time <data-dir>/segments)")
 }
 
 func (o *serverOptions) dataDirFlag(cmd *cobra.Command) {
@@ -92,6 +97,29 @@ func (o *serverOptions) frontFlag(cmd *cobra.Command) {
 func (o *serverOptions) workerFlags(cmd *cobra.Command) {
 	cmd.Flags().IntVar(&o.slots, "slots", 4, "chunks that this process moves at once")
 }
+
+// temporalStoreFlags say where a Temporal of the process's own keeps its state. The URL may hold a password, so that it is
+// never shown.
+func (o *serverOptions) temporalStoreFlags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&o.temporalStore, "temporal-store", "sqlite", "where the embedded Temporal keeps its state: sqlite (in the data directory), or postgres://user@host/database, where a second `up` is a standby")
+	f.StringVar(&o.temporalStoreSchema, "temporal-store-schema", embedtemporal.DefaultSchema, "schema of Temporal's tables in that database; a second one has the same name with _visibility")
+	f.IntVar(&o.temporalStoreShards, "temporal-store-shards", 0, "history shards of a store in PostgreSQL, fixed when it is made (default: as stored; a new one has 4)")
+}
+
+func (o *serverOptions) temporalRetentionFlag(cmd *cobra.Command) {
+	cmd.Flags().DurationVar(&o.temporalRetention, "temporal-retention", embedtemporal.DefaultRetention, "how long the embedded Temporal keeps the histories of finished workflows, 24h or more")
+}
+
+// retentionFlag belongs to every process that lists or ends jobs.
+func (o *serverOptions) retentionFlag(cmd *cobra.Command) {
+	cmd.Flags().DurationVar(&o.retention, "retention", defaultRetention, "how long finished jobs stay in system.jobs")
+}
+
+const (
+	defaultRetention = 30 * 24 * time.Hour
+	leastRetention   = time.Second
+)
 
 // temporalListenFlags belong to a process that may run a Temporal of its own.
 func (o *serverOptions) temporalListenFlags(cmd *cobra.Command) {
@@ -144,11 +172,8 @@ func (o *serverOptions) logger(w io.Writer) (*slog.Logger, error) {
 
 // check refuses what this version cannot do and what makes no sense, before anything is started.
 func (o *serverOptions) check() error {
-	if o.temporalStore != "" && o.temporalStore != "sqlite" {
-		if strings.HasPrefix(o.temporalStore, "postgres://") || strings.HasPrefix(o.temporalStore, "postgresql://") {
-			return notYet("--temporal-store postgres://", "leave it out: the embedded Temporal keeps its state in the data directory")
-		}
-		return usagef("--temporal-store %s: expected sqlite or a postgres:// URL", o.temporalStore)
+	if err := o.checkStore(); err != nil {
+		return err
 	}
 	if err := checkUI(o.temporalUI); err != nil {
 		return err
@@ -159,6 +184,12 @@ func (o *serverOptions) check() error {
 	if err := checkFunctions(o.predicateFunctions); err != nil {
 		return err
 	}
+	if o.retention < leastRetention {
+		return usagef("--retention %s: expected %s or more", o.retention, leastRetention)
+	}
+	if o.temporalRetention != 0 && o.temporalRetention < embedtemporal.LeastRetention {
+		return usagef("--temporal-retention %s: expected 24h or more, which is Temporal's own limit", o.temporalRetention)
+	}
 	if o.slots < 1 {
 		return usagef("--slots %d: expected 1 or more", o.slots)
 	}
@@ -166,6 +197,24 @@ func (o *serverOptions) check() error {
 		return usagef("--shutdown-timeout %s: expected more than 0", o.shutdownTimeout)
 	}
 	return o.checkListens()
+}
+
+// checkStore refuses a store that cannot be, without showing a URL that may hold a password.
+func (o *serverOptions) checkStore() error {
+	switch {
+	case !o.inPostgres():
+		return nil
+	case !strings.HasPrefix(o.temporalStore, "postgres://") && !strings.HasPrefix(o.temporalStore, "postgresql://"):
+		return &usageError{msg: "--temporal-store: expected sqlite or a postgres:// URL", hint: "the form is postgres://user@host:5432/database"}
+	case o.databaseURL == "":
+		return &usageError{msg: "--temporal-store in PostgreSQL needs --database-url: a private PostgreSQL belongs to one process, and could not be taken over",
+			hint: "name the database to serve, or leave --temporal-store out"}
+	}
+	opt := o.storeOptions("")
+	if err := opt.Check(); err != nil {
+		return &usageError{msg: err.Error(), hint: hintOf(err)}
+	}
+	return nil
 }
 
 // checkListens refuses addresses on which nobody could listen, whatever else runs on this machine.

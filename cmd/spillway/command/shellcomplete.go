@@ -26,6 +26,7 @@ type nameCache struct {
 var verbs = []string{
 	"FLUSH TABLE", "FLUSH ALL", "KILL JOB", "KILL JOBS WHERE", "PAUSE JOB", "RESUME JOB", "RESTORE TABLE", "SHOW JOBS", "SHOW JOB", "SHOW COLD TABLE",
 	"VERIFY TABLE", "CLEANUP",
+	"CREATE STORAGE", "ALTER STORAGE", "DROP STORAGE", "SHOW STORAGES",
 	"SELECT", "INSERT INTO", "UPDATE", "DELETE FROM", "WITH", "COPY", "BEGIN", "COMMIT", "ROLLBACK", "CREATE", "ALTER TABLE", "DROP", "TRUNCATE", "EXPLAIN",
 	"SET", "SHOW", "GRANT", "REVOKE", "VACUUM", "ANALYZE", "SAVEPOINT", "LOCK TABLE",
 }
@@ -39,24 +40,26 @@ var keywords = []string{
 
 // follows says what comes after a statement's words, the longest entry that fits counting. "*" stands for any word.
 var follows = map[string][]string{
-	"FLUSH":           {"TABLE", "ALL"},
-	"FLUSH ALL":       {"TABLES", "IN", "WITH ("},
-	"FLUSH TABLE *":   {"WITH (", "WHERE", "OLDER THAN"},
-	"CLEANUP":         {"OBJECT", "WITH ("},
-	"KILL":            {"JOB", "JOBS WHERE"},
-	"CANCEL":          {"JOB", "JOBS WHERE"},
-	"PAUSE":           {"JOB"},
-	"RESUME":          {"JOB"},
-	"SHOW":            {"JOBS", "JOB", "COLD TABLE", "ALL", "TimeZone", "server_version"},
-	"SHOW JOB *":      {"WHEN COMPLETE"},
-	"SHOW COLD":       {"TABLE"},
-	"VERIFY":          {"TABLE"},
-	"VERIFY TABLE *":  {"WITH ("},
-	"CREATE":          {"TABLE", "INDEX", "VIEW", "SCHEMA", "FUNCTION", "ROLE"},
-	"DROP":            {"TABLE", "INDEX", "VIEW", "SCHEMA", "FUNCTION", "ROLE"},
-	"EXPLAIN":         {"ANALYZE", "SELECT", "FLUSH TABLE", "KILL JOBS WHERE"},
-	"RESTORE":         {"TABLE"},
-	"RESTORE TABLE *": {"FROM JOB", "WITH (", "WHERE"},
+	"FLUSH":            {"TABLE", "ALL"},
+	"FLUSH ALL":        {"TABLES", "IN", "WITH ("},
+	"FLUSH TABLE *":    {"WITH (", "WHERE", "OLDER THAN"},
+	"CLEANUP":          {"OBJECT", "WITH ("},
+	"KILL":             {"JOB", "JOBS WHERE"},
+	"CANCEL":           {"JOB", "JOBS WHERE"},
+	"PAUSE":            {"JOB"},
+	"RESUME":           {"JOB"},
+	"SHOW":             {"JOBS", "JOB", "COLD TABLE", "STORAGES", "ALL", "TimeZone", "server_version"},
+	"SHOW JOB *":       {"WHEN COMPLETE"},
+	"SHOW COLD":        {"TABLE"},
+	"VERIFY":           {"TABLE"},
+	"VERIFY TABLE *":   {"WITH ("},
+	"CREATE":           {"TABLE", "INDEX", "VIEW", "SCHEMA", "FUNCTION", "ROLE", "STORAGE"},
+	"DROP":             {"TABLE", "INDEX", "VIEW", "SCHEMA", "FUNCTION", "ROLE", "STORAGE"},
+	"EXPLAIN":          {"ANALYZE", "SELECT", "FLUSH TABLE", "KILL JOBS WHERE"},
+	"CREATE STORAGE *": {"LOCATION '"},
+	"ALTER STORAGE *":  {"ADOPT"},
+	"RESTORE":          {"TABLE"},
+	"RESTORE TABLE *":  {"FROM JOB", "WITH (", "WHERE"},
 }
 
 // optionWords stand in WITH ( … ) of FLUSH.

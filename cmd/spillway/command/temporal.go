@@ -62,7 +62,7 @@ func (n *node) openTemporal(ctx context.Context, embed bool) error {
 	}
 	tuning := workflows.Tuning{Attempts: n.opt.attempts, Heartbeat: n.opt.heartbeat}
 	n.jobs, err = temporaljobs.New(n.temporal, n.ledger, &temporaljobs.Options{
-		Installation: n.installation.Name, Namespace: n.namespace, UIBaseURL: n.uiURL,
+		Installation: n.installation.Name, Namespace: n.namespace, UIBaseURL: n.uiURL, Retention: n.opt.retention,
 		Types: map[jobmanager.JobType]temporaljobs.Type{
 			workflows.CleanupType: temporaljobs.Cleanup(validateBy(flush.CheckCleanup), tuning),
 			workflows.FlushType:   temporaljobs.Flush(validateFlush, tuning),
@@ -186,7 +186,8 @@ func (n *node) startTemporal(ctx context.Context) error {
 	}
 	n.embedded, err = embedtemporal.Start(ctx, &embedtemporal.Options{
 		DataDir: filepath.Join(n.opt.dataDir, "temporal"), Host: host, Port: port, UIPort: uiPort,
-		Namespace: n.opt.temporalNamespace, Logger: n.log,
+		Namespace: n.opt.temporalNamespace, Logger: n.log, Store: n.temporalStore,
+		Retention: n.opt.temporalRetention,
 	})
 	if err != nil {
 		return err

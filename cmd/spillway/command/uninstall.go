@@ -107,7 +107,7 @@ func (u *uninstaller) run(ctx context.Context) error {
 	if err != nil && !errors.Is(err, ledger.ErrNoLedger) { // schemas may be there and empty
 		return err
 	}
-	if err := u.seeStorages(left); err != nil {
+	if err := u.seeStorages(ctx, left); err != nil {
 		return err
 	}
 	if err := u.tell(left); err != nil {
@@ -149,16 +149,21 @@ func (u *uninstaller) rehearse(ctx context.Context) error {
 }
 
 // seeStorages makes sure that the manifests can be written. A storage that was never used by us is another machine's.
-func (u *uninstaller) seeStorages(left []ledger.Leftover) error {
+func (u *uninstaller) seeStorages(ctx context.Context, left []ledger.Leftover) error {
 	if u.opt.keepManifests {
 		return nil
 	}
 	for _, f := range left {
 		dir, local := objstore.Path(f.Location)
-		if local {
-			if _, err := os.Stat(filepath.Join(dir, objstore.OwnerKey)); err == nil {
-				continue
+		if !local {
+			if _, _, err := flush.NewLedgerStores(u.ledger, nil).Store(ctx, f.Storage); err != nil {
+				return hint(fmt.Errorf("the manifests cannot be written: %w", err),
+					"run this where the workers' keys are, or give --keep-manifests: what jobs published last then is all that says which files count")
 			}
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(dir, objstore.OwnerKey)); err == nil {
+			continue
 		}
 		return hint(fmt.Errorf("the storage %s (%s) is not on this machine, so the manifests cannot be written", f.Storage, f.Location),
 			"run this where the storage is, or give --keep-manifests: what jobs published last then is all that says which files count")

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/embedtemporal"
 	"github.com/spillwaydb/spillway/internal/obs"
 )
 
@@ -25,9 +26,13 @@ func newUp(env *Env) *cobra.Command {
 		Long: `Run everything in one process, in the foreground: the worker, the SQL front-end, a Temporal server with its Web UI, and
 metrics. Without --database-url it also runs a private PostgreSQL in the data directory. Prints one line when it is ready, then logs.
 
-Ctrl-C stops it and waits for running chunks; a second Ctrl-C stops it at once. Jobs go on at the next start.`,
+Ctrl-C stops it and waits for running chunks; a second Ctrl-C stops it at once. Jobs go on at the next start.
+
+With --temporal-store postgres://… several of them may be started, on several machines: one is active, the others wait and take over
+when it ends. See docs/deploy.md.`,
 		Example: `  spillway up
-  spillway up --database-url postgres://spillway@db.example.com/app --storage /srv/cold`,
+  spillway up --database-url postgres://spillway@db.example.com/app --storage /srv/cold
+  SPILLWAY_TEMPORAL_STORE=postgres://spillway@db.example.com/temporal spillway up --database-url postgres://spillway@db.example.com/app --storage /mnt/cold`,
 		Args: args(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runUp(cmd.Context(), env, &o) },
 	}
@@ -35,9 +40,11 @@ Ctrl-C stops it and waits for running chunks; a second Ctrl-C stops it at once. 
 	o.dataDirFlag(cmd)
 	o.storageFlag(cmd)
 	o.temporalFlags(cmd, " (default: TEMPORAL_ADDRESS, or one inside this process)")
-	cmd.Flags().StringVar(&o.temporalStore, "temporal-store", "sqlite", "where the embedded Temporal keeps its state: sqlite, or postgres://… (not in this version)")
+	o.temporalStoreFlags(cmd)
+	o.temporalRetentionFlag(cmd)
 	o.frontFlag(cmd)
 	o.temporalListenFlags(cmd)
+	o.retentionFlag(cmd)
 	o.workerFlags(cmd)
 	o.runFlags(cmd, upMetrics)
 	return cmd
@@ -51,6 +58,10 @@ func runUp(ctx context.Context, env *Env, o *serverOptions) error {
 	up, err := n.startUp(ctx)
 	if err != nil {
 		n.abandon(ctx)
+		if n.standby.Load() != nil && interrupted(ctx) { // nothing was cut off
+			fmt.Fprintln(env.Stderr, "stopped")
+			return nil
+		}
 		return err
 	}
 	fmt.Fprintln(env.Stdout, n.readyLine(up))
@@ -71,6 +82,7 @@ func (n *node) startUp(ctx context.Context) (*upFile, error) {
 	}
 	for _, step := range []func(context.Context) error{
 		n.openDatabase, n.openStorage,
+		func(ctx context.Context) error { return n.takeStore(ctx, front) },
 		func(ctx context.Context) error { return n.openTemporal(ctx, true) },
 		n.startWatches,
 		func(context.Context) error { return n.startWorker() },
@@ -192,6 +204,9 @@ func (n *node) listenMetrics() (net.Listener, error) {
 
 // check says what keeps this process from doing its work now. It answers at once: others were asked before.
 func (n *node) check() error {
+	if text := n.standby.Load(); text != nil {
+		return errors.New(*text)
+	}
 	if !n.ready.Load() {
 		return errors.New("starting or stopping")
 	}
@@ -213,7 +228,11 @@ func (n *node) run(ctx context.Context) error {
 		n.log.Error("stopping", obs.KeyErr, failed)
 	}
 	// The worker bounds its own wait by --shutdown-timeout; the rest is quick.
-	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.opt.shutdownTimeout+time.Minute)
+	patience := n.opt.shutdownTimeout + time.Minute
+	if errors.Is(failed, embedtemporal.ErrStoreLost) { // another process goes on with the jobs: chunks that run here are in its way
+		patience = time.Second
+	}
+	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	n.stop(stopCtx)
 	if failed == nil {

@@ -19,6 +19,9 @@ type Harness struct {
 	// Full makes a store that has room for about 1 MiB, or says why it cannot.
 	Full func(t *testing.T) (s objstore.Store, cannot string)
 
+	// Slashes says that the store takes a backslash for a slash. It must refuse keys with one.
+	Slashes bool
+
 	// ReadOnly makes a store that holds the object "there" with the content "old" and refuses writes, or says why it
 	// cannot.
 	ReadOnly func(t *testing.T) (s objstore.Store, cannot string)

@@ -150,13 +150,7 @@ ALTER TABLE a.b SET FLUSH POLICY (rows = 1)
 --==
 CREATE SCHEDULE s FOR FLUSH ALL EVERY '1 day'
 --==
-CREATE STORAGE s LOCATION 's3://x'
---==
-DROP STORAGE s
---==
 SHOW SCHEDULES
---==
-SHOW STORAGES
 --==
 SHOW JOB 'x' WHEN
 --==
@@ -255,3 +249,41 @@ FLUSH TABLE app.events WITH (order_by = (a DESC NULLS))
 FLUSH TABLE app.events WITH (order_by = (a ASC DESC))
 --==
 FLUSH TABLE app.events WITH (order_by = (a
+--==
+CLEANUP
+--==
+CREATE STORAGE
+--==
+CREATE STORAGE 'archive' LOCATION 's3://b'
+--==
+CREATE STORAGE archive
+--==
+CREATE STORAGE archive 's3://b'
+--==
+CREATE STORAGE archive LOCATION
+--==
+CREATE STORAGE archive LOCATION s3
+--==
+CREATE STORAGE archive LOCATION AKIAIOSFODNN7EXAMPLE
+--==
+CREATE STORAGE archive LOCATION 's3://b' WITH
+--==
+CREATE STORAGE archive LOCATION 's3://b' WITH (region = ('x'))
+--==
+CREATE STORAGE archive LOCATION 's3://b' IN x
+--==
+CREATE STORAGE a.b LOCATION 's3://b'
+--==
+DROP STORAGE
+--==
+DROP STORAGE archive CASCADE
+--==
+DROP STORAGE 'archive'
+--==
+ALTER STORAGE archive
+--==
+ALTER STORAGE archive SET LOCATION 's3://b'
+--==
+ALTER STORAGE archive ADOPT now
+--==
+SHOW STORAGES archive

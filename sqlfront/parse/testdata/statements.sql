@@ -103,3 +103,17 @@ restore table App."Odd ""Name""" From Job 'flush:app.events:0193d2c4-7b1e-7c3a-9
 RESTORE TABLE app.events FROM JOB $1
 --==
 RESTORE TABLE app.events WHERE "from" IS NULL -- end
+--==
+CREATE STORAGE archive LOCATION 's3://bucket/cold'
+--==
+create storage "Old Ones" location 's3://bucket/it''s' with (endpoint = 'https://minio.example.org:9000', path_style = true, access_key_env = 'SPILLWAY_STORAGE_KEY', part_size = '16MB');
+--==
+CREATE STORAGE local /* a folder */ LOCATION '/srv/cold' WITH (path = '{namespace}/{table}/{yyyy}')
+--==
+DROP STORAGE archive
+--==
+drop storage "Old Ones";
+--==
+ALTER STORAGE archive ADOPT
+--==
+SHOW STORAGES
