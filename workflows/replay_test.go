@@ -21,7 +21,7 @@ const replayFolder = "testdata/replay"
 // outcomes are the ways of a job of which each release leaves a history.
 var outcomes = []string{
 	"empty", "completed", "failed", "retried", "replanned", "residue", "stopped", "cancelled", "cancelled-before-start",
-	"paused", "paused-without-worker", "paused-and-restarted", "paused-and-cancelled", "continued", "continued-and-paused",
+	"paused", "paused-without-worker", "paused-and-restarted", "paused-and-cancelled", "continued", "continued-and-paused", "throttled",
 }
 
 var quiet = log.NewStructuredLogger(slog.New(slog.DiscardHandler))

@@ -45,6 +45,8 @@ type harness struct {
 	tuning  workflows.Tuning
 	finish  func(flush.FinishInput)
 	residue func(flush.ResidueInput) flush.ResidueResult // of workers that start from now on
+	manners *flush.Manners                               // the same
+	busy    func() flush.Load                            // the same
 
 	worker *worker.Worker
 	crash  func() // ends the worker's process, as far as anybody can see
@@ -137,7 +139,7 @@ func (h *harness) StartWorker(t testing.TB) {
 
 func (h *harness) newWorker(t testing.TB, c client.Client, alive context.Context) *worker.Worker {
 	t.Helper()
-	acts := activities.New(&steptest.Steps{Work: h.work, Ledger: h.ledger, Alive: alive, Finishing: h.finish, Looking: h.residue}, &activities.Options{HeartbeatInterval: 100 * time.Millisecond})
+	acts := activities.New(&steptest.Steps{Work: h.work, Ledger: h.ledger, Alive: alive, Finishing: h.finish, Looking: h.residue, Manners: h.manners, Busy: h.busy}, &activities.Options{HeartbeatInterval: 100 * time.Millisecond})
 	w, err := worker.New(c, workflows.TaskQueue(h.name), acts, &worker.Options{
 		Slots:           jobmanagertest.Slots,
 		ShutdownTimeout: time.Minute,

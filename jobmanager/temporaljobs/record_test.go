@@ -133,6 +133,19 @@ var scenarios = map[string]func(*testing.T, *recorder, *jobmanagertest.Script) j
 		r.setPaused(t, id, false)
 		return r.ends(t, id, jobmanager.Completed)
 	},
+	"throttled": func(t *testing.T, r *recorder, s *jobmanagertest.Script) jobmanager.JobID {
+		s.SetChunks(jobmanagertest.ChunksPerRun + 2)
+		var looks atomic.Int32
+		r.manners = &flush.Manners{MaxRowsPerSecond: 5 * jobmanagertest.RowsPerChunk, ChecksLoad: true}
+		r.busy = func() flush.Load {
+			if looks.Add(1) > 1 {
+				return flush.Load{}
+			}
+			return flush.Load{LagBytes: 512 << 20}
+		}
+		r.restart(t)
+		return r.ends(t, mustStart(t, r.m, flushOf(events)), jobmanager.Completed)
+	},
 	"stopped": func(t *testing.T, r *recorder, s *jobmanagertest.Script) jobmanager.JobID {
 		id := r.held(t, s)
 		r.restart(t)
