@@ -91,8 +91,10 @@ func (h *harness) manager(t testing.TB, c client.Client) *temporaljobs.Manager {
 		Installation: h.name,
 		UIBaseURL:    "http://ui.test/",
 		Types: map[jobmanager.JobType]temporaljobs.Type{
+			workflows.CleanupType: temporaljobs.Cleanup(validate, h.tuning),
 			workflows.FlushType:   temporaljobs.Flush(validate, h.tuning),
 			workflows.RestoreType: temporaljobs.Restore(validate, h.tuning),
+			workflows.VerifyType:  temporaljobs.Verify(validate, h.tuning),
 		},
 	})
 	if err != nil {
@@ -139,7 +141,8 @@ func (h *harness) StartWorker(t testing.TB) {
 
 func (h *harness) newWorker(t testing.TB, c client.Client, alive context.Context) *worker.Worker {
 	t.Helper()
-	acts := activities.New(&steptest.Steps{Work: h.work, Ledger: h.ledger, Alive: alive, Finishing: h.finish, Looking: h.residue, Manners: h.manners, Busy: h.busy}, &activities.Options{HeartbeatInterval: 100 * time.Millisecond})
+	steps := &steptest.Steps{Work: h.work, Ledger: h.ledger, Alive: alive, Finishing: h.finish, Looking: h.residue, Manners: h.manners, Busy: h.busy}
+	acts := activities.New(steps, &activities.Options{Keeper: steps, HeartbeatInterval: 100 * time.Millisecond})
 	w, err := worker.New(c, workflows.TaskQueue(h.name), acts, &worker.Options{
 		Slots:           jobmanagertest.Slots,
 		ShutdownTimeout: time.Minute,
