@@ -404,6 +404,8 @@ func (p *parser) option() (Option, error) {
 		o.Value, ok = decodeString(p.text(p.tok), p.sc.backslash)
 	case tokWord:
 		o.Value = fold(p.text(p.tok))
+	case tokQuoted:
+		o.Value, ok = decodeName(p.text(p.tok))
 	default:
 		ok = false
 	}

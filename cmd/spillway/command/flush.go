@@ -152,7 +152,10 @@ func withList(command string, given []string) (string, error) {
 		if !ok {
 			return "", usagef("%s: --with %s: expected name=value", command, w)
 		}
-		with = append(with, parse.QuoteName(strings.TrimSpace(name))+" = "+literal(strings.TrimSpace(value)))
+		if value = strings.TrimSpace(value); !strings.HasPrefix(value, "(") { // a list is SQL as it stands
+			value = literal(value)
+		}
+		with = append(with, parse.QuoteName(strings.TrimSpace(name))+" = "+value)
 	}
 	if len(with) == 0 {
 		return "", nil

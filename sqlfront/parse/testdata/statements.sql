@@ -117,3 +117,5 @@ drop storage "Old Ones";
 ALTER STORAGE archive ADOPT
 --==
 SHOW STORAGES
+--==
+FLUSH TABLE app.events WITH (storage = "Old Ones")
