@@ -16,7 +16,7 @@ RELEASE    ?= unreleased
 # Each package may take this long; a hang must end with stack traces and not with the CI job.
 TIMEOUT  ?= 15m
 
-.PHONY: help build demo test test-long roundtrip test-race test-server check fmt vet lint workflowcheck imports replay bench many-values postgres docs tidy clean
+.PHONY: help build demo test test-long roundtrip test-race test-server check fmt vet lint workflowcheck imports replay bench many-values servers postgres docs tidy clean
 
 help: ## print this help
 	@echo "Spillway moves old rows of a PostgreSQL table to Parquet files, each row exactly once."; echo
@@ -30,7 +30,7 @@ build: ## build bin/spillway
 demo: postgres build ## see it work: a table, three flushes, one killed, and the proof
 	./$(BIN) demo $(DEMOFLAGS)
 
-test: postgres ## run every test
+test: postgres servers ## run every test
 	@$(MAKE) -k test-race test-server
 
 # The race detector runs wherever it pays. Packages that link the Temporal server are left out: compiling the server with
@@ -76,6 +76,9 @@ many-values: postgres ## flush 100 000 partition values and print the memory tha
 bench: postgres build ## measure: prints a table and writes a JSON file (docs/benchmarks.md)
 	$(GO) build -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/bench ./tests/bench
 	./bin/bench -spillway $(BIN) -json bin/bench.json $(BENCHFLAGS)
+
+servers: ## build the object stores that tests talk to; cold, that takes longer than a test may
+	@cd tests/servers && for s in versitygw fake-gcs-server; do $(GO) tool -n $$s; done
 
 postgres: ## install PostgreSQL's server binaries if they are missing and a package manager may
 	@scripts/postgres
