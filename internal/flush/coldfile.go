@@ -34,6 +34,7 @@ type coldFile struct {
 	seg    ledger.Segment
 	object objstore.Object
 	footer segment.Footer
+	rest   []segment.Column // those of the footer, as PostgreSQL sends them now
 }
 
 // openCold opens a segment and reads it once to see that it is whole: size, sha-256, footer. Error: one that wraps *DamagedError, or

@@ -36,7 +36,7 @@ func (f *Flusher) FillIn(ctx context.Context, in EndInput) error {
 	if err != nil {
 		return err
 	}
-	if row.ChunksDone > 0 && req.JobType != VerifyType && req.JobType != CleanupType { // those move nothing, and their plans name no table
+	if row.ChunksDone > 0 && req.JobType != VerifyType && req.JobType != CleanupType { // those change no list of segments
 		if err := f.publishJob(ctx, in.JobID); err != nil { // the next flush of the table publishes
 			f.log.Warn("could not publish the manifest of a job that was ended by force", obs.KeyJob, in.JobID, obs.KeyErr, err)
 		}

@@ -35,7 +35,16 @@ func (f *Flusher) publishAt(ctx context.Context, schema, table, key string, stor
 			err = errors.Join(err, m.out.Abort()) // after Commit it does nothing
 		}
 	}()
-	for _, name := range storages {
+	// The list of segments holds a connection: whoever asked the ledger for a storage meanwhile would want a second one, and wait for
+	// ever where all that there are do the same.
+	holding, err := f.ledger.LiveStorages(ctx, schema, table)
+	if err != nil {
+		return err
+	}
+	for _, name := range append(holding, storages...) {
+		if open[name] != nil {
+			continue
+		}
 		if open[name], err = f.openManifest(ctx, name, key, head); err != nil {
 			delete(open, name)
 			return err
@@ -47,10 +56,7 @@ func (f *Flusher) publishAt(ctx context.Context, schema, table, key string, stor
 		}
 		m := open[s.Storage]
 		if m == nil {
-			if m, err = f.openManifest(ctx, s.Storage, key, head); err != nil {
-				return err
-			}
-			open[s.Storage] = m
+			return classified(ClassLock, fmt.Errorf("the first segment came to storage %s while its manifest was written", s.Storage))
 		}
 		if err := m.add(s); err != nil {
 			return err

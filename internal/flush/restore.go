@@ -98,6 +98,9 @@ func (r *restoring) restore(ctx context.Context) (ChunkResult, error) {
 	} else {
 		res, err = r.fill(ctx, refill, values)
 	}
+	if err == nil {
+		err = r.sameTypes(ctx, target)
+	}
 	if err != nil {
 		return ChunkResult{}, err
 	}
@@ -207,7 +210,7 @@ func (r *restoring) fillByStage(ctx context.Context, refill *hot.Refill, values 
 // writeRest writes the rows that stay cold, under the columns that they have in their file, makes the object durable and looks at it.
 func (r *restoring) writeRest(ctx context.Context, refill *hot.Refill, values []int, rows int64) (segment.Summary, error) {
 	footer := r.file.footer
-	schema, err := segment.NewSchema(footer.Columns, &segment.SchemaOptions{CheckUTF8: r.f.hot.Encoding() == "SQL_ASCII"})
+	schema, err := segment.NewSchema(r.file.rest, &segment.SchemaOptions{CheckUTF8: r.f.hot.Encoding() == "SQL_ASCII"})
 	if err != nil {
 		return segment.Summary{}, classified(ClassInternal, err)
 	}

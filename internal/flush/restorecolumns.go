@@ -29,6 +29,7 @@ func (e *ExtraColumnsError) Error() string {
 // refillOf says where each column of a segment goes. Columns are told by their numbers if asItWas, the table that the rows came from,
 // is there, and by their names if not. Columns of the table that the segment lacks get their defaults.
 func refillOf(file *coldFile, target, asItWas *hot.Table, opts RestoreOptions) (*hot.Refill, []int, error) {
+	file.rest = slices.Clone(file.footer.Columns)
 	r := &hot.Refill{
 		Schema: target.Schema, Table: target.Name, Predicate: opts.Where, SkipConflicts: opts.SkipConflicts,
 	}
@@ -46,11 +47,16 @@ func refillOf(file *coldFile, target, asItWas *hot.Table, opts RestoreOptions) (
 			extra = append(extra, c.Name)
 			continue
 		}
+		if now != nil {
+			if err := sameAttributes(file, c, now, target, asItWas != nil); err != nil {
+				return nil, nil, err
+			}
+		}
 		if now != nil && (opts.staged() || now.Generated == "") {
 			add(hot.Field{Column: now.Name, Insert: now.Generated == ""}, i)
 		}
 		// What stays cold keeps the type that it has in its file.
-		if opts.staged() && (now == nil || !sameType(c, *now)) {
+		if opts.staged() && (now == nil || !sameType(c, *now)) && !file.madeAnew(i, now) {
 			add(hot.Field{Stage: stageName(target, i), Type: c.Declared}, i)
 		}
 	}

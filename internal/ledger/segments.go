@@ -62,6 +62,13 @@ func (l *Ledger) RegisterSegment(ctx context.Context, q Querier, s Segment) erro
 	return wrap("register segment", err)
 }
 
+// LiveStorages returns the names of the storages that hold live segments of a table.
+func (l *Ledger) LiveStorages(ctx context.Context, schema, table string) ([]string, error) {
+	return collect(ctx, l.pool, "read storages of the table", pgx.RowTo[string], l.expand(`
+		SELECT DISTINCT storage FROM @schema@.segments
+		WHERE table_schema = $1 AND table_name = $2 AND restored_at IS NULL AND replaced_at IS NULL ORDER BY 1`), schema, table)
+}
+
 // LiveSegments yields the segments of a table that count as cold, oldest first, in one snapshot. It holds a connection of
 // the pool until the loop ends.
 func (l *Ledger) LiveSegments(ctx context.Context, schema, table string) iter.Seq2[Segment, error] {

@@ -45,6 +45,8 @@ type harness struct {
 	tuning  workflows.Tuning
 	finish  func(flush.FinishInput)
 	residue func(flush.ResidueInput) flush.ResidueResult // of workers that start from now on
+	manners *flush.Manners                               // the same
+	busy    func() flush.Load                            // the same
 
 	worker *worker.Worker
 	crash  func() // ends the worker's process, as far as anybody can see
@@ -89,8 +91,10 @@ func (h *harness) manager(t testing.TB, c client.Client) *temporaljobs.Manager {
 		Installation: h.name,
 		UIBaseURL:    "http://ui.test/",
 		Types: map[jobmanager.JobType]temporaljobs.Type{
+			workflows.CleanupType: temporaljobs.Cleanup(validate, h.tuning),
 			workflows.FlushType:   temporaljobs.Flush(validate, h.tuning),
 			workflows.RestoreType: temporaljobs.Restore(validate, h.tuning),
+			workflows.VerifyType:  temporaljobs.Verify(validate, h.tuning),
 		},
 	})
 	if err != nil {
@@ -137,7 +141,8 @@ func (h *harness) StartWorker(t testing.TB) {
 
 func (h *harness) newWorker(t testing.TB, c client.Client, alive context.Context) *worker.Worker {
 	t.Helper()
-	acts := activities.New(&steptest.Steps{Work: h.work, Ledger: h.ledger, Alive: alive, Finishing: h.finish, Looking: h.residue}, &activities.Options{HeartbeatInterval: 100 * time.Millisecond})
+	steps := &steptest.Steps{Work: h.work, Ledger: h.ledger, Alive: alive, Finishing: h.finish, Looking: h.residue, Manners: h.manners, Busy: h.busy}
+	acts := activities.New(steps, &activities.Options{Keeper: steps, HeartbeatInterval: 100 * time.Millisecond})
 	w, err := worker.New(c, workflows.TaskQueue(h.name), acts, &worker.Options{
 		Slots:           jobmanagertest.Slots,
 		ShutdownTimeout: time.Minute,

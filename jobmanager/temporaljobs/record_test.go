@@ -43,6 +43,16 @@ var scenarios = map[string]func(*testing.T, *recorder, *jobmanagertest.Script) j
 	"completed": func(t *testing.T, r *recorder, _ *jobmanagertest.Script) jobmanager.JobID {
 		return r.ends(t, mustStart(t, r.m, flushOf(events)), jobmanager.Completed)
 	},
+	"restored": func(t *testing.T, r *recorder, _ *jobmanagertest.Script) jobmanager.JobID {
+		return r.ends(t, mustStart(t, r.m, jobmanager.JobSpec{Type: workflows.RestoreType, Table: events}), jobmanager.Completed)
+	},
+	"verified": func(t *testing.T, r *recorder, _ *jobmanagertest.Script) jobmanager.JobID {
+		return r.ends(t, mustStart(t, r.m, jobmanager.JobSpec{Type: workflows.VerifyType, Table: events}), jobmanager.Completed)
+	},
+	"cleaned": func(t *testing.T, r *recorder, s *jobmanagertest.Script) jobmanager.JobID {
+		r.work.Table(jobmanager.Table{}).SetChunks(2)
+		return r.ends(t, mustStart(t, r.m, jobmanager.JobSpec{Type: workflows.CleanupType}), jobmanager.Completed)
+	},
 	"failed": func(t *testing.T, r *recorder, s *jobmanagertest.Script) jobmanager.JobID {
 		s.SetFailure(func(int, int) error { return &jobmanagertest.Failure{Class: flush.ClassUnrepresentable} })
 		return r.ends(t, mustStart(t, r.m, flushOf(events)), jobmanager.Failed)
@@ -133,6 +143,19 @@ var scenarios = map[string]func(*testing.T, *recorder, *jobmanagertest.Script) j
 		r.setPaused(t, id, false)
 		return r.ends(t, id, jobmanager.Completed)
 	},
+	"throttled": func(t *testing.T, r *recorder, s *jobmanagertest.Script) jobmanager.JobID {
+		s.SetChunks(jobmanagertest.ChunksPerRun + 2)
+		var looks atomic.Int32
+		r.manners = &flush.Manners{MaxRowsPerSecond: 5 * jobmanagertest.RowsPerChunk, ChecksLoad: true}
+		r.busy = func() flush.Load {
+			if looks.Add(1) > 1 {
+				return flush.Load{}
+			}
+			return flush.Load{LagBytes: 512 << 20}
+		}
+		r.restart(t)
+		return r.ends(t, mustStart(t, r.m, flushOf(events)), jobmanager.Completed)
+	},
 	"stopped": func(t *testing.T, r *recorder, s *jobmanagertest.Script) jobmanager.JobID {
 		id := r.held(t, s)
 		r.restart(t)
@@ -217,7 +240,8 @@ func (r *recorder) ends(t *testing.T, id jobmanager.JobID, want jobmanager.Statu
 
 // write writes the histories of a job's runs. Those of a release that is out are never written anew.
 func (r *recorder) write(t *testing.T, name string, id jobmanager.JobID) {
-	wid := workflows.WorkflowID(r.name, true, id.Type, id.Table)
+	mutating := id.Type == workflows.FlushType || id.Type == workflows.RestoreType
+	wid := workflows.WorkflowID(r.name, mutating, id.Type, id.Table)
 	run := id.UUID.String()
 	for n := 1; run != ""; n++ {
 		h := r.closedHistory(t, wid, run)

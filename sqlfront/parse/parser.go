@@ -21,9 +21,10 @@ func Parse(src string, opt *Options) (Statement, error) {
 
 // A parser looks one token ahead.
 type parser struct {
-	sc  *scanner
-	tok token
-	cut int // end of the token before tok, in bytes
+	sc   *scanner
+	tok  token
+	cut  int  // end of the token before tok, in bytes
+	flat bool // no option of the statement takes a list
 }
 
 func (p *parser) advance() {
@@ -385,7 +386,7 @@ func (p *parser) option() (Option, error) {
 		return o, nil
 	}
 	o.ValuePos = p.pos()
-	if p.acceptOther("(") {
+	if !p.flat && p.acceptOther("(") {
 		if o.List, err = p.list(); err != nil {
 			return o, err
 		}

@@ -78,6 +78,8 @@ func (p *parser) createStorage() (Statement, error) {
 		return nil, p.secret(p.fail("a location stands in single quotes: 's3://bucket/prefix'", "a location in quotes"))
 	}
 	p.advance()
+	p.flat = true
+	defer func() { p.flat = false }()
 	if s.Options, err = p.options(); err != nil {
 		return nil, p.secret(err)
 	}

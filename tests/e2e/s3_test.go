@@ -198,6 +198,17 @@ func TestS3Storages(t *testing.T) {
 		t.Errorf("at %s", text(j.Location))
 	}
 
+	// A storage's template may take values of partition_by, and asks for it then.
+	s.rows("CREATE STORAGE spread LOCATION '" + u.dir + "/fourth' WITH (path = '{namespace}/{table}/{column:tenant}/{shard}')")
+	fourth := u.table(t, "in_spread", 70)
+	if e := owner.refused("FLUSH TABLE app.in_spread WITH (storage = spread)"); e.Code != "22023" || !strings.Contains(e.Message, "{column:tenant} names no item of partition_by") {
+		t.Errorf("%s %s", e.Code, e.Message)
+	}
+	owner.wait(owner.flush(fourth, "WITH (storage = spread, partition_by = (tenant))").id, "completed")
+	if found, err := filepath.Glob(u.dir + "/fourth/app/in_spread/3/*/*.parquet"); err != nil || len(found) != 1 {
+		t.Errorf("files of one tenant: %v, %v", found, err)
+	}
+
 	// Nothing that was typed in the wrong place was kept.
 	kept := pgtest.Value[string](t, u.db, `SELECT concat((SELECT string_agg(a::text, ' ') FROM spillway.audit a), (SELECT string_agg(s::text, ' ') FROM spillway.storages s))`)
 	if strings.Contains(kept, secret) || strings.Contains(kept, key) || !strings.Contains(kept, "CREATE STORAGE x LOCATION …") || !strings.Contains(kept, "CREATE STORAGE archive") {

@@ -36,9 +36,7 @@ func TestFrozenWorker(t *testing.T) {
 	m.gate.open()
 	s := u.super(t)
 	m.completes(s) // by the first process alone: the other one stands still
-	if !gone(t, u.db, m.pids) {
-		t.Error("the backend of the frozen worker is still there")
-	}
+	until(t, "the backend of the frozen worker is gone, and so is the other's, which served its last chunk", func() bool { return gone(t, u.db, m.pids) })
 	segments, files := m.tb.segments(), m.tb.objects()
 	said := len(second.err.String())
 

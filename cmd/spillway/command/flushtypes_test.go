@@ -25,11 +25,11 @@ func TestFlushLocalArrays(t *testing.T) {
 	if n := pgtest.Value[int](t, db, "SELECT count(*) FROM app.boards"); n != 2 {
 		t.Errorf("%d rows are hot, want 2", n)
 	}
-	if r = invoke(t, append(flags, "--with", "as_text=Cells")); r.code != 1 {
+	if r = invoke(t, append(flags, "--with", "as_text=(Cells)")); r.code != 1 {
 		t.Errorf("a column that is not there: exit code %d", r.code)
 	}
 	mustContain(t, r.errOut, `"cells"`)
-	if r = invoke(t, append(flags, "--with", `as_text="Cells", amount`)); r.code != 0 {
+	if r = invoke(t, append(flags, "--with", `as_text=("Cells", amount)`)); r.code != 0 {
 		t.Fatalf("exit code %d: %s", r.code, r.errOut)
 	}
 	audit.Check(t, db.SuperURL, "app", "boards", want)

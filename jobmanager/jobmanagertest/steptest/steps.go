@@ -18,6 +18,8 @@ type Steps struct {
 	Ledger    *Ledger
 	Alive     context.Context                              // ends when the process that runs it crashes
 	Finishing func(flush.FinishInput)                      // called before an end is recorded; may be nil
+	Manners   *flush.Manners                               // of every plan; may be nil
+	Busy      func() flush.Load                            // how busy the database is; nil: not at all
 	Looking   func(flush.ResidueInput) flush.ResidueResult // what is left; nil: nothing
 }
 
@@ -39,7 +41,7 @@ func (f *Steps) Plan(_ context.Context, in flush.PlanInput) (flush.PlanResult, e
 		}
 		n = int(t.ChunksTotal)
 	})
-	return flush.PlanResult{Generation: in.Generation, Chunks: n, RowsEstimate: int64(n * jobmanagertest.RowsPerChunk), Parallelism: jobmanagertest.Parallelism}, nil
+	return flush.PlanResult{Generation: in.Generation, Chunks: n, RowsEstimate: int64(n * jobmanagertest.RowsPerChunk), Parallelism: jobmanagertest.Parallelism, Manners: f.Manners}, nil
 }
 
 // PlanRestore is *flush.Flusher's.
@@ -76,8 +78,13 @@ func (f *Steps) RunChunk(ctx context.Context, in flush.ChunkInput, progress func
 	return flush.ChunkResult{Rows: jobmanagertest.RowsPerChunk, Bytes: 1000, Segments: 1}, nil
 }
 
-// Load is *flush.Flusher's. The database is never busy.
-func (f *Steps) Load(context.Context, flush.LoadInput) (flush.Load, error) { return flush.Load{}, nil }
+// Load is *flush.Flusher's.
+func (f *Steps) Load(context.Context, flush.LoadInput) (flush.Load, error) {
+	if f.Busy == nil {
+		return flush.Load{}, nil
+	}
+	return f.Busy(), nil
+}
 
 // Residue is *flush.Flusher's.
 func (f *Steps) Residue(_ context.Context, in flush.ResidueInput) (flush.ResidueResult, error) {

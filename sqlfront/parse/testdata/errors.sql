@@ -270,6 +270,8 @@ CREATE STORAGE archive LOCATION 's3://b' WITH
 --==
 CREATE STORAGE archive LOCATION 's3://b' WITH (region = ('x'))
 --==
+CREATE STORAGE archive LOCATION 's3://b' WITH (region = (eu))
+--==
 CREATE STORAGE archive LOCATION 's3://b' IN x
 --==
 CREATE STORAGE a.b LOCATION 's3://b'

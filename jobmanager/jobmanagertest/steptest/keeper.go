@@ -1,0 +1,35 @@
+package steptest
+
+import (
+	"context"
+
+	"github.com/spillwaydb/spillway/internal/flush"
+)
+
+// PlanVerify is *flush.Flusher's.
+func (f *Steps) PlanVerify(ctx context.Context, in flush.PlanInput) (flush.PlanResult, error) {
+	return f.Plan(ctx, in)
+}
+
+// CheckSegments is *flush.Flusher's.
+func (f *Steps) CheckSegments(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error) {
+	return f.RunChunk(ctx, in, progress)
+}
+
+// FindStrays is *flush.Flusher's.
+func (f *Steps) FindStrays(context.Context, string) (flush.VerifyResult, error) {
+	return flush.VerifyResult{}, nil
+}
+
+// PlanCleanup is *flush.Flusher's.
+func (f *Steps) PlanCleanup(ctx context.Context, in flush.PlanInput) (flush.PlanResult, error) {
+	return f.Plan(ctx, in)
+}
+
+// CleanUp is *flush.Flusher's.
+func (f *Steps) CleanUp(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error) {
+	return f.RunChunk(ctx, in, progress)
+}
+
+// FinishCleanup is *flush.Flusher's.
+func (f *Steps) FinishCleanup(context.Context, string) error { return nil }
