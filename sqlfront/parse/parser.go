@@ -235,7 +235,8 @@ func (p *parser) change(build func(JobRef) Statement) (Statement, error) {
 	verb := strings.ToUpper(p.text(p.tok))
 	p.advance()
 	if p.is("JOBS") {
-		return nil, p.refuse(p.pos(), verb+" JOBS WHERE", strings.ToLower(verb)+" jobs one by one: "+verb+" JOB 'id'")
+		return nil, &Error{Pos: p.pos(), SQLState: NotSupported, Msg: "there is no " + verb + " JOBS",
+			Hint: strings.ToLower(verb) + " jobs one by one: " + verb + " JOB 'id'"}
 	}
 	job, err := p.theJob(verb, "JOB")
 	if err != nil {

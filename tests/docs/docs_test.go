@@ -94,10 +94,11 @@ func TestDecisions(t *testing.T) {
 		if !strings.HasPrefix(name, fmt.Sprintf("%04d-", i+1)) {
 			t.Errorf("%s: expected number %04d", name, i+1)
 		}
-		if !strings.Contains(list, "("+name+")") {
-			t.Errorf("%s is not in the list", name)
-		}
 		text := read(t, "docs/decisions/"+name)
+		title, _, _ := strings.Cut(strings.TrimPrefix(text, "# "), "\n")
+		if entry := "- [" + title + "](" + name + ")\n"; !strings.Contains(list, entry) {
+			t.Errorf("%s is not in the list: %s", name, entry)
+		}
 		for _, heading := range []string{"# " + name[:4] + " ", "\n## Context\n", "\n## Choice\n", "\n## What we gave up\n"} {
 			if !strings.Contains(text, heading) {
 				t.Errorf("%s: no %q", name, heading)

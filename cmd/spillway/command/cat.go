@@ -27,7 +27,9 @@ func newCat(env *Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cat TABLE",
 		Short: "Print the cold rows of a table from its registered segments",
-		Long: `Print the cold rows of a table: exactly those of the segments that the ledger names, read from their files on this machine.
+		Long: `Print the cold rows of a table: exactly those of the segments that the ledger names. This command reads them itself, from files of
+this machine or from buckets, for which it needs the keys that the workers have.
+
 Values are as PostgreSQL prints them; as JSON, arrays are arrays, and composites and hstore objects. Where segments differ in their
 columns, a row has NULL in those that it lacks; a column that was renamed is two, and one whose type changed is shown as a number if
 both are, else as text.`,

@@ -17,8 +17,8 @@ type clientOptions struct {
 }
 
 func (o *clientOptions) flags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&o.sqlURL, "sql-url", "", "address of the SQL front-end, postgres://user@host:7432/database (default: that of a running `spillway up`)")
-	cmd.Flags().StringVar(&o.dataDir, "data-dir", defaultDataDir, "data directory of the running `spillway up`")
+	cmd.Flags().StringVar(&o.sqlURL, "sql-url", "", "address of the SQL front-end, postgres://user@host:7432/database (default: that of a running 'spillway up')")
+	cmd.Flags().StringVar(&o.dataDir, "data-dir", defaultDataDir, "data directory of the running 'spillway up'")
 }
 
 // client is a connection to the front-end.

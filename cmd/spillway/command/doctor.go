@@ -34,10 +34,10 @@ check fails.`,
 		Args: args(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDoctor(cmd, env, &o) },
 	}
-	o.databaseFlags(cmd, " (default: only a running `spillway up` is looked at)")
+	o.databaseFlags(cmd, " (default: only a running 'spillway up' is looked at)")
 	o.dataDirFlag(cmd)
 	o.storageFlag(cmd)
-	o.temporalFlags(cmd, " (default: that of a running `spillway up`)")
+	o.temporalFlags(cmd, " (default: that of a running 'spillway up')")
 	o.temporalStoreFlags(cmd)
 	return cmd
 }

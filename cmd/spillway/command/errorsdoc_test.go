@@ -368,6 +368,9 @@ func jobErrors() map[string]errorCase {
 				t.Fatal(err)
 			}
 			r := s.spillway(t, "verify", "app.ok", "--wait")
+			if n := strings.Count(r.errOut, "1 segment read back"); n != 1 {
+				t.Errorf("what was found is told %d times:\n%s", n, r.errOut)
+			}
 			if i := strings.Index(r.errOut, "spillway: "); i > 0 {
 				r.errOut = r.errOut[i:]
 			}

@@ -36,6 +36,7 @@ that was cut off, by kill -9 for example, loses no row: the next one closes it a
 		Example: `  spillway flush app.events --wait
   spillway flush app.events --older-than '7 days' --age-column created_at
   spillway flush app.events --where "created_at < '2025-01-01'"
+  spillway flush app.events --with 'partition_by=(kind, month(created_at))' --with storage=archive
   spillway flush --all --in app
   spillway flush app.events --local --database-url postgres://spillway@db/app --storage /srv/cold`,
 		Args: cobra.ArbitraryArgs,
@@ -48,7 +49,7 @@ that was cut off, by kill -9 for example, loses no row: the next one closes it a
 	f.StringVar(&o.where, "where", "", "only rows that match this SQL condition")
 	f.StringVar(&o.olderThan, "older-than", "", "only rows older than this interval: '7 days'")
 	f.StringVar(&o.ageColumn, "age-column", "", "with --older-than: the column that tells a row's age (default: the only one with a time)")
-	f.StringArrayVar(&o.with, "with", nil, "an option of FLUSH, name=value (may be repeated)")
+	f.StringArrayVar(&o.with, "with", nil, "an option of FLUSH, name=value; a list in parentheses (may be repeated)")
 	f.BoolVar(&o.wait, "wait", false, "wait for the end, showing progress")
 	f.BoolVar(&o.local, "local", false, "run the flush in this process, without Temporal, and wait for it")
 	o.localOptions.flags(cmd)

@@ -29,8 +29,9 @@ func newGrants(env *Env) *cobra.Command {
 		Short: "Print the least-privilege script for the worker's role",
 		Long: `Print the SQL that makes a role for the worker with what it needs and nothing more. It changes nothing itself: read it,
 then run it as the tables' owner or a superuser. Run it again after adding tables or partitions.`,
-		Example: `  spillway grants --for app.events --database-url postgres://admin@db/app | psql postgres://admin@db/app`,
-		Args:    cobra.ArbitraryArgs,
+		Example: `  spillway grants --for app.events --database-url postgres://admin@db/app | psql postgres://admin@db/app
+  spillway grants --restore --for app.events --for app.clicks --database-url postgres://admin@db/app`,
+		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, more []string) error {
 			o.tables = append(o.tables, more...)
 			return runGrants(cmd.Context(), env, &o)
@@ -39,16 +40,16 @@ then run it as the tables' owner or a superuser. Run it again after adding table
 	o.flags(cmd)
 	f := cmd.Flags()
 	f.StringArrayVar(&o.tables, "for", nil, "the tables to flush, schema.table (may be repeated)")
-	f.StringVar(&o.databaseURL, "database-url", "", "where to look up columns and partitions (default: through a running `spillway up`)")
+	f.StringVar(&o.databaseURL, "database-url", "", "where to look up columns and partitions (default: through a running 'spillway up')")
 	f.StringVar(&o.script.ledger, "ledger-schema", ledger.DefaultSchema, "schema of the ledger")
 	f.StringVar(&o.script.system, "system-schema", ledger.DefaultSystemSchema, "schema of the views that people read")
 	f.StringVar(&o.script.role, "role", "spillway", "the worker's role")
 	f.BoolVar(&o.script.restore, "restore", false, "also what RESTORE needs: INSERT on the tables, and temporary tables")
-	f.StringArrayVar(&o.script.readers, "reader", nil, "a role that may read system.jobs and system.segments (may be repeated)")
+	f.StringArrayVar(&o.script.readers, "reader", nil, "a role that may read the views of the schema system (may be repeated)")
 	f.BoolVar(&o.script.monitor, "monitor", false, "let the worker read how far standbys are, which the option max_replication_lag of FLUSH needs")
 	f.BoolVar(&o.script.truncate, "truncate", false, "grant TRUNCATE on partitions, for WITH (whole_partition = truncate)")
 	f.BoolVar(&o.script.maintain, "maintain", false, "grant MAINTAIN, for the VACUUM after a flush (PostgreSQL 17 and newer)")
-	f.BoolVar(&o.script.operators, "operators", true, "make the role spillway_operator: its members may flush tables that they do not own")
+	f.BoolVar(&o.script.operators, "operators", true, "make the role spillway_operator: its members may flush, restore and verify tables of others, clean up, and change storages")
 	return cmd
 }
 

@@ -39,7 +39,7 @@ cold. The worker's role needs INSERT on the table: see ` + "`spillway grants --r
 	f.StringVar(&o.fromJob, "from-job", "", "only rows that this job moved")
 	f.StringVar(&o.where, "where", "", "only rows that match this SQL condition; the others stay cold")
 	f.StringVar(&o.onConflict, "on-conflict", "", "what to do with rows that a unique key forbids: error (default) or skip")
-	f.StringArrayVar(&o.with, "with", nil, "an option of RESTORE, name=value (may be repeated)")
+	f.StringArrayVar(&o.with, "with", nil, "an option of RESTORE, name=value; a list in parentheses (may be repeated)")
 	f.BoolVar(&o.wait, "wait", false, "wait for the end, showing progress")
 	return cmd
 }

@@ -102,7 +102,7 @@ func (o *serverOptions) workerFlags(cmd *cobra.Command) {
 // never shown.
 func (o *serverOptions) temporalStoreFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&o.temporalStore, "temporal-store", "sqlite", "where the embedded Temporal keeps its state: sqlite (in the data directory), or postgres://user@host/database, where a second `up` is a standby")
+	f.StringVar(&o.temporalStore, "temporal-store", "sqlite", "where the embedded Temporal keeps its state: sqlite (in the data directory), or postgres://user@host/database, where a second 'up' is a standby")
 	f.StringVar(&o.temporalStoreSchema, "temporal-store-schema", embedtemporal.DefaultSchema, "schema of Temporal's tables in that database; a second one has the same name with _visibility")
 	f.IntVar(&o.temporalStoreShards, "temporal-store-shards", 0, "history shards of a store in PostgreSQL, fixed when it is made (default: as stored; a new one has 4)")
 }

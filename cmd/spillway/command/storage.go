@@ -20,6 +20,7 @@ func newStorage(env *Env) *cobra.Command {
 		Short: "Name places for segments: folders and buckets",
 		Example: `  spillway storage create archive --location s3://bucket/cold --option region=eu-central-1
   spillway storage list
+  spillway flush app.events --with storage=archive
   spillway storage drop archive`,
 	})
 	cmd.AddCommand(newStorageCreate(env), newStorageList(env), newStorageDrop(env), newStorageAdopt(env))
@@ -36,7 +37,7 @@ func newStorageCreate(env *Env) *cobra.Command {
 		Long: `Create a storage. A worker writes, reads and deletes an object there first. Keys are never given here: --option names
 environment variables or files that the workers have.`,
 		Example: `  spillway storage create archive --location s3://bucket/cold --option region=eu-central-1 --option profile=spillway
-  spillway storage create minio --location s3://cold --option endpoint=https://minio.example.org:9000 \
+  spillway storage create minio --location s3://cold/app --option endpoint=https://minio.example.org:9000 \
     --option access_key_env=SPILLWAY_STORAGE_KEY --option secret_key_env=SPILLWAY_STORAGE_SECRET`,
 		Args: args("NAME"),
 		RunE: func(cmd *cobra.Command, given []string) error {
@@ -129,7 +130,7 @@ that keeps 'spillway up' from starting; then it needs the keys that the workers 
 		},
 	}
 	o.flags(cmd)
-	server.databaseFlags(cmd, " (default: ask the running `spillway up`)")
+	server.databaseFlags(cmd, " (default: ask the running 'spillway up')")
 	return cmd
 }
 

@@ -98,10 +98,13 @@ func (o *upkeepOptions) run(cmd *cobra.Command, env *Env, statement string) erro
 		return err
 	}
 	id := started.rows[0]["job_id"]
+	tell := c.onNotice
+	c.onNotice = nil // or the looks at the job would tell in the middle of the bar what printFindings tells at the end
 	row, err := follow(ctx, c, id, &progress{w: env.Stderr, bar: env.Bar})
 	if err != nil {
 		return err
 	}
+	c.onNotice = tell
 	var failed error
 	if row["status"] != string(jobmanager.Completed) {
 		failed = jobError(row)
