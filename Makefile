@@ -14,7 +14,7 @@ BENCHFLAGS ?=
 TESTFLAGS  ?=
 RELEASE    ?= unreleased
 # Each package may take this long; a hang must end with stack traces and not with the CI job.
-TIMEOUT  ?= 15m
+TIMEOUT  ?= 30m
 
 .PHONY: help build demo test test-long roundtrip test-race test-server check fmt vet lint workflowcheck imports replay bench many-values servers postgres docs tidy clean
 
