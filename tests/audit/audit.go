@@ -31,6 +31,7 @@ const pinned = `SET DateStyle = 'ISO, MDY'; SET IntervalStyle = postgres; SET Ti
 func Hot(t testing.TB, url, schema, table, where string) Rows {
 	t.Helper()
 	conn := connect(t, url)
+	defer func() { _ = conn.Close(context.Background()) }()
 	sql := "SELECT * FROM " + pgx.Identifier{schema, table}.Sanitize()
 	if where != "" {
 		sql += " WHERE " + where
@@ -87,6 +88,7 @@ func line(values [][]byte) string {
 func Cold(t testing.TB, url, schema, table string) Rows {
 	t.Helper()
 	conn := connect(t, url)
+	defer func() { _ = conn.Close(context.Background()) }()
 	found, err := conn.Query(context.Background(), `SELECT location, row_count, bytes, sha256 FROM spillway.segments
 		WHERE table_schema = $1 AND table_name = $2 AND restored_at IS NULL AND replaced_at IS NULL ORDER BY location`, schema, table)
 	if err != nil {
@@ -185,6 +187,7 @@ func report(t testing.TB, what string, rows []string) {
 func Storage(t testing.TB, url, dir string) {
 	t.Helper()
 	conn := connect(t, url)
+	defer func() { _ = conn.Close(context.Background()) }()
 	found, err := conn.Query(context.Background(), `SELECT location, restored_at IS NULL AND replaced_at IS NULL FROM spillway.segments`)
 	if err != nil {
 		t.Fatalf("read ledger: %v", err)
@@ -267,6 +270,5 @@ func connect(t testing.TB, url string) *pgx.Conn {
 	if err != nil {
 		t.Fatalf("connect for the audit: %v", err)
 	}
-	t.Cleanup(func() { _ = conn.Close(context.Background()) })
 	return conn
 }

@@ -16,6 +16,7 @@ import (
 func Sum(t testing.TB, url, schema, table, column string) (sum int64) {
 	t.Helper()
 	conn := connect(t, url)
+	defer func() { _ = conn.Close(context.Background()) }()
 	found, err := conn.Query(context.Background(), `SELECT location, row_count FROM spillway.segments
 		WHERE table_schema = $1 AND table_name = $2 AND restored_at IS NULL AND replaced_at IS NULL`, schema, table)
 	if err != nil {
