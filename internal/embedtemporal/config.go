@@ -98,6 +98,11 @@ func staticHosts(host string, p ports) map[primitives.ServiceName]static.Hosts {
 	}
 }
 
+const (
+	fast        = 20_000   // requests a second: more than one machine answers
+	eventsCache = 64 << 20 // bytes at most, of a few thousand live jobs
+)
+
 // dynamicConfig holds what the defaults, made for large clusters, get wrong here.
 func dynamicConfig() dynamicconfig.StaticClient {
 	return dynamicconfig.StaticClient{
@@ -106,6 +111,13 @@ func dynamicConfig() dynamicconfig.StaticClient {
 		dynamicconfig.WorkerCommandsEnabled.Key():             true,
 		// The default of 10 per second makes lists of jobs wait.
 		dynamicconfig.FrontendMaxNamespaceVisibilityRPSPerInstance.Key(): 1000,
+		// A list of jobs describes each of them, so a few lists of a thousand in a row would be held up for a second and more.
+		dynamicconfig.FrontendRPS.Key():                        fast,
+		dynamicconfig.FrontendMaxNamespaceRPSPerInstance.Key(): fast,
+		dynamicconfig.HistoryRPS.Key():                         fast,
+		// To describe a workflow its first event is read. The default is made for hundreds of shards and holds those of a few
+		// hundred workflows of the only one here; others would come from disk each time.
+		dynamicconfig.EventsCacheMaxSizeBytes.Key(): eventsCache,
 		// There are few history shards, and the queues of each are asked at most 20 times a second by default: every step of
 		// a workflow would wait 50 ms for the next.
 		dynamicconfig.TransferProcessorMaxPollRPS.Key():   1000,

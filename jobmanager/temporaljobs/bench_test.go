@@ -28,7 +28,8 @@ func benchServer(b *testing.B) client.Client {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = srv.Stop() })
-	c, err := client.Dial(client.Options{HostPort: srv.Address(), Logger: worker.Logger(slog.New(slog.DiscardHandler))})
+	c, err := client.Dial(client.Options{HostPort: srv.Address(), Logger: worker.Logger(slog.New(slog.DiscardHandler)),
+		ConnectionOptions: client.ConnectionOptions{GrpcCompression: &client.GrpcCompressionNone{}}})
 	if err != nil {
 		b.Fatal(err)
 	}

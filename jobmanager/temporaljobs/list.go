@@ -7,7 +7,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
+	enumspb "go.temporal.io/api/enums/v1"
 	workflowpb "go.temporal.io/api/workflow/v1"
 	"go.temporal.io/api/workflowservice/v1"
 
@@ -19,8 +21,9 @@ import (
 const (
 	// pageSize is how much Temporal is asked for at once.
 	pageSize = 1000
-	// describers is how many runs are described at once.
-	describers = 8
+	// describers is how many runs are described at once. Over a network a question is mostly waiting; one process for all
+	// gains nothing from more.
+	describers = 32
 )
 
 // ListJobs implements jobmanager.JobManager.
@@ -67,17 +70,17 @@ func tidy(infos []jobmanager.JobInfo) []jobmanager.JobInfo {
 // currentRuns describes the current run of every workflow that has, or just had, an open run, and may have a job that f
 // selects. It may describe others too.
 func (m *Manager) currentRuns(ctx context.Context, f jobmanager.JobFilter) ([]jobmanager.JobInfo, error) {
-	ids := make(map[string]bool)
+	guesses := make(map[string]string) // by workflow id: the run that seems to be current
 	add := func(id jobmanager.JobID) {
 		if wid, ok := m.workflowID(id.Type, id.Table); ok && f.MatchID(id) {
-			ids[wid] = true
+			guesses[wid] = id.UUID.String() // a job's first run, mostly its only one
 		}
 	}
 	if len(f.IDs) > 0 { // their workflows are known by name: no need to search
 		for _, id := range f.IDs {
 			add(id)
 		}
-		return m.describeCurrent(ctx, ids)
+		return m.describeCurrent(ctx, guesses)
 	}
 	for _, id := range m.recent.list() {
 		add(id)
@@ -89,15 +92,19 @@ func (m *Manager) currentRuns(ctx context.Context, f jobmanager.JobFilter) ([]jo
 		if err != nil {
 			return nil, err
 		}
-		ids[info.GetExecution().GetWorkflowId()] = true
+		run := info.GetExecution()
+		if _, ok := guesses[run.GetWorkflowId()]; !ok || info.GetStatus() == enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
+			guesses[run.GetWorkflowId()] = run.GetRunId()
+		}
 	}
-	return m.describeCurrent(ctx, ids)
+	return m.describeCurrent(ctx, guesses)
 }
 
-func (m *Manager) describeCurrent(ctx context.Context, ids map[string]bool) ([]jobmanager.JobInfo, error) {
-	var targets []target
-	for wid := range ids {
-		targets = append(targets, target{workflowID: wid})
+// describeCurrent describes the current runs of workflows, given a guess for each of which run that is.
+func (m *Manager) describeCurrent(ctx context.Context, guesses map[string]string) ([]jobmanager.JobInfo, error) {
+	targets := make([]target, 0, len(guesses))
+	for wid, run := range guesses {
+		targets = append(targets, target{workflowID: wid, runID: run, current: true})
 	}
 	return m.describeAll(ctx, targets)
 }
@@ -175,9 +182,10 @@ func (m *Manager) visible(ctx context.Context, query string) iter.Seq2[*workflow
 	}
 }
 
-// target names a run; an empty run id means the current one.
+// target names a run. With current it is the workflow's current run that is wanted, and the run id a guess.
 type target struct {
 	workflowID, runID string
+	current           bool
 }
 
 // describeAll describes jobs by their runs, those that are gone or recorded in the history left out.
@@ -214,22 +222,27 @@ func (m *Manager) unended(ctx context.Context, targets []target) ([]*execution, 
 	}), nil
 }
 
+// describeEach asks for all runs, those that are gone left out. It returns soon after the end of ctx, with all it began ended.
 func (m *Manager) describeEach(ctx context.Context, targets []target) ([]*execution, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	execs := make([]*execution, len(targets))
-	slots := make(chan struct{}, describers)
+	var next atomic.Int64
 	var all sync.WaitGroup
-	for i, t := range targets {
-		slots <- struct{}{}
+	for range min(describers, len(targets)) {
 		all.Go(func() {
-			defer func() { <-slots }()
-			ex, err := m.describe(ctx, t.workflowID, t.runID)
-			switch {
-			case err == nil:
-				execs[i] = ex
-			case !notFound(err):
-				cancel(failed(ctx, "describe job", err))
+			for ctx.Err() == nil {
+				i := int(next.Add(1)) - 1
+				if i >= len(targets) {
+					return
+				}
+				ex, err := m.describeTarget(ctx, targets[i])
+				switch {
+				case err == nil:
+					execs[i] = ex
+				case !notFound(err):
+					cancel(failed(ctx, "describe job", err))
+				}
 			}
 		})
 	}
@@ -238,4 +251,14 @@ func (m *Manager) describeEach(ctx context.Context, targets []target) ([]*execut
 		return nil, err
 	}
 	return slices.DeleteFunc(execs, func(ex *execution) bool { return ex == nil }), nil
+}
+
+// describeTarget describes a run. The server has to read up which run is current, while a run that is named is mostly in its
+// memory; and a run that is open is the current one. So a good guess is worth a question, and a bad one costs one more.
+func (m *Manager) describeTarget(ctx context.Context, t target) (*execution, error) {
+	ex, err := m.describe(ctx, t.workflowID, t.runID)
+	if !t.current || t.runID == "" || err == nil && ex.open() && !ex.continued() || err != nil && !notFound(err) {
+		return ex, err
+	}
+	return m.describe(ctx, t.workflowID, "")
 }

@@ -123,10 +123,14 @@ func refused(err error, kind string) bool {
 // unseenEvents is how far back requests that no worker has seen are looked for.
 const unseenEvents = 100
 
+// untouched is the length of a history to which nothing has come since the start: the start itself and the first task.
+const untouched = 2
+
 // lookForUnseen notes the newest PauseRequest that waits for a worker. Only a run with a task that nobody has taken can
-// have one, so this costs a question to the server when a worker is slow or absent.
+// have one, so this costs a question to the server when a worker is slow or absent, and something did happen to the run.
 func (m *Manager) lookForUnseen(ctx context.Context, ex *execution, task *workflowpb.PendingWorkflowTaskInfo) error {
-	if task.GetState() != enumspb.PENDING_WORKFLOW_TASK_STATE_SCHEDULED || ex.info.GetStatus() != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING {
+	if task.GetState() != enumspb.PENDING_WORKFLOW_TASK_STATE_SCHEDULED || ex.info.GetStatus() != enumspb.WORKFLOW_EXECUTION_STATUS_RUNNING ||
+		ex.info.GetHistoryLength() <= untouched {
 		return nil
 	}
 	page, err := m.client.WorkflowService().GetWorkflowExecutionHistoryReverse(ctx, &workflowservice.GetWorkflowExecutionHistoryReverseRequest{

@@ -79,7 +79,7 @@ func (m *Manager) unrecordedRuns(ctx context.Context, limit int) ([]target, erro
 		if err != nil {
 			return nil, err
 		}
-		targets = append(targets, target{info.GetExecution().GetWorkflowId(), info.GetExecution().GetRunId()})
+		targets = append(targets, target{workflowID: info.GetExecution().GetWorkflowId(), runID: info.GetExecution().GetRunId()})
 		if len(targets) == limit {
 			break
 		}

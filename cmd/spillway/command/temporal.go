@@ -47,7 +47,9 @@ func (n *node) openTemporal(ctx context.Context, embed bool) error {
 			return err
 		}
 		opts = sdk.Options{HostPort: n.embedded.Address(), Namespace: n.embedded.Namespace(), Logger: opts.Logger,
-			WorkerHeartbeatInterval: opts.WorkerHeartbeatInterval}
+			WorkerHeartbeatInterval: opts.WorkerHeartbeatInterval,
+			// Both ends are this process: packing each message would be a good part of what a small one costs.
+			ConnectionOptions: sdk.ConnectionOptions{GrpcCompression: &sdk.GrpcCompressionNone{}}}
 	}
 	if opts.HostPort == "" {
 		opts.HostPort = sdk.DefaultHostPort
