@@ -51,6 +51,7 @@ type bed struct {
 	keepDir  bool
 	started  time.Time
 	spillway string // the binary, once built
+	s3       *s3Server
 }
 
 func openBed(ctx context.Context, cfg config) (*bed, error) {
@@ -99,6 +100,9 @@ func (b *bed) close() error {
 	var err error
 	if b.super != nil {
 		err = b.super.Close(ctx)
+	}
+	if b.s3 != nil {
+		b.s3.stop()
 	}
 	return errors.Join(err, b.srv.Stop(ctx), b.removeDir())
 }
@@ -174,25 +178,30 @@ func (b *bed) source(ctx context.Context, t table, n int64) error {
 // fresh makes app.<table> anew: the same rows in the same blocks, vacuumed as old rows are, nothing of it left to write.
 // It returns the number of its rows.
 func (b *bed) fresh(ctx context.Context, t table, n int64) (int64, error) {
-	if err := b.source(ctx, t, n); err != nil {
+	if err := b.source(ctx, t.source(), n); err != nil {
 		return 0, err
 	}
 	name := "app." + t.name
-	steps := []string{
-		"DROP TABLE IF EXISTS " + name,
-		"CREATE TABLE " + name + " (LIKE src." + t.name + " INCLUDING ALL)",
-		"INSERT INTO " + name + " SELECT * FROM src." + t.name,
-	}
+	steps := append(t.copyOf(n), "INSERT INTO "+name+" SELECT * FROM src."+t.source().name)
 	if t.key != "" {
 		steps = append(steps, "ALTER TABLE "+name+" ADD PRIMARY KEY ("+t.key+")")
 	}
 	steps = append(steps, b.granting(t)...)
-	steps = append(steps, "VACUUM (FREEZE, ANALYZE) "+name, "CHECKPOINT")
+	steps = append(steps, "VACUUM (FREEZE, ANALYZE) "+name)
 	if err := execAll(ctx, b.super, steps...); err != nil {
 		return 0, err
 	}
-	syscall.Sync() // what earlier runs left in the page cache is nobody's burden
+	if err := b.settle(ctx); err != nil {
+		return 0, err
+	}
 	return b.count(ctx, t)
+}
+
+// settle has all written that earlier runs left to write: it is nobody's burden.
+func (b *bed) settle(ctx context.Context) error {
+	err := execAll(ctx, b.super, "CHECKPOINT")
+	syscall.Sync()
+	return err
 }
 
 // storage is the folder of the segments, the same for every way to flush: a database has one default storage.
@@ -200,16 +209,36 @@ func (b *bed) storage() string { return filepath.Join(b.dir, "segments") }
 
 // granting gives a table to its owner, and to the worker what `spillway grants` would.
 func (b *bed) granting(t table) []string {
-	name := "app." + t.name
-	return []string{
-		"ALTER TABLE " + name + " OWNER TO " + ownerRole,
-		"GRANT SELECT, DELETE, UPDATE (" + t.columns[0].name + ") ON " + name + " TO " + workerRole,
+	names := t.leaves()
+	if t.parts > 0 {
+		names = append(names, t.name)
 	}
+	var steps []string
+	for _, name := range names {
+		steps = append(steps,
+			"ALTER TABLE app."+name+" OWNER TO "+ownerRole,
+			"GRANT SELECT, DELETE, UPDATE ("+t.columns[0].name+") ON app."+name+" TO "+workerRole)
+	}
+	return steps
 }
 
+// count counts the rows of a table, those of detached partitions too.
 func (b *bed) count(ctx context.Context, t table) (n int64, err error) {
-	err = b.super.QueryRow(ctx, "SELECT count(*) FROM app."+t.name).Scan(&n)
-	return n, err
+	for _, leaf := range t.leaves() {
+		var one int64
+		if err := b.super.QueryRow(ctx, "SELECT count(*) FROM app."+leaf).Scan(&one); err != nil {
+			return 0, err
+		}
+		n += one
+	}
+	return n, nil
+}
+
+// megabytes is what a table takes up on disk, with its indexes and TOAST, detached partitions included.
+func (b *bed) megabytes(ctx context.Context, t table) (mb float64, err error) {
+	err = b.super.QueryRow(ctx, `SELECT sum(pg_total_relation_size(c.oid))::float8 / 1048576 FROM pg_class c
+		WHERE c.relnamespace = 'app'::regnamespace AND c.relname = ANY ($1)`, t.leaves()).Scan(&mb)
+	return mb, err
 }
 
 // ranges cuts a table in the block ranges of a flush: the last one is open-ended, its end 0.

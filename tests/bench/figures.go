@@ -3,24 +3,40 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strconv"
 )
 
 // figures are what can be measured, in the order of the table. Each has names for -only; it measures what was asked for.
 var figures = []struct {
 	names   []string
 	measure func(ctx context.Context, b *bed, rep *report) error
+	onlyBy  bool // measured only if -only names it
 }{
-	{[]string{"flush", "steps", "script"}, measureFlush},
-	{[]string{"start", "empty", "kill", "jobs", "proxy"}, measureFront},
-	{[]string{"memory"}, measureMemory},
+	{names: []string{"flush", "steps", "script"}, measure: measureFlush},
+	{names: []string{"wide"}, measure: measureWide},
+	{names: []string{"narrow"}, measure: measureNarrow},
+	{names: []string{"partitioned"}, measure: measurePartitioned, onlyBy: true},
+	{names: []string{"s3"}, measure: measureS3, onlyBy: true},
+	{names: []string{"whole"}, measure: measureWhole, onlyBy: true},
+	{names: []string{"restore"}, measure: measureRestore, onlyBy: true},
+	{names: []string{"start", "empty", "kill", "jobs", "proxy"}, measure: measureFront},
+	{names: []string{"memory"}, measure: measureMemory},
 }
 
 func figureNames() []string {
 	var names []string
 	for _, f := range figures {
 		names = append(names, f.names...)
+	}
+	return names
+}
+
+// byDefault are the names of what is measured without -only.
+func byDefault() []string {
+	var names []string
+	for _, f := range figures {
+		if !f.onlyBy {
+			names = append(names, f.names...)
+		}
 	}
 	return names
 }
@@ -54,7 +70,7 @@ func measureFlush(ctx context.Context, b *bed, rep *report) error {
 	bare := &contestant{name: "flush, steps only", gone: errNotWanted}
 	script := &contestant{name: "script", gone: errNotWanted}
 	if b.cfg.wants("flush") {
-		job = b.jobContestant()
+		job = b.jobContestant("flush", "")
 	}
 	if b.cfg.wants("steps") {
 		s, err := b.openSteps(ctx)
@@ -72,37 +88,28 @@ func measureFlush(ctx context.Context, b *bed, rep *report) error {
 	if job.gone != nil {
 		peer = bare
 	}
-	rep.add(compare("flush", times, job, limit).judge(atMost(1.4, "×"), atMost(1.1, "×")))
-	rep.add(compare("flush, steps only", times, bare, limit).judge(atMost(1.4, "×"), atMost(1.1, "×")))
+	rep.add(compare("flush", times, job, limit).judge(atMost(1.3, "×"), atMost(1.1, "×")))
+	rep.add(compare("flush, steps only", times, bare, limit).judge(atMost(1.3, "×"), atMost(1.1, "×")))
 	rep.add(compare("the script of today", times, script, peer).judge(atLeast(2, "×"), atLeast(3, "×")))
 	return limit.gone
 }
 
-// jobContestant flushes over the wire, by `spillway up` in a process of its own, started and stopped outside of the time.
-func (b *bed) jobContestant() *contestant {
-	var up *upChild
-	var front *client
-	options := fmt.Sprintf(", parallelism = %d, chunk_bytes = %d", b.cfg.parallelism, b.cfg.chunkBytes)
-	return &contestant{
-		name: "flush",
-		before: func(ctx context.Context, _ table) (err error) {
-			if up, err = b.startUp(ctx); err != nil {
-				return err
-			}
-			if front, err = up.connect(ctx); err != nil {
-				err = errors.Join(err, up.stop())
-			}
-			return err
-		},
-		run: func(ctx context.Context, t table) (int64, error) {
-			row, err := front.flushAndWait(ctx, t, options)
-			if err != nil {
-				return 0, err
-			}
-			return strconv.ParseInt(row["rows_flushed"], 10, 64)
-		},
-		after: func() error { front.close(); return up.stop() },
-	}
+// measureWide flushes the table of many columns, a quarter of the rows: they take about as long.
+func measureWide(ctx context.Context, b *bed, rep *report) error {
+	return measureTable(ctx, b, rep, tableNamed("wide"), max(1, b.cfg.rows/4))
+}
+
+func measureNarrow(ctx context.Context, b *bed, rep *report) error {
+	return measureTable(ctx, b, rep, tableNamed("narrow"), b.cfg.rows)
+}
+
+// measureTable lets the flush and its limit move another table. Nothing is asked of the ratio: it says where the cost lies.
+func measureTable(ctx context.Context, b *bed, rep *report, t table, n int64) error {
+	limit := &contestant{name: "limit", run: b.limit}
+	job := b.jobContestant("flush", "")
+	times := b.race(ctx, rep, t, n, []*contestant{limit, job})
+	rep.add(compare("flush, "+t.name, times, job, limit).rate(n))
+	return errors.Join(limit.gone, job.gone)
 }
 
 // compare is the figure of a contestant with another beside it, round by round; nil if it was not asked for.

@@ -46,16 +46,21 @@ func (b *bed) limitConn(ctx context.Context) (*pgx.Conn, error) {
 }
 
 func deleteRange(ctx context.Context, conn *pgx.Conn, t table, r [2]int64) (int64, error) {
-	where := fmt.Sprintf("ctid >= '(%d,0)'", r[0])
-	if r[1] != 0 {
-		where += fmt.Sprintf(" AND ctid < '(%d,0)'", r[1])
-	}
 	if err := execAll(ctx, conn, "BEGIN", "SET LOCAL synchronous_commit = on"); err != nil {
 		return 0, err
 	}
-	tag, err := conn.PgConn().CopyTo(ctx, io.Discard, "COPY (DELETE FROM ONLY app."+t.name+" WHERE "+where+" RETURNING *) TO STDOUT (FORMAT binary)")
+	tag, err := conn.PgConn().CopyTo(ctx, io.Discard, "COPY (DELETE FROM ONLY app."+t.name+" WHERE "+inRange(r)+" RETURNING *) TO STDOUT (FORMAT binary)")
 	if err != nil {
 		return 0, fmt.Errorf("copy out: %w", err)
 	}
 	return tag.RowsAffected(), execAll(ctx, conn, "COMMIT")
+}
+
+// inRange is a block range as a condition.
+func inRange(r [2]int64) string {
+	where := fmt.Sprintf("ctid >= '(%d,0)'", r[0])
+	if r[1] != 0 {
+		where += fmt.Sprintf(" AND ctid < '(%d,0)'", r[1])
+	}
+	return where
 }

@@ -23,7 +23,7 @@ type config struct {
 	memoryRows  []int64
 	kills       int
 	starts      int
-	only        []string
+	only        []string // names of figures
 	jsonPath    string
 	spillway    string
 	dir         string
@@ -69,7 +69,7 @@ func parseFlags(args []string) (config, error) {
 	memory := fs.String("memory-rows", "1000000", "tables on which the memory is measured, by rows: 1000000,10000000")
 	fs.IntVar(&cfg.kills, "kills", 30, "how many jobs are killed in mid-COPY")
 	fs.IntVar(&cfg.starts, "starts", 200, "how many jobs are started to time the answer")
-	only := fs.String("only", "", "measure these alone: "+strings.Join(figureNames(), ", "))
+	only := fs.String("only", "", "measure these alone: "+strings.Join(figureNames(), ", ")+" (default: "+strings.Join(byDefault(), ", ")+")")
 	fs.StringVar(&cfg.jsonPath, "json", "", "write the figures and every single measurement to this file")
 	fs.StringVar(&cfg.spillway, "spillway", "", "the spillway binary to measure (default: built from this tree)")
 	fs.StringVar(&cfg.dir, "dir", "", "where the server and all files live (default: a temporary folder)")
@@ -98,6 +98,7 @@ func parseFlags(args []string) (config, error) {
 
 func (c *config) setOnly(text string) error {
 	if text == "" {
+		c.only = byDefault()
 		return nil
 	}
 	for _, name := range strings.Split(text, ",") {
@@ -110,4 +111,4 @@ func (c *config) setOnly(text string) error {
 	return nil
 }
 
-func (c *config) wants(name string) bool { return len(c.only) == 0 || slices.Contains(c.only, name) }
+func (c *config) wants(name string) bool { return slices.Contains(c.only, name) }

@@ -58,11 +58,16 @@ type figure struct {
 	Ratios  []float64 `json:"ratios,omitempty"`
 	// CPURatios compare the processor time of all involved, PostgreSQL included: neighbours disturb it less than times.
 	CPURatios []float64 `json:"cpu_ratios,omitempty"`
-	Note      string    `json:"note,omitempty"`
-	Missing   string    `json:"missing,omitempty"` // why there is no value
-	Must      string    `json:"must_reach,omitempty"`
-	Aim       string    `json:"aim,omitempty"`
-	Verdict   string    `json:"verdict,omitempty"`
+	Rates     []float64 `json:"rows_per_second,omitempty"`
+	PeerRates []float64 `json:"peer_rows_per_second,omitempty"`
+	// Disk is what the table takes up after each round, with its indexes and TOAST.
+	Disk     []float64 `json:"table_mb_after,omitempty"`
+	PeerDisk []float64 `json:"peer_table_mb_after,omitempty"`
+	Note     string    `json:"note,omitempty"`
+	Missing  string    `json:"missing,omitempty"` // why there is no value
+	Must     string    `json:"must_reach,omitempty"`
+	Aim      string    `json:"aim,omitempty"`
+	Verdict  string    `json:"verdict,omitempty"`
 }
 
 // judge sets the bounds and the verdict: over the ratio where there is one, else over the value shown. A nil bound is none.
@@ -87,6 +92,31 @@ func (f *figure) judge(must, aim *bound) *figure {
 		f.Verdict = "MISSED"
 	}
 	return f
+}
+
+// rate says how many rows a second that is, of n in each round.
+func (f *figure) rate(n int64) *figure {
+	if f == nil || f.Missing != "" {
+		return f
+	}
+	per := func(seconds []float64) (out []float64) {
+		for _, s := range seconds {
+			out = append(out, float64(n)/s)
+		}
+		return out
+	}
+	f.Rates, f.PeerRates = per(f.Samples), per(f.Peer)
+	f.note("%d rows: %s, %s %s", n, spread(median(f.Rates), f.Rates, "rows/s"), f.PeerIs, spread(median(f.PeerRates), f.PeerRates, "rows/s"))
+	return f
+}
+
+// note adds to what is said below the table.
+func (f *figure) note(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if f.Note != "" {
+		text = f.Note + "; " + text
+	}
+	f.Note = text
 }
 
 // missing is a figure that could not be measured.

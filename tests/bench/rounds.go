@@ -7,19 +7,23 @@ import (
 	"time"
 )
 
-// A contestant moves all rows out of the fresh table app.<table> and returns how many. Only run is timed.
+// A contestant moves all rows out of the fresh table app.<table>, or, if it fills, into it, and returns how many. Only run is
+// timed.
 type contestant struct {
 	name   string
+	fills  bool                                     // before empties the table
 	before func(ctx context.Context, t table) error // may be nil
 	run    func(ctx context.Context, t table) (int64, error)
-	after  func() error // may be nil
-	gone   error        // why it cannot run, once it is known
+	after  func() error      // may be nil
+	gone   error             // why it cannot run, once it is known
+	job    map[string]string // the row of the last job that it ran, if it runs jobs
 }
 
 // lap is one timed run.
 type lap struct {
 	took time.Duration // 0: it did not run
 	cpu  float64       // processor seconds of the contestant, its children and PostgreSQL; 0 if unknown
+	disk float64       // MB of the table afterwards, with its indexes and TOAST
 }
 
 // series are the runs of one contestant, one per round.
@@ -72,14 +76,19 @@ func (b *bed) once(ctx context.Context, rep *report, t table, n int64, c *contes
 	if err != nil {
 		return lap{}, err
 	}
-	left, err := b.count(ctx, t)
+	there, err := b.count(ctx, t)
 	if err != nil {
 		return lap{}, err
 	}
-	if moved != n || left != 0 {
-		return lap{}, fmt.Errorf("%s moved %d of %d rows and left %d", c.name, moved, n, left)
+	expected := int64(0)
+	if c.fills {
+		expected = n
 	}
-	return l, nil
+	if moved != n || there != expected {
+		return lap{}, fmt.Errorf("%s moved %d of %d rows, and there are %d now", c.name, moved, n, there)
+	}
+	l.disk, err = b.megabytes(ctx, t)
+	return l, err
 }
 
 func timed(ctx context.Context, rep *report, t table, c *contestant) (l lap, moved int64, err error) {

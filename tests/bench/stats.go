@@ -32,6 +32,17 @@ func (s series) seconds() []float64 {
 	return out
 }
 
+// disks are what the table took up after each round that ran, in MB.
+func (s series) disks() []float64 {
+	var out []float64
+	for _, l := range s {
+		if l.took > 0 {
+			out = append(out, l.disk)
+		}
+	}
+	return out
+}
+
 // ratios divides times round by round.
 func (s series) ratios(by series) []float64 {
 	return s.divide(by, func(l lap) float64 { return l.took.Seconds() })

@@ -16,6 +16,28 @@ type table struct {
 	name    string
 	key     string // primary key, or ""
 	columns []column
+	from    string // the table whose rows it has, "": its own
+	parts   int64  // partitions by range of the key, of as many rows each; 0: it is a plain table
+}
+
+// leaves are the tables that hold its rows.
+func (t table) leaves() []string {
+	if t.parts == 0 {
+		return []string{t.name}
+	}
+	var names []string
+	for i := range t.parts {
+		names = append(names, fmt.Sprintf("%s_%d", t.name, i+1))
+	}
+	return names
+}
+
+// source is the table that has the rows, in the schema src.
+func (t table) source() table {
+	if t.from == "" {
+		return t
+	}
+	return tableNamed(t.from)
 }
 
 func tables() []table { return []table{eventsTable(), wideTable(), narrowTable()} }
@@ -55,6 +77,13 @@ func eventsTable() table {
 		{"note", "text", `CASE WHEN bench.u(i, 10) >= 0.10 THEN 'Order ' || (1000000 * bench.u(i, 11))::integer || ' handled by desk ' || ` +
 			`(40 * bench.u(i, 12))::integer || repeat(', see ticket', (3 * bench.u(i, 13))::integer) END`},
 	}}
+}
+
+// partedTable is the events in eight partitions.
+func partedTable() table {
+	t := eventsTable()
+	t.name, t.from, t.parts = "parted", t.name, 8
+	return t
 }
 
 // wideTable has 50 columns of mixed types, a tenth of the values NULL.
@@ -113,6 +142,30 @@ func (t table) createAs(schema string, n int64) []string {
 		"CREATE TABLE " + name + " (" + strings.Join(defs, ", ") + ")",
 		fmt.Sprintf("INSERT INTO %s SELECT %s FROM generate_series(1::bigint, %d) AS i", name, strings.Join(values, ", "), n),
 	}
+}
+
+// copyOf are the statements that make app.<table>, empty, as the source of its n rows is. Partitions that were detached go too.
+func (t table) copyOf(n int64) []string {
+	name := "app." + t.name
+	like := " (LIKE src." + t.source().name + " INCLUDING ALL)"
+	if t.parts == 0 {
+		return []string{"DROP TABLE IF EXISTS " + name, "CREATE TABLE " + name + like}
+	}
+	steps := []string{"DROP TABLE IF EXISTS " + name, "CREATE TABLE " + name + like + " PARTITION BY RANGE (" + t.key + ")"}
+	bound := func(i int64) string {
+		if i == 0 {
+			return "MINVALUE"
+		}
+		if i == t.parts {
+			return "MAXVALUE"
+		}
+		return fmt.Sprint(1 + i*n/t.parts)
+	}
+	for i, leaf := range t.leaves() {
+		steps = append(steps, "DROP TABLE IF EXISTS app."+leaf,
+			fmt.Sprintf("CREATE TABLE app.%s PARTITION OF %s FOR VALUES FROM (%s) TO (%s)", leaf, name, bound(int64(i)), bound(int64(i)+1)))
+	}
+	return steps
 }
 
 // duckColumns are the types for DuckDB's CSV reader, so that it need not guess.

@@ -138,7 +138,12 @@ func (u *upChild) stop() error {
 
 // flushAndWait flushes app.<table> and returns the job's last state, which must be that it completed.
 func (c *client) flushAndWait(ctx context.Context, t table, options string) (map[string]string, error) {
-	row, err := c.row(ctx, "FLUSH TABLE app."+t.name+" WITH (wait = true"+options+")")
+	return c.jobAndWait(ctx, "FLUSH TABLE app."+t.name+" WITH (wait = true"+options+")")
+}
+
+// jobAndWait runs a statement that waits for its job and returns the job's last state, which must be that it completed.
+func (c *client) jobAndWait(ctx context.Context, sql string) (map[string]string, error) {
+	row, err := c.row(ctx, sql)
 	if err != nil {
 		return nil, err
 	}

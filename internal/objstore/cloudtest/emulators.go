@@ -23,7 +23,7 @@ const azuriteKey = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6
 // StartGCS runs fake-gcs-server until the test ends, and returns its endpoint.
 func StartGCS(t testing.TB) string {
 	t.Helper()
-	path, err := tool("fake-gcs-server")
+	path, err := Tool("fake-gcs-server")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,8 +38,8 @@ type Server struct {
 
 var building sync.Mutex
 
-// tool builds one of the servers, unless Go has it in its cache, and returns where it is.
-func tool(name string) (string, error) {
+// Tool builds one of the servers, unless Go has it in its cache, and returns where it is.
+func Tool(name string) (string, error) {
 	building.Lock()
 	defer building.Unlock()
 	_, file, _, _ := runtime.Caller(0)
@@ -58,7 +58,7 @@ func tool(name string) (string, error) {
 // test ends.
 func RunS3(t testing.TB, address string, environ []string, args ...string) {
 	t.Helper()
-	path, err := tool("versitygw")
+	path, err := Tool("versitygw")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func RunS3(t testing.TB, address string, environ []string, args ...string) {
 // Start runs a server until the test ends.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	path, err := tool("versitygw")
+	path, err := Tool("versitygw")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func Start(t testing.TB) *Server {
 // ReadOnly runs a second server over the same buckets that refuses to change them, and returns its endpoint.
 func (s *Server) ReadOnly(t testing.TB) string {
 	t.Helper()
-	path, err := tool("versitygw")
+	path, err := Tool("versitygw")
 	if err != nil {
 		t.Fatal(err)
 	}
