@@ -13,7 +13,8 @@ DEMOFLAGS  ?=
 BENCHFLAGS ?=
 TESTFLAGS  ?=
 RELEASE    ?= unreleased
-# Each package may take this long; a hang must end with stack traces and not with the CI job.
+# Each package may take this long; a hang must end with stack traces and not with the CI job. Most tests wait for PostgreSQL, so more
+# of them run at once than there may be processors.
 TIMEOUT  ?= 30m
 
 .PHONY: help build demo test test-long roundtrip test-race test-server check fmt vet lint workflowcheck imports replay bench many-values servers postgres docs tidy clean
@@ -36,7 +37,7 @@ test: postgres servers ## run every test
 # The race detector runs wherever it pays. Packages that link the Temporal server are left out: compiling the server with
 # -race takes longer than all the tests together, and the code of ours that they add has its own race tests.
 test-race: ## run the tests of packages that do not link the Temporal server, with -race
-	@pkgs="$$(scripts/testpkgs race)"; $(GO) test -race -v -timeout $(TIMEOUT) $(TESTFLAGS) $$pkgs
+	@pkgs="$$(scripts/testpkgs race)"; $(GO) test -race -v -parallel 4 -timeout $(TIMEOUT) $(TESTFLAGS) $$pkgs
 
 test-server: ## run the tests of packages that link the Temporal server
 	@pkgs="$$(scripts/testpkgs server)"; $(GO) test -v -timeout $(TIMEOUT) $(TESTFLAGS) $$pkgs
