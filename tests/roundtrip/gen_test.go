@@ -75,6 +75,7 @@ type gen struct {
 	setup []string
 	named int
 	big   bool // a value of 10 MB is still due
+	long  bool // inside of a long array
 }
 
 func newGen(seed uint64) *gen {
@@ -182,8 +183,9 @@ func (g *gen) array(elem *typ) *typ {
 	t := &typ{sql: elem.sql + "[]", shape: asList, elem: elem}
 	t.value = func(g *gen) string {
 		n := g.IntN(5)
-		if g.oneIn(200) {
-			n = 3000
+		if !g.long && g.oneIn(200) { // one in another would pass the limit of elements in a value
+			n, g.long = 3000, true
+			defer func() { g.long = false }()
 		}
 		parts := make([]string, n)
 		for i := range parts {
