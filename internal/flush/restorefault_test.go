@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -94,9 +95,13 @@ func TestKillAtEachStepOfRestore(t *testing.T) {
 				if err == nil && step != flush.StepCommitting {
 					t.Error("the kill came before COMMIT, but the segment was restored")
 				}
+				killed := time.Now()
 				until(t, func() bool { // PostgreSQL is told to end the backend, and ends it a moment later
 					return pgtest.Value[int](t, r.db, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND xact_start IS NOT NULL AND application_name LIKE 'spillway:%'") == 0
 				})
+				if d := time.Since(killed); d > time.Second { // A29
+					t.Errorf("a backend held its transaction for %s after the kill", d)
+				}
 				audit.Check(t, r.db.SuperURL, "app", "t", r.want)
 				must(t, r.sweepAndFinish(j, "cancelled"))
 				audit.Storage(t, r.db.SuperURL, r.dir)

@@ -96,7 +96,7 @@ func (l *loaded) awaitWork(t *testing.T) {
 
 // A38, A51: two workers are stopped and started one after the other, twice, while three tables are filled and flushed without
 // a pause. No job fails, no chunk that runs is cut off (that would be a failure in the ledger), and each row is where it should
-// be. A chunk may be at its second attempt all the same: Temporal may hand the first to a worker that has just stopped asking.
+// be. Whether a chunk is ever at a second attempt is not asked: once, one was, without a failure on record, and why is not known.
 func TestRollingRestart(t *testing.T) {
 	t.Parallel()
 	environ := []string{"TEMPORAL_ADDRESS=" + cluster(t)}
