@@ -32,7 +32,7 @@ var rooms = map[string][]string{
 	"sqlfront/pgwire": {"sqlfront/parse"},
 
 	"workflows":  {"activities", "jobmanager"},
-	"activities": {"internal/flush"},
+	"activities": {"internal/flush", "internal/policy"},
 	"worker":     {"workflows", "activities", "internal/flush"},
 
 	"internal/flush":    {"internal/hot", "internal/segment", "internal/ledger", "internal/objstore"},
@@ -40,7 +40,7 @@ var rooms = map[string][]string{
 	"internal/segment":  {},
 	"internal/ledger":   {},
 	"internal/objstore": {},
-	"internal/policy":   {},
+	"internal/policy":   {"internal/ledger", "internal/hot"},
 	"internal/obs":      {},
 
 	"internal/embedtemporal":      {"internal/filelock", "internal/freeport"},
