@@ -109,6 +109,9 @@ func dynamicConfig() dynamicconfig.StaticClient {
 		// A cancelled activity hears of it at once, not with its next heartbeat. Both switches are needed.
 		dynamicconfig.EnableCancelActivityWorkerCommand.Key(): true,
 		dynamicconfig.WorkerCommandsEnabled.Key():             true,
+		// A worker that stops is asked nothing more: its open polls end first. Without it the server may hand a task to a poll
+		// that nobody listens to any more, and the chunk is lost until its heartbeat timeout.
+		dynamicconfig.EnableCancelWorkerPollsOnShutdown.Key(): true,
 		// The default of 10 per second makes lists of jobs wait.
 		dynamicconfig.FrontendMaxNamespaceVisibilityRPSPerInstance.Key(): 1000,
 		// A list of jobs describes each of them, so a few lists of a thousand in a row would be held up for a second and more.

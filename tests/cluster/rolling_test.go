@@ -134,6 +134,7 @@ func TestRollingRestart(t *testing.T) {
 	for what, query := range map[string]string{
 		"failures":            "SELECT count(*)::int FROM spillway.failures",
 		"attempts left":       "SELECT count(*)::int FROM spillway.attempts",
+		"chunks tried twice":  "SELECT count(*)::int FROM spillway.chunks WHERE attempt > 1",
 		"claims left":         "SELECT count(*)::int FROM spillway.claims",
 		"live jobs":           "SELECT count(*)::int FROM spillway.plans p WHERE NOT EXISTS (SELECT FROM spillway.job_history h WHERE h.job_id = p.job_id)",
 		"rows that are hot 0": "SELECT count(*)::int FROM app.load_0",
