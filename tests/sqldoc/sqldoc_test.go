@@ -22,6 +22,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/tests/product"
+	"github.com/spillwaydb/spillway/tests/transcript"
 )
 
 var show = flag.Bool("show", false, "print what the examples answer, for writing the page")
@@ -35,14 +36,14 @@ const patience = 90 * time.Second
 func TestReference(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	known := book{}
+	known := transcript.Book{}
 	for _, step := range page(t) {
 		at := fmt.Sprintf("docs/sql.md:%d", step.line)
 		switch step.verb {
 		case "super":
 			s.db.Super(t, strings.NewReplacer("WORKER", s.db.Worker, "OWNER TO OWNER", "OWNER TO "+s.db.Owner).Replace(step.text))
 		case "quiet":
-			s.run(t, known.translate(step.text))
+			s.run(t, known.Translate(step.text))
 		case "hold":
 			s.hold(t, step.text)
 		case "release":
@@ -50,11 +51,11 @@ func TestReference(t *testing.T) {
 		case "as":
 			s.as(t, step.text)
 		case "sql":
-			got := s.run(t, known.translate(step.text))
+			got := s.run(t, known.Translate(step.text))
 			if *show {
 				fmt.Printf("%s\n%s\n%s\n\n", at, step.text, got)
 			}
-			if err := known.compare(step.answer, got); err != nil {
+			if err := known.Compare(step.answer, got); err != nil {
 				t.Errorf("%s: %s\n%v", at, step.text, err)
 				if !*show {
 					t.FailNow() // what follows builds on it
