@@ -129,6 +129,7 @@ func (w *Watcher) started(r begun) {
 		e.busyWith, e.relook = busy.JobID, w.now.Add(w.opt.Relook)
 	case errors.As(r.err, &refused):
 		w.refuse(e, refused.Class, refused.Err)
+	case errors.Is(r.err, context.Canceled): // the watch ends; the next finds out what became of it
 	default:
 		e.nextStart = time.Now().Add(max(retryStart, w.opt.Tick))
 		w.opt.Logger.Warn("cannot start the flush of a policy; trying again", obs.KeyTable, table, obs.KeyErr, r.err)

@@ -168,9 +168,11 @@ func New(l Ledger, h Hot, s Starter, opt *Options) (*Watcher, error) {
 	return w, nil
 }
 
-// Run looks at the policies until ctx ends, and calls told after every look. What goes wrong is logged, and tried again.
-func (w *Watcher) Run(ctx context.Context, told func(Report)) {
-	defer w.settleWorkers()
+// Run looks at the policies until ctx ends, or until told, which is called after every look, says so. What goes wrong is logged, and
+// tried again. It may be called again afterwards.
+func (w *Watcher) Run(ctx context.Context, told func(Report) (goOn bool)) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer func() { w.letGo(cancel) }()
 	tick := time.NewTicker(w.opt.Tick)
 	defer tick.Stop()
 	var troubled bool
@@ -185,8 +187,9 @@ func (w *Watcher) Run(ctx context.Context, told func(Report)) {
 		if err == nil && troubled {
 			w.opt.Logger.Info("watching policies again")
 		}
-		if troubled = err != nil; !troubled && told != nil {
-			told(w.Report())
+		troubled = err != nil
+		if told != nil && !told(w.Report()) {
+			return
 		}
 		select {
 		case <-ctx.Done():
@@ -196,13 +199,14 @@ func (w *Watcher) Run(ctx context.Context, told func(Report)) {
 	}
 }
 
-// settleWorkers waits for the counts and starts that are on their way. Their contexts have ended.
-func (w *Watcher) settleWorkers() {
-	for ; w.counts > 0; w.counts-- {
-		<-w.counting
+// letGo waits for the starts that are on their way, and ends the counts.
+func (w *Watcher) letGo(cancel context.CancelFunc) {
+	for w.starts > 0 {
+		w.started(<-w.starting)
 	}
-	for ; w.starts > 0; w.starts-- {
-		<-w.starting
+	cancel()
+	for w.counts > 0 {
+		w.answer(<-w.counting)
 	}
 }
 
