@@ -306,53 +306,62 @@ type counted struct {
 	err      error
 }
 
-// tally begins a count.
-func (w *Watcher) tally(ctx context.Context, c candidate, position string) error {
-	e := c.e
+// errGone is returned when a table was dropped a moment ago.
+var errGone = errors.New("there is no such table")
+
+// question is what has to be asked for a need. Errors: *StartError if the policy does not fit its table; errGone.
+func (w *Watcher) question(ctx context.Context, e *entry, need Need) (hot.Tally, error) {
 	if err := w.look(ctx, e); err != nil {
-		return err
+		return hot.Tally{}, err
 	}
-	r := counted{e: e, policy: string(e.duty.Policy), position: position, at: w.now, tally: tally{need: c.need, most: c.need.Rows}}
+	if e.table == nil && e.looksAtTable() {
+		return hot.Tally{}, errGone
+	}
+	t := hot.Tally{Schema: e.name.Schema, Table: e.name.Name, Partitioned: e.place.Partitioned, Keep: e.keeps(), Most: need.Rows, Patience: w.opt.Patience}
 	var limit hot.AgeLimit
 	if e.ages() {
 		var err error
 		if limit, err = w.limit(ctx, e.policy.Flush["older_than"], e.policy.Flush["time_zone"]); err != nil {
-			r.err = err
-			w.counts++
-			e.counting = true
-			w.counting <- r
-			return nil
+			return t, err
 		}
 	}
-	predicate, err := "", error(nil)
-	if e.table == nil && e.looksAtTable() {
-		e.located = false // it was dropped a moment ago
-		return nil
+	var err error
+	if t.Predicate, err = e.predicate(limit); err != nil {
+		return t, &StartError{Class: classInvalid, Err: err} // its column of ages is gone, or another
 	}
-	if predicate, err = e.predicate(limit); err != nil {
-		err = &StartError{Class: classInvalid, Err: err} // its column of ages is gone, or another
-	}
-	t := hot.Tally{Schema: e.name.Schema, Table: e.name.Name, Partitioned: e.place.Partitioned, Predicate: predicate, Keep: e.keeps(), Patience: w.opt.Patience}
-	if c.need.Bytes > 0 && e.table != nil {
-		r.tally.most = max(c.need.Rows, firstSample)
+	if need.Bytes > 0 {
+		t.Most = max(need.Rows, firstSample)
 		if e.width > 0 {
-			r.tally.most = max(r.tally.most, (c.need.Bytes/e.width+firstSample)<<e.stretch)
+			t.Most = max(t.Most, (need.Bytes/e.width+firstSample)<<e.stretch)
 		}
 		for _, col := range e.table.Columns {
 			t.Columns = append(t.Columns, col.Name)
 		}
 	}
-	t.Most = r.tally.most
+	return t, nil
+}
+
+// tally begins a count.
+func (w *Watcher) tally(ctx context.Context, c candidate, position string) error {
+	e := c.e
+	r := counted{e: e, policy: string(e.duty.Policy), position: position, at: w.now, tally: tally{need: c.need}}
+	t, err := w.question(ctx, e, c.need)
+	if errors.Is(err, errGone) {
+		e.located = false
+		return nil
+	}
+	r.tally.most, r.err = t.Most, err
 	e.counting = true
 	w.counts++
 	w.cost.Counts++
+	width := e.width
 	go func() {
 		begin := time.Now()
-		if r.err = err; r.err == nil {
+		if r.err == nil {
 			r.tally.rows, r.tally.bytes, r.err = w.hot.TallyUp(ctx, t)
 		}
 		if hot.SQLState(r.err) == "57014" && ctx.Err() == nil { // too many to count in time: what does the planner think?
-			r.guessed, r.err = true, w.guess(ctx, &r.tally, e.width, t)
+			r.guessed, r.err = true, w.guess(ctx, &r.tally, width, t)
 		}
 		r.took = time.Since(begin)
 		w.counting <- r
