@@ -34,6 +34,8 @@ type Options struct {
 	Build                        string               // version of this program, for people to read; default: unknown
 	Logger                       *slog.Logger         // default: slog.Default()
 	Storages                     *activities.Storages // nil: this worker checks no storages
+	Policies                     *activities.Policies // nil: this worker watches no policies
+	EnsureEvery                  time.Duration        // how often it sees to it that there is a FlushScheduler; default 30 s
 }
 
 func (o *Options) withDefaults() Options {
@@ -56,6 +58,9 @@ func (o *Options) withDefaults() Options {
 	if opt.MaxHeartbeatThrottleInterval <= 0 {
 		opt.MaxHeartbeatThrottleInterval = 400 * time.Millisecond
 	}
+	if opt.EnsureEvery <= 0 {
+		opt.EnsureEvery = 30 * time.Second
+	}
 	if opt.Build == "" {
 		opt.Build = "unknown"
 	}
@@ -76,6 +81,9 @@ type Worker struct {
 
 	running func() []activities.Running
 
+	client   client.Client
+	schedule *scheduling // nil: not started, or this worker watches no policies
+
 	stopOnce sync.Once
 	stopped  chan struct{} // closed when both have stopped
 }
@@ -88,6 +96,7 @@ func New(c client.Client, taskQueue string, acts *activities.Activities, opt *Op
 	w := &Worker{
 		opt:     opt.withDefaults(),
 		queue:   taskQueue,
+		client:  c,
 		fatal:   make(chan error, 2),
 		running: func() []activities.Running { return activities.RunningChunks(acts) },
 		stopped: make(chan struct{}),
@@ -106,6 +115,10 @@ func New(c client.Client, taskQueue string, acts *activities.Activities, opt *Op
 		w.jobs.RegisterWorkflowWithOptions(workflows.CheckStorage, workflow.RegisterOptions{Name: workflows.CheckStorageName})
 		w.jobs.RegisterActivity(w.opt.Storages)
 	}
+	if w.opt.Policies != nil {
+		w.jobs.RegisterWorkflowWithOptions(workflows.FlushScheduler, workflow.RegisterOptions{Name: workflows.FlushSchedulerName})
+		w.jobs.RegisterActivity(w.opt.Policies)
+	}
 	w.chunks.RegisterActivityWithOptions(acts.MoveChunk, activity.RegisterOptions{Name: "MoveChunk"})
 	w.chunks.RegisterActivityWithOptions(acts.CheckSegments, activity.RegisterOptions{Name: "CheckSegments"})
 	w.chunks.RegisterActivityWithOptions(acts.CleanUp, activity.RegisterOptions{Name: "CleanUp"})
@@ -122,6 +135,9 @@ func (w *Worker) Start() error {
 		w.jobs.Stop()
 		return fmt.Errorf("start worker for chunks: %w", err)
 	}
+	if w.opt.Policies != nil {
+		w.startScheduling(w.client)
+	}
 	w.opt.Logger.Info("worker started", obs.KeyQueue, w.queue, obs.KeySlots, w.opt.Slots)
 	return nil
 }
@@ -129,7 +145,10 @@ func (w *Worker) Start() error {
 // Stop takes no more work and waits for what is running, at most until ctx ends or Options.ShutdownTimeout is over. Then
 // it gives up the running activities, which roll back and report that they may be tried elsewhere at once.
 func (w *Worker) Stop(ctx context.Context) error {
-	w.stopOnce.Do(func() { go w.drain() })
+	w.stopOnce.Do(func() {
+		w.schedule.end()
+		go w.drain()
+	})
 	if w.awaitDrained(ctx) {
 		return nil
 	}

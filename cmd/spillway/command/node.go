@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	sdk "go.temporal.io/sdk/client"
 
@@ -54,8 +55,10 @@ type node struct {
 	namespace       string
 	temporalAddress string
 	jobs            *temporaljobs.Manager
-	metrics         net.Addr    // nil: none
-	frontTLS        *tls.Config // nil: none
+	policies        *activities.Policies // nil: this process has no worker
+	spent           time.Duration        // of --shutdown-timeout, before the worker was stopped
+	metrics         net.Addr             // nil: none
+	frontTLS        *tls.Config          // nil: none
 	watches         []*watch
 }
 
@@ -315,8 +318,12 @@ func (n *node) startWorker() error {
 	if err != nil {
 		return err
 	}
+	policies, err := n.watchPolicies()
+	if err != nil {
+		return err
+	}
 	w, err := worker.New(n.temporal, workflows.TaskQueue(n.installation.Name), activities.New(f, &activities.Options{Keeper: f}), &worker.Options{
-		Slots: n.opt.slots, ShutdownTimeout: n.opt.shutdownTimeout, Logger: n.log, Build: versionText(), Storages: tries,
+		Slots: n.opt.slots, ShutdownTimeout: n.opt.shutdownTimeout, Logger: n.log, Build: versionText(), Storages: tries, Policies: policies,
 	})
 	if err != nil {
 		return err
@@ -325,7 +332,14 @@ func (n *node) startWorker() error {
 		return err
 	}
 	n.startSweeper(f)
-	n.started("worker", w.Stop)
+	n.started("worker", func(ctx context.Context) error {
+		if n.spent > 0 {
+			left, cancel := context.WithTimeout(ctx, max(n.opt.shutdownTimeout-n.spent, time.Second))
+			defer cancel()
+			ctx = left
+		}
+		return w.Stop(ctx)
+	})
 	go func() {
 		if err := <-w.Fatal(); err != nil {
 			n.fail(fmt.Errorf("the worker was turned away by Temporal: %w", err))

@@ -40,6 +40,9 @@ type serverOptions struct {
 	attempts            int
 	heartbeat           time.Duration
 	shutdownTimeout     time.Duration
+	flushOnShutdown     bool
+	policyTick          time.Duration
+	policyBackoff       time.Duration
 	logLevel            string
 	logFormat           string
 
@@ -195,6 +198,9 @@ func (o *serverOptions) check() error {
 	}
 	if o.shutdownTimeout <= 0 {
 		return usagef("--shutdown-timeout %s: expected more than 0", o.shutdownTimeout)
+	}
+	if err := o.checkPolicies(); err != nil {
+		return err
 	}
 	return o.checkListens()
 }

@@ -46,6 +46,7 @@ when it ends. See docs/deploy.md.`,
 	o.temporalListenFlags(cmd)
 	o.retentionFlag(cmd)
 	o.workerFlags(cmd)
+	o.policyFlags(cmd)
 	o.runFlags(cmd, upMetrics)
 	return cmd
 }
@@ -224,6 +225,7 @@ func (n *node) run(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		fmt.Fprintf(n.env.Stderr, "stopping: waiting for running chunks, at most %s; press Ctrl-C again to stop at once\n", n.opt.shutdownTimeout)
+		n.flushBeforeStop(ctx)
 	case failed = <-n.failed:
 		n.log.Error("stopping", obs.KeyErr, failed)
 	}

@@ -23,6 +23,7 @@ the work; each must reach the database, the storage and Temporal. TEMPORAL_* var
 	o.temporalFlags(cmd, " (default: TEMPORAL_ADDRESS, or 127.0.0.1:7233)")
 	o.retentionFlag(cmd)
 	o.workerFlags(cmd)
+	o.policyFlags(cmd)
 	o.runFlags(cmd, workerMetrics)
 	return cmd
 }
