@@ -315,8 +315,12 @@ func (n *node) startWorker() error {
 	if err != nil {
 		return err
 	}
+	runs, err := n.scheduleRuns()
+	if err != nil {
+		return err
+	}
 	w, err := worker.New(n.temporal, workflows.TaskQueue(n.installation.Name), activities.New(f, &activities.Options{Keeper: f}), &worker.Options{
-		Slots: n.opt.slots, ShutdownTimeout: n.opt.shutdownTimeout, Logger: n.log, Build: versionText(), Storages: tries,
+		Slots: n.opt.slots, ShutdownTimeout: n.opt.shutdownTimeout, Logger: n.log, Build: versionText(), Storages: tries, Schedules: runs,
 	})
 	if err != nil {
 		return err
@@ -325,6 +329,9 @@ func (n *node) startWorker() error {
 		return err
 	}
 	n.startSweeper(f)
+	if err := n.startReconciler(); err != nil {
+		return err
+	}
 	n.started("worker", w.Stop)
 	go func() {
 		if err := <-w.Fatal(); err != nil {
