@@ -14,8 +14,9 @@ import (
 
 // The views that are filled for each statement.
 const (
-	viewJobs    = "jobs"
-	viewWorkers = "workers"
+	viewJobs      = "jobs"
+	viewWorkers   = "workers"
+	viewSchedules = "schedules"
 )
 
 // filled lists them, with what fills them.
@@ -25,6 +26,7 @@ var filled = []struct {
 }{
 	{viewJobs, (*Front).liveJobs},
 	{viewWorkers, (*Front).liveWorkers},
+	{viewSchedules, (*Front).liveSchedules},
 }
 
 // Mentions implements pgwire.Session: does a text name a view that is filled? It may find the words in a constant or a
@@ -32,7 +34,7 @@ var filled = []struct {
 func (s *session) Mentions(text string) bool {
 	found := false
 	for i := 0; i < len(text); i++ {
-		if c := text[i] | 0x20; c != 'j' && c != 'w' {
+		if c := text[i] | 0x20; c != 'j' && c != 'w' && c != 's' {
 			continue
 		}
 		for n, f := range filled {
@@ -66,7 +68,7 @@ func (s *session) Fill(ctx context.Context, up pgwire.Upstream, text string) err
 	if want := f.opt.Database; want != "" && want != s.info.Database {
 		return nil
 	}
-	several := s.reads[0] && s.reads[1]
+	several := s.reads[0] && s.reads[1] || s.reads[2] && (s.reads[0] || s.reads[1])
 	for n, v := range filled {
 		if !s.reads[n] {
 			continue

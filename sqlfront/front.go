@@ -74,6 +74,8 @@ type Options struct {
 	Workers Workers
 	// Storages knows the storages. Without one, statements about them are errors.
 	Storages Storages
+	// Schedules knows the schedules. Without one, statements about them are errors, and so is system.schedules.
+	Schedules Schedules
 }
 
 // Front interprets statements. It is the handler of a pgwire.Server.
@@ -126,7 +128,7 @@ func (f *Front) Session(info pgwire.Info) pgwire.Session { return &session{front
 type session struct {
 	front *Front
 	info  pgwire.Info
-	reads [2]bool // which of filled its statements have named
+	reads [3]bool // which of filled its statements have named
 }
 
 // Prepare implements pgwire.Session.
@@ -193,6 +195,16 @@ func (f *Front) statement(tree parse.Statement, text string) *statement {
 		st.columns, st.run = storageChangeColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.adoptStorage(ctx, tree) }
 	case *parse.ShowStorages:
 		st.columns, st.run = storageColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.showStorages(ctx) }
+	case *parse.CreateSchedule:
+		st.columns, st.run = scheduleChangeColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.createSchedule(ctx, tree) }
+	case *parse.ChangeSchedule:
+		st.columns, st.run = scheduleChangeColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.changeSchedule(ctx, tree) }
+	case *parse.BackfillSchedule:
+		st.columns, st.run = scheduleChangeColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.backfillSchedule(ctx, tree) }
+	case *parse.ShowSchedules:
+		st.columns, st.run = scheduleColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.showSchedules(ctx, tree) }
+	case *parse.ExplainSchedule:
+		st.columns, st.run = explainScheduleColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.explainSchedule(ctx, tree) }
 	case *parse.ShowColdTable:
 		st.columns, st.run = segmentColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.showCold(ctx, tree) }
 	}
@@ -212,14 +224,15 @@ type statement struct {
 // request is one run of a statement.
 type request struct {
 	*Front
-	up     pgwire.Upstream
-	text   string // of the statement, as typed
-	user   string // who logged in
-	args   []*string
-	notice func(pgwire.Notice)
-	deed   string // what it does to a table: flushed, restored
-	reads  bool   // it changes nothing, and is not audited
-	told   bool   // something was audited
+	up       pgwire.Upstream
+	text     string // of the statement, as typed
+	user     string // who logged in
+	args     []*string
+	notice   func(pgwire.Notice)
+	deed     string // what it does to a table: flushed, restored
+	repeated bool   // what it asks for is done again and again, later
+	reads    bool   // it changes nothing, and is not audited
+	told     bool   // something was audited
 }
 
 // deedOf says what a statement does to a table.

@@ -234,12 +234,17 @@ func (c *checker) settleTime(ctx context.Context, text, zone string) (string, er
 		return "", err
 	}
 	now := "'" + str(rows[0][0]) + "'::timestamp with time zone"
-	return parse.Substitute(text, map[string]string{
+	settled, err := parse.Substitute(text, map[string]string{
 		"now()": now, "transaction_timestamp()": now, "CURRENT_TIMESTAMP": now,
 		"statement_timestamp()": "'" + str(rows[0][3]) + "'::timestamp with time zone",
 		"CURRENT_DATE":          "'" + str(rows[0][1]) + "'::date",
 		"LOCALTIMESTAMP":        "'" + str(rows[0][2]) + "'::timestamp without time zone",
 	})
+	if err == nil && c.repeated && settled != text {
+		return "", &pgwire.Error{Code: codeNotSupported, Message: "a predicate that is used again and again cannot ask for the time: now() would stay what it is today",
+			Hint: "OLDER THAN '7 days' ON column counts from each run"}
+	}
+	return settled, err
 }
 
 // isUTC reports whether a zone's name is one of those without offset and clock changes.

@@ -25,17 +25,18 @@ var ErrStillRunning = errors.New("activities still running")
 
 // Options tunes a Worker. The zero value means the defaults.
 type Options struct {
-	Slots                        int                  // chunks at once; default 4
-	ShutdownTimeout              time.Duration        // how long Stop waits for running chunks; default 5 min
-	ReportEvery                  time.Duration        // how often Stop says what it waits for; default 3 s
-	Grace                        time.Duration        // how long Stop waits for given-up chunks to roll back; default 15 s
-	MaxHeartbeatThrottleInterval time.Duration        // default 400 ms: also how late a cancel may reach a chunk where the server does not push it
-	Identity                     string               // default: the client's
-	Build                        string               // version of this program, for people to read; default: unknown
-	Logger                       *slog.Logger         // default: slog.Default()
-	Storages                     *activities.Storages // nil: this worker checks no storages
-	Policies                     *activities.Policies // nil: this worker watches no policies
-	EnsureEvery                  time.Duration        // how often it sees to it that there is a FlushScheduler; default 30 s
+	Slots                        int                   // chunks at once; default 4
+	ShutdownTimeout              time.Duration         // how long Stop waits for running chunks; default 5 min
+	ReportEvery                  time.Duration         // how often Stop says what it waits for; default 3 s
+	Grace                        time.Duration         // how long Stop waits for given-up chunks to roll back; default 15 s
+	MaxHeartbeatThrottleInterval time.Duration         // default 400 ms: also how late a cancel may reach a chunk where the server does not push it
+	Identity                     string                // default: the client's
+	Build                        string                // version of this program, for people to read; default: unknown
+	Logger                       *slog.Logger          // default: slog.Default()
+	Storages                     *activities.Storages  // nil: this worker checks no storages
+	Policies                     *activities.Policies  // nil: this worker watches no policies
+	EnsureEvery                  time.Duration         // how often it sees to it that there is a FlushScheduler; default 30 s
+	Schedules                    *activities.Schedules // nil: this worker runs no schedules
 }
 
 func (o *Options) withDefaults() Options {
@@ -76,6 +77,7 @@ type Worker struct {
 	queue  string
 	jobs   worker.Worker // workflows and short activities
 	chunks worker.Worker
+	runs   worker.Worker           // of schedules; nil: none
 	giveUp context.CancelCauseFunc // ends the contexts of running activities
 	fatal  chan error
 
@@ -85,7 +87,7 @@ type Worker struct {
 	schedule *scheduling // nil: not started, or this worker watches no policies
 
 	stopOnce sync.Once
-	stopped  chan struct{} // closed when both have stopped
+	stopped  chan struct{} // closed when all have stopped
 }
 
 // New returns a worker for the task queue of an installation; see workflows.TaskQueue.
@@ -97,7 +99,7 @@ func New(c client.Client, taskQueue string, acts *activities.Activities, opt *Op
 		opt:     opt.withDefaults(),
 		queue:   taskQueue,
 		client:  c,
-		fatal:   make(chan error, 2),
+		fatal:   make(chan error, 3),
 		running: func() []activities.Running { return activities.RunningChunks(acts) },
 		stopped: make(chan struct{}),
 	}
@@ -119,6 +121,11 @@ func New(c client.Client, taskQueue string, acts *activities.Activities, opt *Op
 		w.jobs.RegisterWorkflowWithOptions(workflows.FlushScheduler, workflow.RegisterOptions{Name: workflows.FlushSchedulerName})
 		w.jobs.RegisterActivity(w.opt.Policies)
 	}
+	if w.opt.Schedules != nil {
+		w.runs = worker.New(c, workflows.ScheduleTaskQueue(taskQueue), w.runOptions(root))
+		w.jobs.RegisterWorkflowWithOptions(workflows.ScheduledRun, workflow.RegisterOptions{Name: workflows.ScheduledRunName})
+		w.runs.RegisterActivity(w.opt.Schedules)
+	}
 	w.chunks.RegisterActivityWithOptions(acts.MoveChunk, activity.RegisterOptions{Name: "MoveChunk"})
 	w.chunks.RegisterActivityWithOptions(acts.CheckSegments, activity.RegisterOptions{Name: "CheckSegments"})
 	w.chunks.RegisterActivityWithOptions(acts.CleanUp, activity.RegisterOptions{Name: "CleanUp"})
@@ -134,6 +141,13 @@ func (w *Worker) Start() error {
 	if err := w.chunks.Start(); err != nil {
 		w.jobs.Stop()
 		return fmt.Errorf("start worker for chunks: %w", err)
+	}
+	if w.runs != nil {
+		if err := w.runs.Start(); err != nil {
+			w.jobs.Stop()
+			w.chunks.Stop()
+			return fmt.Errorf("start worker for schedules: %w", err)
+		}
 	}
 	if w.opt.Policies != nil {
 		w.startScheduling(w.client)
@@ -164,7 +178,7 @@ func (w *Worker) Stop(ctx context.Context) error {
 	}
 }
 
-// awaitDrained waits until both workers have stopped, and says from time to time what for. It returns false when patience is
+// awaitDrained waits until all workers have stopped, and says from time to time what for. It returns false when patience is
 // over.
 func (w *Worker) awaitDrained(ctx context.Context) bool {
 	deadline := time.Now().Add(w.opt.ShutdownTimeout)
@@ -202,12 +216,15 @@ func (w *Worker) Run(ctx context.Context) error {
 // Fatal receives an error when the server turns the worker away for good.
 func (w *Worker) Fatal() <-chan error { return w.fatal }
 
-// drain stops both workers side by side.
+// drain stops all workers side by side. Runs of schedules end at once: they only wait, and another worker goes on with that.
 func (w *Worker) drain() {
-	var both sync.WaitGroup
-	both.Go(w.jobs.Stop)
-	both.Go(w.chunks.Stop)
-	both.Wait()
+	var all sync.WaitGroup
+	all.Go(w.jobs.Stop)
+	all.Go(w.chunks.Stop)
+	if w.runs != nil {
+		all.Go(w.runs.Stop)
+	}
+	all.Wait()
 	w.opt.Logger.Info("worker stopped", obs.KeyQueue, w.queue)
 	close(w.stopped)
 }
@@ -228,6 +245,17 @@ func (w *Worker) chunkOptions(root context.Context) worker.Options {
 	o.DisableWorkflowWorker = true
 	o.MaxConcurrentActivityExecutionSize = w.opt.Slots
 	o.MaxConcurrentActivityTaskPollers = min(w.opt.Slots, 4)
+	return o
+}
+
+// scheduledRuns is how many runs of schedules a worker has at once. Each only waits.
+const scheduledRuns = 1000
+
+func (w *Worker) runOptions(root context.Context) worker.Options {
+	o := w.options(root)
+	o.DisableWorkflowWorker = true
+	o.MaxConcurrentActivityExecutionSize = scheduledRuns
+	o.MaxConcurrentActivityTaskPollers = 2
 	return o
 }
 

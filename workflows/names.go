@@ -164,7 +164,11 @@ func shorten(s string) string {
 	if len(s) <= maxName {
 		return s
 	}
+	return shortenTo(s, maxName)
+}
+
+func shortenTo(s string, most int) string {
 	sum := sha256.Sum256([]byte(s))
 	tail := "~" + hex.EncodeToString(sum[:16])
-	return strings.ToValidUTF8(s[:maxName-len(tail)], "") + tail
+	return strings.ToValidUTF8(s[:most-len(tail)], "") + tail
 }

@@ -15,7 +15,7 @@
 --            set_config('spillway.jobs_at', extract(epoch FROM statement_timestamp())::text, true) IS NULL,
 --            set_config('spillway.ui_prefix', $2, true) IS NULL  -- what stands before a workflow id in an address of the Web UI
 --
--- and the same with spillway.workers. A list that holds only the jobs which one statement can see is in spillway.jobs_narrowed
+-- and the same with spillway.workers and spillway.schedules. A list that holds only the jobs which one statement can see is in spillway.jobs_narrowed
 -- instead, and that statement's text in spillway.jobs_for. It is given out once, and to nobody else: not to a function that
 -- the statement calls either. The views of earlier versions do not know it, and fail. (IS NULL keeps the answer short.) What
 -- the front-end could not find out it tells in spillway.jobs_error.
@@ -64,7 +64,7 @@ BEGIN
     RETURN value::json;
 END
 $function$;
-COMMENT ON FUNCTION @schema@.handed_over(text) IS 'The live jobs or the workers that the front-end handed to this very statement, or an error.';
+COMMENT ON FUNCTION @schema@.handed_over(text) IS 'The live jobs, the workers or the schedules that the front-end handed to this very statement, or an error.';
 -- Whoever reads a view runs the function with his own rights. It shows him nothing but settings of his own session.
 GRANT EXECUTE ON FUNCTION @schema@.handed_over(text) TO PUBLIC;
 
@@ -254,3 +254,48 @@ COMMENT ON COLUMN @system@.storages.status IS 'ready; creating: no worker has fo
 COMMENT ON COLUMN @system@.storages.segments IS 'Files there that hold cold rows.';
 COMMENT ON COLUMN @system@.storages.rows_cold IS 'Rows in these files.';
 COMMENT ON COLUMN @system@.storages.bytes_cold IS 'Size of these files.';
+
+-- What is done is in the ledger; when, and whether it is paused, Temporal alone knows. The list is short, for there may be many:
+-- n is the name, p whether it is paused, o the note, t the time of the next run. What a statement has just changed Temporal's
+-- list may not know yet.
+CREATE OR REPLACE VIEW @system@.schedules AS
+SELECT s.name, s.statement, s.job_type,
+       CASE s.scope WHEN 'table' THEN s.table_schema || '.' || s.table_name WHEN 'namespace' THEN s.table_schema || '.*' ELSE CASE WHEN s.job_type <> 'cleanup' THEN '*' END END AS target,
+       nullif(s.every, '') AS every, nullif(s.cron, '') AS cron, CASE WHEN s.cron <> '' THEN coalesce(nullif(s.time_zone, ''), 'UTC') END AS time_zone,
+       pg_catalog.make_interval(secs => s.jitter_seconds)::text AS jitter, s.overlap, s.pause_on_failure, pg_catalog.make_interval(secs => s.catchup_seconds)::text AS catchup_window,
+       CASE WHEN s.state <> 'ready' THEN s.state WHEN j.n IS NULL AND NOT w.fresh THEN 'creating' WHEN w.paused THEN 'paused' ELSE 'active' END AS status,
+       j.o AS note, CASE WHEN NOT w.paused THEN pg_catalog.to_timestamp(j.t) END AS next_run_at,
+       s.last_run_at, s.last_ended_at, s.last_status, s.last_job_id, s.last_error, s.runs, s.created_by, s.created_at, s.paused_at, s.paused_by,
+       pg_catalog.regexp_replace(nullif(pg_catalog.current_setting('spillway.ui_prefix', true), ''), 'workflows/$', 'schedules/')
+           || replace(replace(s.temporal_id, '%', '%25'), '/', '%2F') AS ui_url
+FROM @schema@.schedules AS s
+LEFT JOIN pg_catalog.json_to_recordset(@schema@.handed_over('schedules')) AS j(n text, p boolean, o text, t bigint) ON j.n = s.name
+CROSS JOIN LATERAL (SELECT s.changed_at > pg_catalog.statement_timestamp() - interval '10 seconds') AS f(fresh)
+CROSS JOIN LATERAL (SELECT f.fresh, CASE WHEN f.fresh OR j.n IS NULL THEN s.paused_at IS NOT NULL ELSE coalesce(j.p, false) END) AS w(fresh, paused);
+
+COMMENT ON VIEW @system@.schedules IS 'What is done at set times. Readable through the spillway front-end.';
+COMMENT ON COLUMN @system@.schedules.name IS 'Its name.';
+COMMENT ON COLUMN @system@.schedules.statement IS 'The statement that created it, as it was typed.';
+COMMENT ON COLUMN @system@.schedules.job_type IS 'What it starts: flush, verify or cleanup.';
+COMMENT ON COLUMN @system@.schedules.target IS 'The table; schema.*: the tables of a schema; *: all tables. Null: a clean-up has none.';
+COMMENT ON COLUMN @system@.schedules.every IS 'The interval of its runs, which counts from 1970 in UTC. Null: it has a cron expression.';
+COMMENT ON COLUMN @system@.schedules.cron IS 'The cron expression. Null: it has an interval.';
+COMMENT ON COLUMN @system@.schedules.time_zone IS 'The time zone of the cron expression.';
+COMMENT ON COLUMN @system@.schedules.jitter IS 'By how much a run may be late, on purpose.';
+COMMENT ON COLUMN @system@.schedules.overlap IS 'What happens at a time when the run before has not ended: skip, buffer_one or allow.';
+COMMENT ON COLUMN @system@.schedules.pause_on_failure IS 'Whether a run that fails pauses it.';
+COMMENT ON COLUMN @system@.schedules.catchup_window IS 'How late a run may begin that could not begin in time. One that is later is left out.';
+COMMENT ON COLUMN @system@.schedules.status IS 'active, paused, creating (Temporal does not know it yet, or lost it) or dropping.';
+COMMENT ON COLUMN @system@.schedules.note IS 'Who paused or resumed it, or why it paused itself.';
+COMMENT ON COLUMN @system@.schedules.next_run_at IS 'When it runs next. Null: it is paused, or never.';
+COMMENT ON COLUMN @system@.schedules.last_run_at IS 'When its last run began.';
+COMMENT ON COLUMN @system@.schedules.last_ended_at IS 'When its last run ended. Null: it has not.';
+COMMENT ON COLUMN @system@.schedules.last_status IS 'What became of the last run: running, completed, failed or cancelled (somebody killed its job).';
+COMMENT ON COLUMN @system@.schedules.last_job_id IS 'The last job of the last run; of one that failed, a job that did.';
+COMMENT ON COLUMN @system@.schedules.last_error IS 'Why the last run failed.';
+COMMENT ON COLUMN @system@.schedules.runs IS 'How many runs have begun.';
+COMMENT ON COLUMN @system@.schedules.created_by IS 'The database user who created it.';
+COMMENT ON COLUMN @system@.schedules.created_at IS 'When it was created.';
+COMMENT ON COLUMN @system@.schedules.paused_at IS 'When it was paused.';
+COMMENT ON COLUMN @system@.schedules.paused_by IS 'Who paused it.';
+COMMENT ON COLUMN @system@.schedules.ui_url IS 'Its page in the Temporal Web UI.';

@@ -7,14 +7,14 @@ import "strings"
 func Classify(src string) bool {
 	sc := newScanner(src, nil)
 	first := sc.next()
-	if first.kind != tokWord || first.end-first.start > len("STORAGE") {
+	if first.kind != tokWord || first.end-first.start > len("BACKFILL") {
 		return false
 	}
 	switch strings.ToUpper(src[first.start:first.end]) {
-	case "FLUSH", "KILL", "CANCEL", "PAUSE", "RESUME", "TRIGGER", "STORAGE", "RESTORE", "VERIFY", "CLEANUP":
+	case "FLUSH", "KILL", "CANCEL", "PAUSE", "RESUME", "TRIGGER", "BACKFILL", "STORAGE", "RESTORE", "VERIFY", "CLEANUP":
 		return true // no statement of PostgreSQL begins so
 	case "SHOW":
-		return second(sc, "JOBS", "JOB", "COLD", "SCHEDULES", "STORAGES")
+		return second(sc, "JOBS", "JOB", "COLD", "SCHEDULES", "SCHEDULE", "STORAGES")
 	case "EXPLAIN":
 		return second(sc, "FLUSH", "KILL", "CANCEL", "SCHEDULE", "STORAGE")
 	case "CREATE", "DROP":
@@ -102,9 +102,11 @@ var near = []struct {
 	{"CANCEL", []string{"JOB", "JOBS"}},
 	{"PAUSE", []string{"JOB", "SCHEDULE"}},
 	{"RESUME", []string{"JOB", "SCHEDULE"}},
-	{"SHOW", []string{"JOB", "JOBS", "COLD", "STORAGES"}},
-	{"CREATE", []string{"STORAGE"}},
-	{"DROP", []string{"STORAGE"}},
+	{"SHOW", []string{"JOB", "JOBS", "COLD", "STORAGES", "SCHEDULE", "SCHEDULES"}},
+	{"CREATE", []string{"STORAGE", "SCHEDULE"}},
+	{"DROP", []string{"STORAGE", "SCHEDULE"}},
+	{"TRIGGER", []string{"SCHEDULE"}},
+	{"BACKFILL", []string{"SCHEDULE"}},
 	{"ALTER", []string{"STORAGE"}},
 	{"RESTORE", []string{"TABLE"}},
 	{"VERIFY", []string{"TABLE"}},
@@ -116,7 +118,7 @@ var near = []struct {
 func NearMiss(src string) string {
 	sc := newScanner(src, nil)
 	first := sc.next()
-	if first.kind != tokWord || first.end-first.start > len("RESTORE")+1 {
+	if first.kind != tokWord || first.end-first.start > len("BACKFILL")+1 {
 		return ""
 	}
 	verb := strings.ToUpper(src[first.start:first.end])

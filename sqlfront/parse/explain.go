@@ -19,10 +19,16 @@ func (p *parser) explain() (Statement, error) {
 	if p.is("KILL") || p.is("CANCEL") {
 		return p.explainKill()
 	}
+	if p.is("SCHEDULE") {
+		s := &ExplainSchedule{}
+		var err error
+		s.Name, s.NamePos, err = p.scheduleName()
+		return s, err
+	}
 	if p.is("FLUSH") || p.accept("STORAGE") {
 		return p.explainFlush()
 	}
-	return nil, p.fail("", "FLUSH TABLE", "KILL JOBS")
+	return nil, p.fail("", "FLUSH TABLE", "KILL JOBS", "SCHEDULE")
 }
 
 // explainFlush reads [EXPLAIN] FLUSH TABLE ….

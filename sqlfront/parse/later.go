@@ -8,15 +8,7 @@ type future struct {
 	hint  string
 }
 
-var futures = []future{
-	{[]string{"EXPLAIN", "SCHEDULE"}, runCron},
-	{[]string{"CREATE", "SCHEDULE"}, runCron},
-	{[]string{"DROP", "SCHEDULE"}, runCron},
-	{[]string{"PAUSE", "SCHEDULE"}, runCron},
-	{[]string{"RESUME", "SCHEDULE"}, runCron},
-	{[]string{"TRIGGER", "SCHEDULE"}, runCron},
-	{[]string{"SHOW", "SCHEDULES"}, runCron},
-}
+var futures = []future{}
 
 const runCron = "until then, let cron run: spillway flush schema.table"
 

@@ -90,6 +90,10 @@ func clearPositions(v reflect.Value) {
 		if !v.IsNil() {
 			clearPositions(v.Elem())
 		}
+	case reflect.Interface:
+		if !v.IsNil() {
+			clearPositions(v.Elem())
+		}
 	case reflect.Slice:
 		for i := range v.Len() {
 			clearPositions(v.Index(i))
@@ -155,7 +159,7 @@ func TestNearMiss(t *testing.T) {
 	for text, want := range map[string]string{
 		"FLSH TABLE a.b": "FLUSH TABLE", "FLUHS ALL": "FLUSH ALL", "kil job 'x'": "KILL JOB", "SHWO JOBS": "SHOW JOBS",
 		"FFLUSH table x": "FLUSH TABLE", "FLUSX TABLE x": "FLUSH TABLE", "CANCLE JOB 'x'": "CANCEL JOB",
-		"PAUES JOB 'x'": "PAUSE JOB", "RESUEM JOB 'x'": "RESUME JOB", "REUSME job $1": "RESUME JOB", "PASE SCHEDULE n": "PAUSE SCHEDULE",
+		"PAUES JOB 'x'": "PAUSE JOB", "RESUEM JOB 'x'": "RESUME JOB", "REUSME job $1": "RESUME JOB", "PASE SCHEDULE n": "PAUSE SCHEDULE", "TRIGER SCHEDULE n": "TRIGGER SCHEDULE", "BACKFIL schedule n": "BACKFILL SCHEDULE", "CREAT SCHEDULE n": "CREATE SCHEDULE",
 		"FLUSH TABLE a.b": "", "FL TABLE": "", "SELECT 1": "", "FLSH 1": "", "FLSH": "", "SHO search_path": "", "": "", "'": "",
 	} {
 		if got := NearMiss(text); got != want {

@@ -139,6 +139,9 @@ func (p *parser) statement() (Statement, error) {
 	case p.is("CLEANUP"):
 		return p.cleanup()
 	}
+	if s, err := p.schedule(); s != nil || err != nil {
+		return s, err
+	}
 	if err := p.later(); err != nil {
 		return nil, err
 	}
@@ -148,7 +151,8 @@ func (p *parser) statement() (Statement, error) {
 	case p.is("RESUME"):
 		return p.change(func(job JobRef) Statement { return &ResumeJob{Job: job} })
 	}
-	return nil, p.fail("", "FLUSH", "KILL", "PAUSE", "RESTORE", "RESUME", "SHOW", "EXPLAIN FLUSH", "VERIFY", "CLEANUP", "CREATE STORAGE", "DROP STORAGE", "ALTER STORAGE")
+	return nil, p.fail("", "FLUSH", "KILL", "PAUSE", "RESTORE", "RESUME", "SHOW", "EXPLAIN FLUSH", "VERIFY", "CLEANUP", "CREATE STORAGE", "DROP STORAGE", "ALTER STORAGE",
+		"CREATE SCHEDULE", "TRIGGER SCHEDULE", "BACKFILL SCHEDULE", "DROP SCHEDULE")
 }
 
 func (p *parser) flush() (Statement, error) {
@@ -163,7 +167,8 @@ func (p *parser) flush() (Statement, error) {
 	return nil, p.fail(hint, "TABLE", "ALL")
 }
 
-func (p *parser) flushTable() (*FlushTable, error) {
+// flushTableHead reads name [OLDER THAN …] [WITH (…)].
+func (p *parser) flushTableHead() (*FlushTable, error) {
 	name, err := p.name("FLUSH TABLE")
 	if err != nil {
 		return nil, err
@@ -172,7 +177,13 @@ func (p *parser) flushTable() (*FlushTable, error) {
 	if s.Age, err = p.age(); err != nil {
 		return nil, err
 	}
-	if s.Options, err = p.options(); err != nil {
+	s.Options, err = p.options()
+	return s, err
+}
+
+func (p *parser) flushTable() (*FlushTable, error) {
+	s, err := p.flushTableHead()
+	if err != nil {
 		return nil, err
 	}
 	if p.accept("WHERE") {
@@ -195,6 +206,18 @@ func (p *parser) flushTable() (*FlushTable, error) {
 }
 
 func (p *parser) flushAll() (Statement, error) {
+	s, err := p.flushAllHead()
+	if err != nil {
+		return nil, err
+	}
+	if p.is("WHERE") {
+		return nil, p.fail("a predicate belongs to one table: use FLUSH TABLE … WHERE", "the end of the statement")
+	}
+	return s, nil
+}
+
+// flushAllHead reads [TABLES] [IN namespace] [WITH (…)].
+func (p *parser) flushAllHead() (*FlushAll, error) {
 	s := &FlushAll{}
 	p.accept("TABLES")
 	if p.accept("IN") {
@@ -205,13 +228,8 @@ func (p *parser) flushAll() (Statement, error) {
 		}
 	}
 	var err error
-	if s.Options, err = p.options(); err != nil {
-		return nil, err
-	}
-	if p.is("WHERE") {
-		return nil, p.fail("a predicate belongs to one table: use FLUSH TABLE … WHERE", "the end of the statement")
-	}
-	return s, nil
+	s.Options, err = p.options()
+	return s, err
 }
 
 func (p *parser) atEnd() bool { return p.tok.kind == tokEOF || p.isOther(";") }
@@ -238,7 +256,7 @@ func (p *parser) change(build func(JobRef) Statement) (Statement, error) {
 		return nil, &Error{Pos: p.pos(), SQLState: NotSupported, Msg: "there is no " + verb + " JOBS",
 			Hint: strings.ToLower(verb) + " jobs one by one: " + verb + " JOB 'id'"}
 	}
-	job, err := p.theJob(verb, "JOB")
+	job, err := p.theJob(verb, "JOB", "SCHEDULE")
 	if err != nil {
 		return nil, err
 	}
@@ -279,11 +297,18 @@ func (p *parser) show() (Statement, error) {
 		return &ShowColdTable{Table: name}, nil
 	case p.accept("STORAGES"):
 		return &ShowStorages{}, nil
+	case p.accept("SCHEDULES"):
+		return &ShowSchedules{}, nil
+	case p.is("SCHEDULE"):
+		s := &ShowSchedules{One: true}
+		var err error
+		s.Name, s.NamePos, err = p.scheduleName()
+		return s, err
 	}
 	if err := p.later(); err != nil {
 		return nil, err
 	}
-	return nil, p.fail("", "JOBS", "JOB", "COLD TABLE", "STORAGES")
+	return nil, p.fail("", "JOBS", "JOB", "COLD TABLE", "STORAGES", "SCHEDULES", "SCHEDULE")
 }
 
 // job reads a job's id or a parameter.

@@ -32,7 +32,7 @@ var rooms = map[string][]string{
 	"sqlfront/pgwire": {"sqlfront/parse"},
 
 	"workflows":  {"activities", "jobmanager"},
-	"activities": {"internal/flush", "internal/policy"},
+	"activities": {"internal/flush", "internal/policy", "internal/schedule"},
 	"worker":     {"workflows", "activities", "internal/flush"},
 
 	"internal/flush":    {"internal/hot", "internal/segment", "internal/ledger", "internal/objstore"},
@@ -41,6 +41,7 @@ var rooms = map[string][]string{
 	"internal/ledger":   {},
 	"internal/objstore": {},
 	"internal/policy":   {"internal/ledger", "internal/hot"},
+	"internal/schedule": {"internal/ledger", "jobmanager"},
 	"internal/obs":      {},
 
 	"internal/embedtemporal":      {"internal/filelock", "internal/freeport"},

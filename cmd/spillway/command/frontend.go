@@ -20,16 +20,19 @@ func (n *node) database() string { return n.db.Pool().Config().ConnConfig.Databa
 
 // startFront serves SQL on a listener.
 func (n *node) startFront(ln net.Listener) error {
+	all, err := n.newSchedules()
+	if err != nil {
+		return err
+	}
 	look := &planner{flush.NewSurveyor(n.db, n.ledger)}
 	opt := &sqlfront.Options{
 		Database: n.database(), SystemSchema: n.opt.systemSchema, LedgerSchema: n.opt.ledgerSchema, Operator: operatorRole, Logger: n.log,
 		Planner: look, CheckRestore: look.CheckRestore, Workers: crew{n.jobs},
-		Storages: &storages{ledger: n.ledger, temporal: n.temporal, installation: n.installation.Name},
+		Storages: &storages{ledger: n.ledger, temporal: n.temporal, installation: n.installation.Name}, Schedules: &schedules{ledger: n.ledger, all: all},
 	}
 	if n.uiURL != "" {
 		opt.UIPrefix = n.uiURL + "/namespaces/" + n.namespace + "/workflows/"
 	}
-	var err error
 	if opt.PredicateFunctions, err = n.predicateFunctions(); err != nil {
 		return err
 	}

@@ -322,8 +322,12 @@ func (n *node) startWorker() error {
 	if err != nil {
 		return err
 	}
+	runs, err := n.scheduleRuns()
+	if err != nil {
+		return err
+	}
 	w, err := worker.New(n.temporal, workflows.TaskQueue(n.installation.Name), activities.New(f, &activities.Options{Keeper: f}), &worker.Options{
-		Slots: n.opt.slots, ShutdownTimeout: n.opt.shutdownTimeout, Logger: n.log, Build: versionText(), Storages: tries, Policies: policies,
+		Slots: n.opt.slots, ShutdownTimeout: n.opt.shutdownTimeout, Logger: n.log, Build: versionText(), Storages: tries, Policies: policies, Schedules: runs,
 	})
 	if err != nil {
 		return err
@@ -332,6 +336,9 @@ func (n *node) startWorker() error {
 		return err
 	}
 	n.startSweeper(f)
+	if err := n.startReconciler(); err != nil {
+		return err
+	}
 	n.started("worker", func(ctx context.Context) error {
 		if n.spent > 0 {
 			left, cancel := context.WithTimeout(ctx, max(n.opt.shutdownTimeout-n.spent, time.Second))

@@ -18,8 +18,8 @@ const (
 
 // nameCache holds what Tab completes with, as the server last told it.
 type nameCache struct {
-	tables, schemas, live, jobs []string
-	at                          time.Time
+	tables, schemas, live, jobs, schedules []string
+	at                                     time.Time
 }
 
 // verbs begin a statement.
@@ -27,6 +27,7 @@ var verbs = []string{
 	"FLUSH TABLE", "FLUSH ALL", "KILL JOB", "KILL JOBS WHERE", "PAUSE JOB", "RESUME JOB", "RESTORE TABLE", "SHOW JOBS", "SHOW JOB", "SHOW COLD TABLE",
 	"VERIFY TABLE", "CLEANUP",
 	"CREATE STORAGE", "ALTER STORAGE", "DROP STORAGE", "SHOW STORAGES",
+	"CREATE SCHEDULE", "PAUSE SCHEDULE", "RESUME SCHEDULE", "TRIGGER SCHEDULE", "BACKFILL SCHEDULE", "DROP SCHEDULE", "SHOW SCHEDULES", "SHOW SCHEDULE", "EXPLAIN SCHEDULE",
 	"SELECT", "INSERT INTO", "UPDATE", "DELETE FROM", "WITH", "COPY", "BEGIN", "COMMIT", "ROLLBACK", "CREATE", "ALTER TABLE", "DROP", "TRUNCATE", "EXPLAIN",
 	"SET", "SHOW", "GRANT", "REVOKE", "VACUUM", "ANALYZE", "SAVEPOINT", "LOCK TABLE",
 }
@@ -40,26 +41,30 @@ var keywords = []string{
 
 // follows says what comes after a statement's words, the longest entry that fits counting. "*" stands for any word.
 var follows = map[string][]string{
-	"FLUSH":            {"TABLE", "ALL"},
-	"FLUSH ALL":        {"TABLES", "IN", "WITH ("},
-	"FLUSH TABLE *":    {"WITH (", "WHERE", "OLDER THAN"},
-	"CLEANUP":          {"OBJECT", "WITH ("},
-	"KILL":             {"JOB", "JOBS WHERE"},
-	"CANCEL":           {"JOB", "JOBS WHERE"},
-	"PAUSE":            {"JOB"},
-	"RESUME":           {"JOB"},
-	"SHOW":             {"JOBS", "JOB", "COLD TABLE", "STORAGES", "ALL", "TimeZone", "server_version"},
-	"SHOW JOB *":       {"WHEN COMPLETE"},
-	"SHOW COLD":        {"TABLE"},
-	"VERIFY":           {"TABLE"},
-	"VERIFY TABLE *":   {"WITH ("},
-	"CREATE":           {"TABLE", "INDEX", "VIEW", "SCHEMA", "FUNCTION", "ROLE", "STORAGE"},
-	"DROP":             {"TABLE", "INDEX", "VIEW", "SCHEMA", "FUNCTION", "ROLE", "STORAGE"},
-	"EXPLAIN":          {"ANALYZE", "SELECT", "FLUSH TABLE", "KILL JOBS WHERE"},
-	"CREATE STORAGE *": {"LOCATION '"},
-	"ALTER STORAGE *":  {"ADOPT"},
-	"RESTORE":          {"TABLE"},
-	"RESTORE TABLE *":  {"FROM JOB", "WITH (", "WHERE"},
+	"FLUSH":               {"TABLE", "ALL"},
+	"FLUSH ALL":           {"TABLES", "IN", "WITH ("},
+	"FLUSH TABLE *":       {"WITH (", "WHERE", "OLDER THAN"},
+	"CLEANUP":             {"OBJECT", "WITH ("},
+	"KILL":                {"JOB", "JOBS WHERE"},
+	"CANCEL":              {"JOB", "JOBS WHERE"},
+	"PAUSE":               {"JOB", "SCHEDULE"},
+	"RESUME":              {"JOB", "SCHEDULE"},
+	"TRIGGER":             {"SCHEDULE"},
+	"BACKFILL":            {"SCHEDULE"},
+	"SHOW":                {"JOBS", "JOB", "COLD TABLE", "STORAGES", "SCHEDULES", "SCHEDULE", "ALL", "TimeZone", "server_version"},
+	"SHOW JOB *":          {"WHEN COMPLETE"},
+	"SHOW COLD":           {"TABLE"},
+	"VERIFY":              {"TABLE"},
+	"VERIFY TABLE *":      {"WITH ("},
+	"CREATE":              {"TABLE", "INDEX", "VIEW", "SCHEMA", "FUNCTION", "ROLE", "STORAGE", "SCHEDULE"},
+	"DROP":                {"TABLE", "INDEX", "VIEW", "SCHEMA", "FUNCTION", "ROLE", "STORAGE", "SCHEDULE"},
+	"EXPLAIN":             {"ANALYZE", "SELECT", "FLUSH TABLE", "KILL JOBS WHERE", "SCHEDULE"},
+	"CREATE STORAGE *":    {"LOCATION '"},
+	"CREATE SCHEDULE *":   {"FOR FLUSH TABLE", "FOR FLUSH ALL", "FOR VERIFY TABLE", "FOR VERIFY ALL", "FOR CLEANUP"},
+	"BACKFILL SCHEDULE *": {"FROM '"},
+	"ALTER STORAGE *":     {"ADOPT"},
+	"RESTORE":             {"TABLE"},
+	"RESTORE TABLE *":     {"FROM JOB", "WITH (", "WHERE"},
 }
 
 // optionWords stand in WITH ( … ) of FLUSH.
@@ -132,6 +137,8 @@ func (sh *shell) candidates(earlier, before, word string) []string {
 		return restoreWords
 	case words[0] == "RESTORE" && last == "FROM":
 		return inCase(word, []string{"JOB"})
+	case last == "SCHEDULE" && words[0] != "CREATE":
+		return sh.lookUp().schedules
 	case last == "JOB":
 		return quoted(sh.jobIDs(words[0]))
 	case slices.Contains([]string{"TABLE", "FROM", "JOIN", "INTO", "UPDATE", "ONLY", "TRUNCATE", "VACUUM", "ANALYZE", "COPY"}, last):
@@ -297,6 +304,7 @@ func (sh *shell) lookUp() *nameCache {
 	n.schemas = schemasOf(n.tables)
 	ask("SHOW JOBS", "job_id", &n.live)
 	ask(`SELECT job_id FROM system.jobs ORDER BY created_at DESC LIMIT 200`, "job_id", &n.jobs)
+	ask(`SELECT pg_catalog.quote_ident(name) AS name FROM system.schedules ORDER BY name LIMIT 1000`, "name", &n.schedules)
 	if n.jobs == nil { // the views may have another name
 		n.jobs = n.live
 	}

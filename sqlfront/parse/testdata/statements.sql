@@ -119,3 +119,33 @@ ALTER STORAGE archive ADOPT
 SHOW STORAGES
 --==
 FLUSH TABLE app.events WITH (storage = "Old Ones")
+--==
+CREATE SCHEDULE nightly FOR FLUSH TABLE app.events EVERY '1 day'
+--==
+create schedule "Night ly" for storage flush table App."E v" older than '7 days' on created_at with (parallelism = 2) cron '0 3 * * *' time zone 'Europe/Berlin' with (overlap = buffer_one, jitter = '10 seconds', pause_on_failure) where kind = 'it''s' and (a OR b) ;
+--==
+CREATE SCHEDULE n FOR FLUSH ALL TABLES IN app WITH (unregistered) CRON $$@daily$$ WITH (paused = true)
+--==
+CREATE SCHEDULE n FOR FLUSH ALL EVERY '10 minutes'
+--==
+CREATE SCHEDULE n FOR VERIFY TABLE app.events WITH (parallelism = 2) EVERY '7 days'
+--==
+CREATE SCHEDULE n FOR VERIFY ALL IN app EVERY '7 days'
+--==
+CREATE SCHEDULE n FOR CLEANUP WITH (dry_run = true) EVERY '1 day' WITH (catchup_window = '1 hour')
+--==
+PAUSE SCHEDULE nightly
+--==
+RESUME SCHEDULE "Night ly" ;
+--==
+TRIGGER SCHEDULE nightly
+--==
+drop schedule nightly
+--==
+BACKFILL SCHEDULE nightly FROM '2026-01-01' TO '2026-01-02 03:00+01'
+--==
+SHOW SCHEDULES
+--==
+SHOW SCHEDULE nightly
+--==
+EXPLAIN SCHEDULE nightly
