@@ -28,9 +28,6 @@ func (p *parser) later() error {
 			return p.refuse(first, strings.Join(f.words, " "), f.hint)
 		}
 	}
-	if alterPolicy(newScanner(p.sc.src, nil)) {
-		return p.refuse(first, "ALTER TABLE … FLUSH POLICY", runCron)
-	}
 	return nil
 }
 
