@@ -24,6 +24,7 @@ const (
 	MaxLag             = 1 << 50 // bytes
 	MaxLagTime         = 24 * time.Hour
 	MaxLockWaiters     = 10_000
+	MaxKeepRows        = 1_000_000_000_000
 	maxSkipLockedAfter = 2 // lock timeouts before rows are left to those who hold them
 )
 
@@ -31,7 +32,8 @@ const (
 type Options struct {
 	Where           string        // predicate in PostgreSQL's deparsed form, or ""
 	OlderThan       string        // an interval as PostgreSQL reads it, or "": rows of any age
-	AgeColumn       string        // the column that OlderThan is about
+	AgeColumn       string        // the column that OlderThan and KeepRows are about
+	KeepRows        int64         // so many of the newest rows stay, by AgeColumn; 0: none for being new
 	TimeZone        string        // whose days and months OlderThan counts, and whose time columns without a zone hold; "": UTC
 	Parallelism     int           // chunks at once
 	ChunkBytes      int64         // bytes of heap per chunk
@@ -70,10 +72,15 @@ func (e *OptionError) Error() string { return e.Msg }
 
 // options holds, for each known parameter, how its text is read.
 var options = map[string]func(o *Options, v string) error{
-	"where":       func(o *Options, v string) error { o.Where = v; return nil },
-	"older_than":  func(o *Options, v string) error { o.OlderThan = v; return nil },
-	"age_column":  func(o *Options, v string) error { o.AgeColumn = v; return nil },
-	"time_zone":   func(o *Options, v string) error { o.TimeZone = v; return nil },
+	"where":      func(o *Options, v string) error { o.Where = v; return nil },
+	"older_than": func(o *Options, v string) error { o.OlderThan = v; return nil },
+	"age_column": func(o *Options, v string) error { o.AgeColumn = v; return nil },
+	"time_zone":  func(o *Options, v string) error { o.TimeZone = v; return nil },
+	"keep_rows": func(o *Options, v string) (err error) {
+		n, err := intBetween(v, 1, MaxKeepRows)
+		o.KeepRows = int64(n)
+		return err
+	},
 	"parallelism": func(o *Options, v string) (err error) { o.Parallelism, err = intBetween(v, 1, MaxParallelism); return },
 	"chunk_bytes": func(o *Options, v string) (err error) {
 		o.ChunkBytes, err = bytesBetween(v, MinChunkBytes, MaxChunkBytes)
@@ -120,7 +127,10 @@ func ParseOptions(params map[string]string) (Options, error) {
 			return Options{}, optionError(name, params[name], err)
 		}
 	}
-	if (o.OlderThan == "") != (o.AgeColumn == "") {
+	switch {
+	case o.KeepRows > 0 && o.AgeColumn == "":
+		return Options{}, &OptionError{Option: "keep_rows", Msg: "keep_rows needs age_column, which tells which rows are the newest"}
+	case (o.OlderThan == "" && o.KeepRows == 0) != (o.AgeColumn == ""):
 		return Options{}, &OptionError{Option: "older_than", Msg: "older_than and age_column go together"}
 	}
 	return o, nil
@@ -156,7 +166,7 @@ func knownOptions() []string {
 		known = append(known, name)
 	}
 	for name := range options {
-		if !slices.Contains([]string{"where", "older_than", "age_column", "time_zone"}, name) {
+		if !slices.Contains([]string{"where", "older_than", "time_zone"}, name) {
 			known = append(known, name)
 		}
 	}

@@ -23,7 +23,8 @@ type planDoc struct {
 	Schema  string // of the root table
 	Name    string
 	Options Options
-	Limit   *hot.AgeLimit `json:",omitempty"` // what OLDER THAN means for this job
+	Limit   *hot.AgeLimit  `json:",omitempty"` // what OLDER THAN means for this job
+	Keep    *hot.KeepLimit `json:",omitempty"` // what keep_rows means for this job
 	Storage string
 	Path    string     // the template of directories
 	Asked   time.Time  // when the job was asked for
@@ -98,7 +99,11 @@ func (f *Flusher) plan(ctx context.Context, in PlanInput, scope wholeScope) (Pla
 	if err != nil {
 		return PlanResult{}, err
 	}
-	doc, rows, err := f.draw(ctx, req, opts, scope, from)
+	kept, err := f.keptBefore(ctx, in, opts)
+	if err != nil {
+		return PlanResult{}, err
+	}
+	doc, rows, err := f.draw(ctx, req, opts, scope, from, kept)
 	if err != nil {
 		return PlanResult{}, err
 	}
@@ -163,7 +168,7 @@ func (d *planDoc) chunks() (n int) {
 }
 
 // draw looks at the table and cuts it.
-func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options, scope wholeScope, from starts) (*planDoc, int64, error) {
+func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options, scope wholeScope, from starts, kept *hot.KeepLimit) (*planDoc, int64, error) {
 	root, err := f.hot.Inspect(ctx, f.hot.Pool(), req.Schema, req.Table)
 	if err != nil {
 		return nil, 0, err
@@ -188,6 +193,9 @@ func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options, sc
 		return nil, 0, err
 	}
 	if err := doc.settleAge(ctx, f.hot, req.CreatedAt, leaves); err != nil {
+		return nil, 0, err
+	}
+	if err := doc.settleKeep(ctx, f.hot, kept, root, leaves); err != nil {
 		return nil, 0, err
 	}
 	for _, leaf := range leaves {

@@ -143,7 +143,8 @@ func unwritable(leaf *hot.Table, opts Options) error {
 // Survey is what a flush would do, if it started now.
 type Survey struct {
 	Options  Options
-	Limit    *hot.AgeLimit // what OLDER THAN would mean
+	Limit    *hot.AgeLimit  // what OLDER THAN would mean
+	Keep     *hot.KeepLimit // what keep_rows would
 	Storage  string
 	Location string // URL of the storage
 	Path     string // the template of directories
@@ -228,6 +229,10 @@ func (s *Surveyor) Survey(ctx context.Context, schema, table string, params map[
 		return nil, err
 	}
 	v.Limit = doc.Limit
+	if err := doc.settleKeep(ctx, s.hot, nil, root, leaves); err != nil && (ClassOf(err).Name != ClassPrivilege || len(v.Refusals) == 0) {
+		return nil, err // a missing right is among the refusals
+	}
+	v.Keep = doc.Keep
 	for _, leaf := range leaves {
 		if leaf.OID != root.OID {
 			v.refuse(leaf)

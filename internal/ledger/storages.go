@@ -221,7 +221,7 @@ func (l *Ledger) DropStorage(ctx context.Context, name string) error {
 			       (SELECT count(*) FROM @schema@.attempts WHERE storage = $1),
 			       (SELECT count(DISTINCT p.job_id) FROM @schema@.plans AS p
 			        WHERE p.plan ->> 'Storage' = $1 AND NOT EXISTS (SELECT FROM @schema@.job_history AS h WHERE h.job_id = p.job_id)),
-			       (SELECT count(*) FROM @schema@.tables WHERE policy ->> 'storage' = $1)`), name).Scan(&use.Segments, &use.Attempts, &use.Jobs, &use.Policies)
+			       (SELECT count(*) FROM @schema@.tables WHERE policy -> 'flush' ->> 'storage' = $1)`), name).Scan(&use.Segments, &use.Attempts, &use.Jobs, &use.Policies)
 		if err != nil {
 			return err
 		}

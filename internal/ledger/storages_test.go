@@ -69,7 +69,7 @@ func TestStoragesComeAndGo(t *testing.T) {
 		  VALUES (gen_random_uuid(), 'j', 0, 'archive', 'x', 1, now(), now())`, `DELETE FROM spillway.attempts`, "1 attempts"},
 		{`INSERT INTO spillway.plans (job_id, generation, request_id, first_chunk, chunks, rows_estimate, plan) VALUES ('j', 1, gen_random_uuid(), 0, 1, 1, '{"Storage": "archive"}')`,
 			`INSERT INTO spillway.job_history (job_id, job_type, table_schema, table_name, status, created_at) VALUES ('j', 'flush', 'a', 't', 'completed', now())`, "1 live jobs"},
-		{`INSERT INTO spillway.tables (table_schema, table_name, policy) VALUES ('a', 't', '{"storage": "archive"}')`, `DELETE FROM spillway.tables`, "1 policies"},
+		{`INSERT INTO spillway.tables (table_schema, table_name, policy) VALUES ('a', 't', '{"rows": 1, "flush": {"storage": "archive"}}')`, `DELETE FROM spillway.tables`, "1 policies"},
 	} {
 		db.Super(t, c.use)
 		var used *ledger.StorageInUseError

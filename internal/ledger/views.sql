@@ -164,7 +164,11 @@ COMMENT ON COLUMN @system@.segments.replaced_by IS 'The segment that took its pl
 CREATE OR REPLACE VIEW @system@.tables AS
 SELECT t.table_schema, t.table_name, t.registered_at, t.policy, t.last_flush_at, t.last_job_id, s.segments, s.rows_cold, s.bytes_cold,
        h.bytes_hot, h.rows_dead, l.rows_flushed AS last_rows_flushed, l.hot_bytes_before AS last_bytes_hot_before,
-       l.hot_bytes_after AS last_bytes_hot_after, l.dead_rows AS last_rows_dead, l.dead_bytes AS last_bytes_dead
+       l.hot_bytes_after AS last_bytes_hot_after, l.dead_rows AS last_rows_dead, l.dead_bytes AS last_bytes_dead,
+       CASE WHEN t.policy IS NULL THEN NULL WHEN t.policy_paused_at IS NOT NULL THEN 'paused' WHEN t.policy_failures > 0 THEN 'failing' ELSE 'active' END AS policy_status,
+       p.policy_set_by, p.policy_paused_at, p.policy_paused_by, p.policy_failures, p.policy_error, p.policy_error_class, p.policy_next_try, p.policy_job_id,
+       coalesce(t.last_flush_at, p.policy_set_at)
+           + CASE WHEN p.policy ->> 'interval' ~ '^(?=.)([0-9]{1,7}h)?([0-9]{1,9}m)?([0-9]{1,9}([.][0-9]{1,9})?s)?$' THEN (p.policy ->> 'interval')::interval END AS next_flush_at
 FROM @schema@.tables AS t
 CROSS JOIN LATERAL (
     SELECT count(*) AS segments, coalesce(sum(g.row_count), 0)::bigint AS rows_cold, coalesce(sum(g.bytes), 0)::bigint AS bytes_cold
@@ -177,7 +181,8 @@ CROSS JOIN LATERAL (
         UNION
         SELECT i.inhrelid FROM tree JOIN pg_catalog.pg_inherits AS i ON i.inhparent = tree.oid)
     SELECT sum(pg_catalog.pg_total_relation_size(oid))::bigint AS bytes_hot, sum(pg_catalog.pg_stat_get_dead_tuples(oid))::bigint AS rows_dead FROM tree) AS h
-LEFT JOIN @schema@.job_history AS l ON l.job_id = t.last_job_id;
+LEFT JOIN @schema@.job_history AS l ON l.job_id = t.last_job_id
+LEFT JOIN @schema@.tables AS p ON p.table_schema = t.table_schema AND p.table_name = t.table_name AND p.policy IS NOT NULL;
 
 COMMENT ON VIEW @system@.tables IS 'Registered tables: those with a policy, and those flushed before.';
 COMMENT ON COLUMN @system@.tables.table_schema IS 'Schema of the table.';
@@ -196,6 +201,16 @@ COMMENT ON COLUMN @system@.tables.last_bytes_hot_before IS 'What the table took 
 COMMENT ON COLUMN @system@.tables.last_bytes_hot_after IS 'What the table took up when its last flush ended.';
 COMMENT ON COLUMN @system@.tables.last_rows_dead IS 'Dead rows when its last flush ended: those that it moved, and older ones.';
 COMMENT ON COLUMN @system@.tables.last_bytes_dead IS 'About how much of last_bytes_hot_after was dead rows, for VACUUM to make free.';
+COMMENT ON COLUMN @system@.tables.policy_status IS 'active; paused: it starts nothing; failing: its last try failed. Null: there is no policy.';
+COMMENT ON COLUMN @system@.tables.policy_set_by IS 'The database user who set the policy.';
+COMMENT ON COLUMN @system@.tables.policy_paused_at IS 'Since when the policy rests. Null: it does not.';
+COMMENT ON COLUMN @system@.tables.policy_paused_by IS 'Who made it rest: a database user, or the job of a restore.';
+COMMENT ON COLUMN @system@.tables.policy_failures IS 'How many of its tries have failed one after the other.';
+COMMENT ON COLUMN @system@.tables.policy_error IS 'Why its last try failed. Null: it did not.';
+COMMENT ON COLUMN @system@.tables.policy_error_class IS 'What to do about the error.';
+COMMENT ON COLUMN @system@.tables.policy_next_try IS 'After a failure: it starts nothing before.';
+COMMENT ON COLUMN @system@.tables.policy_job_id IS 'The last job that the policy started.';
+COMMENT ON COLUMN @system@.tables.next_flush_at IS 'When its interval will have passed, counted from the last flush, or from when the policy was set. Null: it has no interval.';
 
 CREATE OR REPLACE VIEW @system@.workers AS
 SELECT w.identity, w.host, w.pid, w.task_queue, w.status, w.slots_used, w.slots_total, w.version, w.started_at, w.last_seen_at

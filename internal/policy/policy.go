@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -40,10 +41,12 @@ func (p Policy) MarshalJSON() ([]byte, error) {
 	return json.Marshal(s)
 }
 
-// UnmarshalJSON implements json.Unmarshaler.
+// UnmarshalJSON implements json.Unmarshaler. A key that is not known is an error: whoever wrote it meant something by it.
 func (p *Policy) UnmarshalJSON(text []byte) error {
 	var s stored
-	if err := json.Unmarshal(text, &s); err != nil {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&s); err != nil {
 		return fmt.Errorf("read flush policy: %w", err)
 	}
 	*p = Policy{Rows: s.Rows, Bytes: s.Bytes, MinRows: max(s.MinRows, 1), Flush: s.Flush}

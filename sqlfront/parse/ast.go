@@ -27,6 +27,7 @@ type Option struct {
 	Name, Value   string
 	List          []ListItem // of name = (item, …); Value is then its items, joined by ", "
 	Pos, ValuePos int
+	TextPos       int // of the first character inside a string constant's quotes; 0: the value is not there as it reads
 }
 
 // Predicate is the text behind WHERE, up to the end of the statement and exactly as typed.

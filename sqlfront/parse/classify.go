@@ -14,7 +14,7 @@ func Classify(src string) bool {
 	case "FLUSH", "KILL", "CANCEL", "PAUSE", "RESUME", "TRIGGER", "BACKFILL", "STORAGE", "RESTORE", "VERIFY", "CLEANUP":
 		return true // no statement of PostgreSQL begins so
 	case "SHOW":
-		return second(sc, "JOBS", "JOB", "COLD", "SCHEDULES", "SCHEDULE", "STORAGES")
+		return second(sc, "JOBS", "JOB", "COLD", "SCHEDULES", "SCHEDULE", "STORAGES", "FLUSH")
 	case "EXPLAIN":
 		return second(sc, "FLUSH", "KILL", "CANCEL", "SCHEDULE", "STORAGE")
 	case "CREATE", "DROP":
@@ -35,28 +35,6 @@ func second(sc *scanner, words ...string) bool {
 		if strings.EqualFold(sc.src[t.start:t.end], w) {
 			after := sc.next()
 			return !(after.kind == tokOther && sc.src[after.start] == '.')
-		}
-	}
-	return false
-}
-
-// alterPolicy recognizes ALTER TABLE [IF EXISTS] [ONLY] name [*] SET|RESET FLUSH.
-func alterPolicy(sc *scanner) bool {
-	if !startsWith(sc, []string{"ALTER", "TABLE"}) {
-		return false
-	}
-	const most = 10 // IF EXISTS ONLY a . b . c * SET
-	for range most {
-		t := sc.next()
-		switch {
-		case t.kind == tokQuoted, t.kind == tokOther && strings.IndexByte(".*", sc.src[t.start]) >= 0:
-		case t.kind != tokWord:
-			return false
-		case strings.EqualFold(sc.src[t.start:t.end], "SET"), strings.EqualFold(sc.src[t.start:t.end], "RESET"):
-			next := sc.next()
-			if next.kind == tokWord && strings.EqualFold(sc.src[next.start:next.end], "FLUSH") {
-				return true
-			}
 		}
 	}
 	return false
@@ -102,7 +80,7 @@ var near = []struct {
 	{"CANCEL", []string{"JOB", "JOBS"}},
 	{"PAUSE", []string{"JOB", "SCHEDULE"}},
 	{"RESUME", []string{"JOB", "SCHEDULE"}},
-	{"SHOW", []string{"JOB", "JOBS", "COLD", "STORAGES", "SCHEDULE", "SCHEDULES"}},
+	{"SHOW", []string{"JOB", "JOBS", "COLD", "STORAGES", "SCHEDULE", "SCHEDULES", "FLUSH"}},
 	{"CREATE", []string{"STORAGE", "SCHEDULE"}},
 	{"DROP", []string{"STORAGE", "SCHEDULE"}},
 	{"TRIGGER", []string{"SCHEDULE"}},
@@ -153,4 +131,15 @@ func oneEdit(a, b string) bool {
 		return len(a) > 0 && (a[1:] == b[1:] || len(a) > 1 && a[0] == b[1] && a[1] == b[0] && a[2:] == b[2:])
 	}
 	return false
+}
+
+// startsWith reports whether the scanner's next tokens are the words.
+func startsWith(sc *scanner, words []string) bool {
+	for _, w := range words {
+		t := sc.next()
+		if t.kind != tokWord || !strings.EqualFold(sc.src[t.start:t.end], w) {
+			return false
+		}
+	}
+	return true
 }

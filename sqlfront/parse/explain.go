@@ -12,9 +12,6 @@ func (s *ExplainFlush) String() string { return "EXPLAIN " + s.Flush.String() }
 
 // explain reads EXPLAIN [STORAGE] FLUSH TABLE … and EXPLAIN KILL JOBS ….
 func (p *parser) explain() (Statement, error) {
-	if err := p.later(); err != nil {
-		return nil, err
-	}
 	p.advance()
 	if p.is("KILL") || p.is("CANCEL") {
 		return p.explainKill()

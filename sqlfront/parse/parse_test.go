@@ -138,6 +138,9 @@ func TestClassifyLeavesPostgresAlone(t *testing.T) {
 		"CREATE TABLE flush (x int)", "CREATE TABLE schedule ()", "DROP TABLE schedule", "CREATE SCHEMA storage",
 		"ALTER TABLE a SET (fillfactor = 10)", "ALTER TABLE flush SET SCHEMA flush", "ALTER TABLE a RESET (fillfactor)",
 		"ALTER TABLE a ALTER COLUMN b SET DEFAULT 1", "ALTER TABLE a ALTER b SET STORAGE plain", "ALTER TABLE set RENAME TO flush",
+		"ALTER TABLE a ADD set flush", "ALTER TABLE a ADD COLUMN pause flush", "ALTER TABLE a RENAME pause TO flush", "ALTER TABLE pause RENAME resume TO flush",
+		"ALTER TABLE if ADD set flush", "ALTER TABLE a DROP set, ADD resume flush", "ALTER TABLE a SET LOGGED", "ALTER TABLE ALL IN TABLESPACE set SET TABLESPACE flush",
+		"SHOW flush.x", "ALTER VIEW a SET FLUSH",
 		"EXPLAIN SELECT 1", "EXPLAIN (ANALYZE) SELECT 1", "FETCH ALL FROM c", "FLUSHTABLE a.b", "CLOSE x", "VACUUM", "RESET ALL",
 		"'open", "/* open", "$$ FLUSH", "\x00", "\xff\xfe", "DISCARD ALL", "TRUNCATE x", "CANCELLED", "flush_all()",
 	} {
@@ -146,7 +149,8 @@ func TestClassifyLeavesPostgresAlone(t *testing.T) {
 		}
 	}
 	for _, text := range []string{
-		"ALTER TABLE IF EXISTS ONLY \"a\" . b SET FLUSH POLICY ()", "alter table a reset flush policy", "\t\n-- c\nSHOW/**/JOBS;",
+		"ALTER TABLE IF EXISTS ONLY \"a\" . b SET FLUSH POLICY ()", "alter table a reset flush policy", "ALTER TABLE if SET FLUSH", "ALTER TABLE a.b * PAUSE FLUSH",
+		"ALTER TABLE d.a.b RESUME flush policy", "SHOW flush POLICIES", "\t\n-- c\nSHOW/**/JOBS;",
 	} {
 		if !Classify(text) {
 			t.Errorf("not claimed: %q", text)

@@ -134,6 +134,8 @@ func (p *parser) statement() (Statement, error) {
 		return p.dropStorage()
 	case p.words("ALTER", "STORAGE"):
 		return p.alterStorage()
+	case alterPolicy(newScanner(p.sc.src[p.tok.start:], nil)):
+		return p.policy()
 	case p.is("VERIFY"):
 		return p.verify()
 	case p.is("CLEANUP"):
@@ -142,9 +144,6 @@ func (p *parser) statement() (Statement, error) {
 	if s, err := p.schedule(); s != nil || err != nil {
 		return s, err
 	}
-	if err := p.later(); err != nil {
-		return nil, err
-	}
 	switch {
 	case p.is("PAUSE"):
 		return p.change(func(job JobRef) Statement { return &PauseJob{Job: job} })
@@ -152,7 +151,7 @@ func (p *parser) statement() (Statement, error) {
 		return p.change(func(job JobRef) Statement { return &ResumeJob{Job: job} })
 	}
 	return nil, p.fail("", "FLUSH", "KILL", "PAUSE", "RESTORE", "RESUME", "SHOW", "EXPLAIN FLUSH", "VERIFY", "CLEANUP", "CREATE STORAGE", "DROP STORAGE", "ALTER STORAGE",
-		"CREATE SCHEDULE", "TRIGGER SCHEDULE", "BACKFILL SCHEDULE", "DROP SCHEDULE")
+		"CREATE SCHEDULE", "TRIGGER SCHEDULE", "BACKFILL SCHEDULE", "DROP SCHEDULE", "ALTER TABLE … FLUSH POLICY")
 }
 
 func (p *parser) flush() (Statement, error) {
@@ -304,11 +303,10 @@ func (p *parser) show() (Statement, error) {
 		var err error
 		s.Name, s.NamePos, err = p.scheduleName()
 		return s, err
+	case p.accept("FLUSH"):
+		return p.showPolicy()
 	}
-	if err := p.later(); err != nil {
-		return nil, err
-	}
-	return nil, p.fail("", "JOBS", "JOB", "COLD TABLE", "STORAGES", "SCHEDULES", "SCHEDULE")
+	return nil, p.fail("", "JOBS", "JOB", "COLD TABLE", "STORAGES", "SCHEDULES", "SCHEDULE", "FLUSH POLICIES")
 }
 
 // job reads a job's id or a parameter.
@@ -376,8 +374,13 @@ func (p *parser) options() ([]Option, error) {
 	if !p.accept("WITH") {
 		return nil, nil
 	}
+	return p.optionList("")
+}
+
+// optionList reads (name [= value], …).
+func (p *parser) optionList(hint string) ([]Option, error) {
 	if !p.acceptOther("(") {
-		return nil, p.fail("", `"("`)
+		return nil, p.fail(hint, `"("`)
 	}
 	var opts []Option
 	for {
@@ -428,6 +431,7 @@ func (p *parser) option() (Option, error) {
 		o.Value = sign + p.text(p.tok)
 	case tokString:
 		o.Value, ok = decodeString(p.text(p.tok), p.sc.backslash)
+		o.TextPos = p.textPos(o.Value)
 	case tokWord:
 		o.Value = fold(p.text(p.tok))
 	case tokQuoted:
@@ -440,4 +444,19 @@ func (p *parser) option() (Option, error) {
 	}
 	p.advance()
 	return o, nil
+}
+
+// textPos is where a string constant's value begins, if it stands there as it reads: without escapes and doubled quotes.
+func (p *parser) textPos(value string) int {
+	text := p.text(p.tok)
+	begin := strings.IndexByte(text, '\'') + 1
+	closing := 1
+	if text[0] == '$' {
+		begin = strings.IndexByte(text[1:], '$') + 2
+		closing = begin
+	}
+	if len(text) != begin+len(value)+closing || text[begin:len(text)-closing] != value {
+		return 0
+	}
+	return p.charPos(p.tok.start + begin)
 }

@@ -149,3 +149,20 @@ SHOW SCHEDULES
 SHOW SCHEDULE nightly
 --==
 EXPLAIN SCHEDULE nightly
+--==
+ALTER TABLE app.events SET FLUSH POLICY (interval = '5 minutes', rows = 1000000, bytes = '1GB')
+--==
+alter table App."Odd ""Name""" set flush policy (Interval = $$it's 1 day$$, older_than = '7 days', age_column = "At", paused,
+  partition_by = (tenant_id, month(at)), where = $q$kind = 'click' AND note <> 'it''s; (fine'$q$);
+--==
+ALTER TABLE app.events SET FLUSH POLICY (rows = 1, where = E'a = \'\\\'')
+--==
+ALTER TABLE app.events RESET FLUSH POLICY;
+--==
+alter table app.events pause flush policy
+--==
+ALTER TABLE app.events RESUME FLUSH POLICY
+--==
+SHOW FLUSH POLICIES
+--==
+show flush policy for app.events;
