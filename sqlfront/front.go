@@ -74,6 +74,8 @@ type Options struct {
 	Workers Workers
 	// Storages knows the storages. Without one, statements about them are errors.
 	Storages Storages
+	// Policies knows the flush policies of tables. Without one, statements about them are errors, and a FLUSH has no defaults of them.
+	Policies Policies
 }
 
 // Front interprets statements. It is the handler of a pgwire.Server.
@@ -193,6 +195,14 @@ func (f *Front) statement(tree parse.Statement, text string) *statement {
 		st.columns, st.run = storageChangeColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.adoptStorage(ctx, tree) }
 	case *parse.ShowStorages:
 		st.columns, st.run = storageColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.showStorages(ctx) }
+	case *parse.SetPolicy:
+		st.columns, st.run = policyChangeColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.setPolicy(ctx, tree) }
+	case *parse.ChangePolicy:
+		st.columns, st.run = policyChangeColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.changePolicy(ctx, tree) }
+	case *parse.ShowPolicies:
+		st.columns, st.run = policyColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.showPolicies(ctx) }
+	case *parse.ShowPolicy:
+		st.columns, st.run = policyColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.showPolicy(ctx, tree) }
 	case *parse.ShowColdTable:
 		st.columns, st.run = segmentColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.showCold(ctx, tree) }
 	}

@@ -24,6 +24,7 @@ func (n *node) startFront(ln net.Listener) error {
 	opt := &sqlfront.Options{
 		Database: n.database(), SystemSchema: n.opt.systemSchema, LedgerSchema: n.opt.ledgerSchema, Operator: operatorRole, Logger: n.log,
 		Planner: look, CheckRestore: look.CheckRestore, Workers: crew{n.jobs},
+		Policies: &policies{n.ledger},
 		Storages: &storages{ledger: n.ledger, temporal: n.temporal, installation: n.installation.Name},
 	}
 	if n.uiURL != "" {

@@ -37,20 +37,3 @@ func newSchedule() *cobra.Command {
 	)
 	return cmd
 }
-
-func newPolicy() *cobra.Command {
-	cmd := parent(&cobra.Command{Use: "policy", Short: "Let tables flush by themselves (not in this version)"})
-	cmd.AddCommand(
-		later("set TABLE", "Set a table's flush policy", "flush policies", useCron, func(c *cobra.Command) {
-			c.Flags().Int64("rows", 0, "flush when so many rows have come")
-			c.Flags().String("interval", "", "flush so long after the last flush")
-			c.Flags().String("older-than", "", "flush only rows older than this")
-			c.Flags().String("age-column", "", "the column that --older-than looks at")
-			c.Flags().String("storage", "", "where segments go")
-			c.Flags().StringSlice("partition-by", nil, "columns: one file per distinct value")
-		}),
-		later("reset TABLE", "Remove a table's flush policy", "flush policies", useCron, nil),
-		later("list", "List policies", "flush policies", useCron, nil),
-	)
-	return cmd
-}
