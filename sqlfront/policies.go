@@ -114,11 +114,13 @@ func policyRow(p *Policy) ([]any, error) {
 			}
 			shown[name] = value
 		}
-		text, err := json.Marshal(shown)
-		if err != nil {
+		var b strings.Builder
+		e := json.NewEncoder(&b)
+		e.SetEscapeHTML(false) // people read it
+		if err := e.Encode(shown); err != nil {
 			return nil, err
 		}
-		flush = string(text)
+		flush = strings.TrimSpace(b.String())
 	}
 	problem := p.Error
 	if p.Unreadable != "" {

@@ -146,8 +146,6 @@ func TestNotYet(t *testing.T) {
 	for _, args := range [][]string{
 		{"schedule", "create", "n", "FLUSH TABLE a.b", "--every", "1 day", "--cron", "x", "--time-zone", "UTC", "--overlap", "skip"},
 		{"schedule", "list"}, {"schedule", "pause", "n"}, {"schedule", "resume", "n"}, {"schedule", "trigger", "n"}, {"schedule", "drop", "n"},
-		{"policy", "set", "a.b", "--rows", "5", "--interval", "x", "--older-than", "x", "--age-column", "x", "--storage", "x", "--partition-by", "x"},
-		{"policy", "reset", "a.b"}, {"policy", "list"},
 	} {
 		r := invoke(t, args)
 		if r.code != 1 {
