@@ -29,20 +29,45 @@ func (c timeColumn) zoned() bool { return c.base == "1184" }
 
 func (c timeColumn) aged() bool { return c.zoned() || c.base == "1114" || c.base == "1082" }
 
-// settleAge checks OLDER THAN and puts it into the parameters: the interval, the column, and the time zone where it counts.
-// The limit itself is not among them, so that the same statement a second later still asks for the same work. It is worked
-// out when the job starts, from the time when it was asked for.
-func (r *request) settleAge(ctx context.Context, t target, a *parse.Age, params map[string]string) error {
+// counted reports whether it holds whole numbers, such as a sequence gives: they tell what is newer, and no age.
+func (c timeColumn) counted() bool { return c.base == "20" || c.base == "21" || c.base == "23" }
+
+// settleAges checks OLDER THAN and keep_rows, and puts into the parameters what they mean: the interval, the column, and the time
+// zone where the interval counts. The limits themselves are not among them, so that the same statement a second later still asks
+// for the same work. They are worked out when the job is planned, that of the interval from the time when it was asked for.
+func (r *request) settleAges(ctx context.Context, t target, a *parse.Age, opts []parse.Option, params map[string]string) error {
+	keep, named := optionNamed(opts, "keep_rows"), optionNamed(opts, "age_column")
+	switch {
+	case a == nil && keep.Name == "" && named.Name == "":
+		return nil
+	case a == nil && keep.Name == "":
+		return &pgwire.Error{Code: codeInvalidValue, Position: named.Pos, Message: "age_column goes with older_than or keep_rows",
+			Hint: "FLUSH TABLE … OLDER THAN '7 days' ON column names the column too"}
+	case a != nil && a.Column != "" && named.Name != "" && a.Column != named.Value:
+		return &pgwire.Error{Code: codeInvalidValue, Position: named.ValuePos, Message: "rows cannot be told by two columns how old they are: \"" + a.Column + "\" and \"" + named.Value + "\""}
+	}
+	look := &parse.Age{IntervalPos: keep.Pos}
+	if a != nil {
+		copied := *a
+		look = &copied
+	}
+	if look.Column == "" && named.Name != "" {
+		look.Column, look.ColumnPos = named.Value, named.ValuePos
+	}
 	return r.pinned(ctx, func() error {
-		c, err := r.ageColumn(ctx, t, a)
+		c, err := r.ageColumn(ctx, t, look, a == nil, a != nil && optionNamed(opts, "older_than").Name == "")
 		if err != nil {
 			return err
+		}
+		params["age_column"] = c.name
+		if a == nil {
+			return nil
 		}
 		interval, calendar, err := r.interval(ctx, a)
 		if err != nil {
 			return err
 		}
-		params["older_than"], params["age_column"] = interval, c.name
+		params["older_than"] = interval
 		// A number of seconds before now is the same moment everywhere.
 		if zone := r.up.Setting("TimeZone"); !isUTC(zone) && (calendar || !c.zoned()) {
 			params["time_zone"] = zone
@@ -51,8 +76,9 @@ func (r *request) settleAge(ctx context.Context, t target, a *parse.Age, params 
 	})
 }
 
-// ageColumn finds the column: the one that is named, or the only one that holds times.
-func (r *request) ageColumn(ctx context.Context, t target, a *parse.Age) (timeColumn, error) {
+// ageColumn finds the column: the one that is named, or the only one that holds times. One that only orders
+// the rows may hold numbers. clause: OLDER THAN is one of the statement's.
+func (r *request) ageColumn(ctx context.Context, t target, a *parse.Age, orders, clause bool) (timeColumn, error) {
 	rows, err := r.up.Query(ctx, `
 		WITH RECURSIVE base AS (
 			SELECT a.attnum, a.attname, a.atttypid AS typ, format_type(a.atttypid, a.atttypmod) AS declared FROM pg_attribute AS a
@@ -76,7 +102,7 @@ func (r *request) ageColumn(ctx context.Context, t target, a *parse.Age) (timeCo
 			named = &c
 		}
 	}
-	c, err := chooseAge(t, a, named, aged)
+	c, err := chooseAge(t, a, named, aged, orders, clause)
 	if err == nil && !c.selects {
 		err = &pgwire.Error{Code: codePrivilege, Position: agePos(a), Message: fmt.Sprintf("permission denied for column \"%s\"", c.name),
 			Hint: "who may not read the times may not learn from them which rows move"}
@@ -91,7 +117,7 @@ func agePos(a *parse.Age) int {
 	return a.IntervalPos
 }
 
-func chooseAge(t target, a *parse.Age, named *timeColumn, aged []timeColumn) (timeColumn, error) {
+func chooseAge(t target, a *parse.Age, named *timeColumn, aged []timeColumn, orders, clause bool) (timeColumn, error) {
 	fail := func(code, hint, format string, args ...any) (timeColumn, error) {
 		return timeColumn{}, &pgwire.Error{Code: code, Position: agePos(a), Hint: hint, Message: fmt.Sprintf(format, args...)}
 	}
@@ -106,6 +132,10 @@ func chooseAge(t target, a *parse.Age, named *timeColumn, aged []timeColumn) (ti
 	switch {
 	case a.Column != "" && named == nil:
 		return fail(codeUndefinedColumn, which, "column \"%s\" of relation \"%s\" does not exist", a.Column, t.table)
+	case named != nil && orders && named.counted():
+		return *named, nil
+	case named != nil && orders && !named.aged():
+		return fail(codeMismatch, "times and whole numbers do", "column \"%s\" is of type %s, which does not tell which rows are the newest", named.name, named.declared)
 	case named != nil && !named.aged():
 		return fail(codeMismatch, which, "column \"%s\" is of type %s, which has no age", named.name, named.declared)
 	case named != nil:
@@ -113,7 +143,11 @@ func chooseAge(t target, a *parse.Age, named *timeColumn, aged []timeColumn) (ti
 	case len(aged) == 0:
 		return fail(codeUndefinedColumn, which, "relation \"%s\" has no column that tells how old a row is", t.table)
 	case len(aged) > 1:
-		return fail(codeAmbiguousColumn, fmt.Sprintf("name the column: %s ON %s", strings.TrimSpace(a.String()), names[0]),
+		hint := "name the column: age_column = " + names[0]
+		if clause {
+			hint = fmt.Sprintf("name the column: %s ON %s", strings.TrimSpace(a.String()), names[0])
+		}
+		return fail(codeAmbiguousColumn, hint,
 			"several columns of relation \"%s\" could tell how old a row is: %s", t.table, strings.Join(names, ", "))
 	}
 	return aged[0], nil

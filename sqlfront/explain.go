@@ -23,8 +23,13 @@ func (r *request) explain(ctx context.Context, s *parse.ExplainFlush) ([][]any, 
 	if err := r.up.Release(); err != nil {
 		return nil, err
 	}
+	taken, err := r.policyDefaults(ctx, t.table, s.Flush.Options, params)
+	if err != nil {
+		return nil, sqlError(err, s.Flush.Table.Pos)
+	}
 	o, err := r.opt.Planner.Outlook(ctx, t.table, params)
 	if err != nil {
+		err = ofPolicy(err, taken)
 		return nil, sqlError(err, blame(err, s.Flush.Options, s.Flush.Table.Pos))
 	}
 	x := &explanation{table: t.table.String(), outlook: o}
@@ -32,6 +37,9 @@ func (r *request) explain(ctx context.Context, s *parse.ExplainFlush) ([][]any, 
 		return nil, err
 	}
 	x.whole(params)
+	for _, name := range taken {
+		x.add(x.table, "from_policy", name+" = "+params[name], "an option that the table's flush policy has and the statement does not name")
+	}
 	x.leaves()
 	return x.rows, nil
 }
@@ -87,6 +95,9 @@ func (x *explanation) whole(params map[string]string) {
 	}
 	if o.Limit != "" {
 		x.add(x.table, "older_than", o.Limit, "if the flush started now; then it stands still")
+	}
+	if o.Kept != "" {
+		x.add(x.table, "keep_rows", params["keep_rows"], o.Kept)
 	}
 	var rows, all, bytes, chunks, files int64
 	unknown := ""

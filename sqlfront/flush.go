@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/sqlfront/parse"
@@ -27,10 +28,15 @@ func (r *request) flushTable(ctx context.Context, s *parse.FlushTable) ([][]any,
 		return nil, err
 	}
 	var started launch
-	if err = r.refuse(ctx, t, params, s.Table.Pos); err == nil {
+	taken, err := r.policyDefaults(ctx, t.table, s.Options, params)
+	if err == nil {
+		err = r.refuse(ctx, t, params, s.Table.Pos)
+	}
+	if err == nil {
 		started, err = r.start(ctx, t, params)
 	}
 	if err != nil {
+		err = ofPolicy(err, taken)
 		pos := blame(err, s.Options, s.Table.Pos)
 		r.auditError(ctx, t.actor, err, pos)
 		return nil, sqlError(err, pos)
@@ -63,10 +69,8 @@ func (r *request) readFlush(ctx context.Context, s *parse.FlushTable) (target, m
 
 // readRows puts into the parameters which rows a FLUSH TABLE asks for.
 func (r *request) readRows(ctx context.Context, t target, s *parse.FlushTable, params map[string]string) (err error) {
-	if s.Age != nil {
-		if err := r.settleAge(ctx, t, s.Age, params); err != nil {
-			return err
-		}
+	if err := r.settleAges(ctx, t, s.Age, s.Options, params); err != nil {
+		return err
 	}
 	if s.Where != nil {
 		params["where"], err = r.checkPredicate(ctx, t, s.Where)
@@ -134,7 +138,7 @@ func (r *request) startJob(ctx context.Context, jobType jobmanager.JobType, t ta
 
 // flushAll runs FLUSH ALL: one job per table, and one table's trouble is not another's.
 func (r *request) flushAll(ctx context.Context, s *parse.FlushAll) ([][]any, error) {
-	params, err := readOptions(s.Options, "as_text") // names columns of one table
+	params, err := readOptions(s.Options, "as_text", "keep_rows", "age_column") // columns are of one table
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +158,7 @@ func (r *request) flushAll(ctx context.Context, s *parse.FlushAll) ([][]any, err
 	}
 	var list []launch
 	for _, table := range tables {
-		one, err := r.flushOne(ctx, table, params)
+		one, err := r.flushOne(ctx, table, s.Options, maps.Clone(params))
 		if err != nil {
 			return nil, err
 		}
@@ -171,7 +175,7 @@ func (r *request) flushAll(ctx context.Context, s *parse.FlushAll) ([][]any, err
 }
 
 // flushOne starts the flush of one table among many. The error is one that ends the statement.
-func (r *request) flushOne(ctx context.Context, table jobmanager.Table, params map[string]string) (launch, error) {
+func (r *request) flushOne(ctx context.Context, table jobmanager.Table, opts []parse.Option, params map[string]string) (launch, error) {
 	t, err := r.look(ctx, table)
 	if err != nil {
 		return launch{}, err
@@ -185,9 +189,14 @@ func (r *request) flushOne(ctx context.Context, table jobmanager.Table, params m
 		if err := r.up.Release(); err != nil {
 			return one, err
 		}
-		if err = r.refuse(ctx, t, params, 0); err == nil {
+		var taken []string
+		if taken, err = r.policyDefaults(ctx, table, opts, params); err == nil {
+			err = r.refuse(ctx, t, params, 0)
+		}
+		if err == nil {
 			one, err = r.start(ctx, t, params)
 		}
+		err = ofPolicy(err, taken)
 	}
 	if err == nil {
 		return one, nil

@@ -76,6 +76,8 @@ type Options struct {
 	Storages Storages
 	// Schedules knows the schedules. Without one, statements about them are errors, and so is system.schedules.
 	Schedules Schedules
+	// Policies knows the flush policies of tables. Without one, statements about them are errors, and a FLUSH has no defaults of them.
+	Policies Policies
 }
 
 // Front interprets statements. It is the handler of a pgwire.Server.
@@ -205,6 +207,14 @@ func (f *Front) statement(tree parse.Statement, text string) *statement {
 		st.columns, st.run = scheduleColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.showSchedules(ctx, tree) }
 	case *parse.ExplainSchedule:
 		st.columns, st.run = explainScheduleColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.explainSchedule(ctx, tree) }
+	case *parse.SetPolicy:
+		st.columns, st.run = policyChangeColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.setPolicy(ctx, tree) }
+	case *parse.ChangePolicy:
+		st.columns, st.run = policyChangeColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.changePolicy(ctx, tree) }
+	case *parse.ShowPolicies:
+		st.columns, st.run = policyColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.showPolicies(ctx) }
+	case *parse.ShowPolicy:
+		st.columns, st.run = policyColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.showPolicy(ctx, tree) }
 	case *parse.ShowColdTable:
 		st.columns, st.run = segmentColumns, func(ctx context.Context, r *request) ([][]any, error) { return r.showCold(ctx, tree) }
 	}

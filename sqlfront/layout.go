@@ -82,6 +82,10 @@ func readList(o parse.Option) (string, error) {
 // blame returns the place in a WITH list that an error is about, or pos.
 func blame(err error, opts []parse.Option, pos int) int {
 	var spec *jobmanager.SpecError
+	var wire *pgwire.Error
+	if errors.As(err, &wire) {
+		return wire.Position
+	}
 	if !errors.As(err, &spec) {
 		return pos
 	}

@@ -29,6 +29,8 @@ var flushOptions = slices.Concat([]option{
 	{"verify", oneOf("footer", "full")},
 	{"triggers", oneOf("fire")},
 	{"replicate", boolean},
+	{"keep_rows", between(1, maxKeepRows)},
+	{"age_column", anything},
 	{"on_unrepresentable", orDefault("error", oneOf("error", "null"))},
 	{"skip_referenced", boolean},
 	{"storage", anything},

@@ -31,6 +31,7 @@ type Refusal struct {
 // Outlook is what a flush would do, if it started now.
 type Outlook struct {
 	Limit       string // what OLDER THAN would mean, as a condition; or ""
+	Kept        string // the rows that keep_rows would leave, as a condition; or ""
 	Parallelism int
 	Storage     string
 	Location    string // URL of the storage
@@ -97,20 +98,28 @@ func (r *request) refuseBy(ctx context.Context, check checkFunc, t target, param
 	looking, cancel := context.WithTimeout(ctx, checkPatience)
 	defer cancel()
 	no, err := check(looking, t.table, params)
+	known, refused := r.refusal(ctx, t, no, err, pos)
+	if !known {
+		r.opt.Logger.Warn("job not checked before it starts", "table", t.table.String(), "error", err)
+	}
+	return refused
+}
+
+// refusal is what a check has said, as an error or nil. Not known: it could not look.
+func (r *request) refusal(ctx context.Context, t target, no *Refusal, err error, pos int) (known bool, _ error) {
 	var spec *jobmanager.SpecError
 	switch {
 	case ctx.Err() != nil:
-		return context.Cause(ctx)
+		return true, context.Cause(ctx)
 	case errors.Is(err, ErrNoTable):
-		return &pgwire.Error{Code: codeUndefinedTable, Position: pos, Message: fmt.Sprintf("relation \"%s\" does not exist for the worker", t.table),
+		return true, &pgwire.Error{Code: codeUndefinedTable, Position: pos, Message: fmt.Sprintf("relation \"%s\" does not exist for the worker", t.table),
 			Hint: "if this transaction made it, COMMIT first"}
 	case errors.As(err, &spec):
-		return spec
+		return true, spec
 	case err != nil:
-		r.opt.Logger.Warn("job not checked before it starts", "table", t.table.String(), "error", err)
-		return nil
+		return false, nil
 	case no == nil:
-		return nil
+		return true, nil
 	}
-	return &pgwire.Error{Code: no.Code, Position: pos, Message: fmt.Sprintf("table %s cannot be %s: %s", no.Table, r.deed, no.Message), Hint: no.Hint}
+	return true, &pgwire.Error{Code: no.Code, Position: pos, Message: fmt.Sprintf("table %s cannot be %s: %s", no.Table, r.deed, no.Message), Hint: no.Hint}
 }

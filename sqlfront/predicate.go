@@ -24,11 +24,27 @@ import (
 //   - Until then the table's owner may change the types of columns, and so what a name in the text stands for. So the text
 //     ends in a clause that costs nothing and cannot be read if a column is no longer of its kind: see guard.
 func (r *request) checkPredicate(ctx context.Context, t target, p *parse.Predicate) (string, error) {
-	c := &checker{request: r, table: t, pred: p, id: "spillway_" + strings.ToLower(rand.Text()[:12])}
+	use := &predicateUse{what: r.verb() + " TABLE … WHERE"}
+	if r.repeated {
+		use.clock = "a predicate that is used again and again cannot ask for the time: now() would stay what it is today"
+		use.instead = "OLDER THAN '7 days' ON column counts from each run"
+	}
+	return r.checkPredicateOf(ctx, t, p, use)
+}
+
+// predicateUse is where a predicate stands.
+type predicateUse struct {
+	what    string // for errors
+	clock   string // why now() has no place in it; "": it means the time of the statement
+	instead string // what to write then
+}
+
+func (r *request) checkPredicateOf(ctx context.Context, t target, p *parse.Predicate, use *predicateUse) (string, error) {
+	c := &checker{request: r, table: t, pred: p, use: use, id: "spillway_" + strings.ToLower(rand.Text()[:12])}
 	begin, end := "BEGIN READ WRITE", []string{"ROLLBACK"}
 	switch r.up.Block() {
 	case pgwire.Implicit:
-		return "", &pgwire.Error{Code: codeNotSupported, Position: p.Pos, Message: r.verb() + " TABLE … WHERE cannot follow other statements in a pipeline",
+		return "", &pgwire.Error{Code: codeNotSupported, Position: p.Pos, Message: use.what + " cannot follow other statements in a pipeline",
 			Hint: "send it by itself, or inside BEGIN … COMMIT"}
 	case pgwire.Open:
 		begin, end = "SAVEPOINT "+c.id, []string{"ROLLBACK TO SAVEPOINT " + c.id, "RELEASE SAVEPOINT " + c.id}
@@ -56,6 +72,7 @@ type checker struct {
 	*request
 	table   target
 	pred    *parse.Predicate
+	use     *predicateUse
 	id      string   // a name that nobody else uses
 	columns []string // numbers of the columns that the predicate uses
 }
@@ -240,9 +257,8 @@ func (c *checker) settleTime(ctx context.Context, text, zone string) (string, er
 		"CURRENT_DATE":          "'" + str(rows[0][1]) + "'::date",
 		"LOCALTIMESTAMP":        "'" + str(rows[0][2]) + "'::timestamp without time zone",
 	})
-	if err == nil && c.repeated && settled != text {
-		return "", &pgwire.Error{Code: codeNotSupported, Message: "a predicate that is used again and again cannot ask for the time: now() would stay what it is today",
-			Hint: "OLDER THAN '7 days' ON column counts from each run"}
+	if err == nil && c.use.clock != "" && settled != text {
+		return "", &pgwire.Error{Code: codeNotSupported, Message: c.use.clock, Hint: c.use.instead}
 	}
 	return settled, err
 }

@@ -61,6 +61,7 @@ func (r *request) restoreTable(ctx context.Context, s *parse.RestoreTable) ([][]
 		r.auditError(ctx, t.actor, err, s.Table.Pos)
 		return nil, sqlError(err, s.Table.Pos)
 	}
+	r.policyRests(ctx, t)
 	if wait {
 		return r.waitFor(ctx, []launch{started})
 	}

@@ -114,11 +114,6 @@ type interruptedError struct{ err error }
 func (e *interruptedError) Error() string   { return "interrupted" }
 func (e *interruptedError) Unwrap() []error { return []error{errInterrupted, e.err} }
 
-// notYet is the answer of what exists on the command line but not in this version.
-func notYet(what, instead string) error {
-	return hint(fmt.Errorf("this version of spillway cannot do %s yet", what), "%s", instead)
-}
-
 // statementError is PostgreSQL's or the front-end's answer to a statement, kept with the statement so that a position can
 // be shown.
 type statementError struct {

@@ -28,7 +28,6 @@ func TestExitCodes(t *testing.T) {
 		{nil, 0},
 		{errors.New("anything"), 1},
 		{&statementError{statement: "FLUSH TABLE app.x", err: refused}, 1},
-		{notYet("x", "y"), 1},
 		{&jobmanager.FinishedError{}, 1},
 		{usagef("bad"), 2},
 		{fmt.Errorf("wrapped: %w", usagef("bad")), 2},
@@ -142,21 +141,6 @@ func TestUsageErrors(t *testing.T) {
 		if lines := bytes.Count([]byte(r.errOut), []byte("\n")); lines > 2 || r.out != "" {
 			t.Errorf("%q: expected a message and a hint, got\n%s%s", c.args, r.errOut, r.out)
 		}
-	}
-}
-
-// What comes with a later version exists, takes its flags and says so.
-func TestNotYet(t *testing.T) {
-	t.Parallel()
-	for _, args := range [][]string{
-		{"policy", "set", "a.b", "--rows", "5", "--interval", "x", "--older-than", "x", "--age-column", "x", "--storage", "x", "--partition-by", "x"},
-		{"policy", "reset", "a.b"}, {"policy", "list"},
-	} {
-		r := invoke(t, args)
-		if r.code != 1 {
-			t.Errorf("%q: exit code %d, want 1", args, r.code)
-		}
-		mustContain(t, r.errOut, "this version of spillway cannot do", "hint: ")
 	}
 }
 

@@ -29,6 +29,7 @@ func (n *node) startFront(ln net.Listener) error {
 		Database: n.database(), SystemSchema: n.opt.systemSchema, LedgerSchema: n.opt.ledgerSchema, Operator: operatorRole, Logger: n.log,
 		Planner: look, CheckRestore: look.CheckRestore, Workers: crew{n.jobs},
 		Storages: &storages{ledger: n.ledger, temporal: n.temporal, installation: n.installation.Name}, Schedules: &schedules{ledger: n.ledger, all: all},
+		Policies: &policies{n.ledger},
 	}
 	if n.uiURL != "" {
 		opt.UIPrefix = n.uiURL + "/namespaces/" + n.namespace + "/workflows/"

@@ -57,7 +57,7 @@ func (p *planner) Outlook(ctx context.Context, table jobmanager.Table, params ma
 	if err != nil {
 		return nil, planError(err)
 	}
-	o := &sqlfront.Outlook{Limit: ageCondition(s), Parallelism: s.Options.Parallelism, Storage: s.Storage, Location: s.Location}
+	o := &sqlfront.Outlook{Limit: ageCondition(s), Kept: keptCondition(s), Parallelism: s.Options.Parallelism, Storage: s.Storage, Location: s.Location}
 	o.Layout = layoutOutlook(s)
 	for i := range s.Refusals {
 		o.Refusals = append(o.Refusals, refusal(&s.Refusals[i]))
@@ -108,6 +108,17 @@ func ageCondition(s *flush.Survey) string {
 		return ""
 	}
 	return parse.QuoteName(s.Options.AgeColumn) + " < " + value
+}
+
+// keptCondition spells which rows keep_rows would leave, for people.
+func keptCondition(s *flush.Survey) string {
+	switch {
+	case s.Keep == nil:
+		return ""
+	case s.Keep.None:
+		return "the table has no more rows than that: all stay"
+	}
+	return fmt.Sprintf("rows stay with %s >= '%s', if the flush started now; and those without a value", parse.QuoteName(s.Options.AgeColumn), s.Keep.Value)
 }
 
 func leafOutlook(l *flush.LeafSurvey) sqlfront.LeafOutlook {

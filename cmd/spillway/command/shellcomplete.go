@@ -26,7 +26,7 @@ type nameCache struct {
 var verbs = []string{
 	"FLUSH TABLE", "FLUSH ALL", "KILL JOB", "KILL JOBS WHERE", "PAUSE JOB", "RESUME JOB", "RESTORE TABLE", "SHOW JOBS", "SHOW JOB", "SHOW COLD TABLE",
 	"VERIFY TABLE", "CLEANUP",
-	"CREATE STORAGE", "ALTER STORAGE", "DROP STORAGE", "SHOW STORAGES",
+	"CREATE STORAGE", "ALTER STORAGE", "DROP STORAGE", "SHOW STORAGES", "SHOW FLUSH POLICIES", "SHOW FLUSH POLICY FOR",
 	"CREATE SCHEDULE", "PAUSE SCHEDULE", "RESUME SCHEDULE", "TRIGGER SCHEDULE", "BACKFILL SCHEDULE", "DROP SCHEDULE", "SHOW SCHEDULES", "SHOW SCHEDULE", "EXPLAIN SCHEDULE",
 	"SELECT", "INSERT INTO", "UPDATE", "DELETE FROM", "WITH", "COPY", "BEGIN", "COMMIT", "ROLLBACK", "CREATE", "ALTER TABLE", "DROP", "TRUNCATE", "EXPLAIN",
 	"SET", "SHOW", "GRANT", "REVOKE", "VACUUM", "ANALYZE", "SAVEPOINT", "LOCK TABLE",
@@ -51,7 +51,7 @@ var follows = map[string][]string{
 	"RESUME":              {"JOB", "SCHEDULE"},
 	"TRIGGER":             {"SCHEDULE"},
 	"BACKFILL":            {"SCHEDULE"},
-	"SHOW":                {"JOBS", "JOB", "COLD TABLE", "STORAGES", "SCHEDULES", "SCHEDULE", "ALL", "TimeZone", "server_version"},
+	"SHOW":                {"JOBS", "JOB", "COLD TABLE", "STORAGES", "FLUSH POLICIES", "FLUSH POLICY FOR", "SCHEDULES", "SCHEDULE", "ALL", "TimeZone", "server_version"},
 	"SHOW JOB *":          {"WHEN COMPLETE"},
 	"SHOW COLD":           {"TABLE"},
 	"VERIFY":              {"TABLE"},
@@ -65,11 +65,15 @@ var follows = map[string][]string{
 	"ALTER STORAGE *":     {"ADOPT"},
 	"RESTORE":             {"TABLE"},
 	"RESTORE TABLE *":     {"FROM JOB", "WITH (", "WHERE"},
+	"ALTER TABLE *":       {"SET FLUSH POLICY (", "RESET FLUSH POLICY", "PAUSE FLUSH POLICY", "RESUME FLUSH POLICY", "ADD COLUMN", "DROP COLUMN", "ALTER COLUMN", "RENAME TO", "OWNER TO"},
 }
 
 // optionWords stand in WITH ( … ) of FLUSH.
 var optionWords = []string{"wait = true", "as_text = (", "parallelism = ", "chunk_bytes = ", "chunk_time = ", "lock_timeout = ", "max_lock_waiters = ", "max_replication_lag = ", "max_rows_per_second = ", "verify = full", "triggers = ", "replicate = ", "storage = ", "skip_referenced = true", "on_unrepresentable = ",
-	"partition_by = (", "order_by = (", "path = '{namespace}/{table}/{partition}'", "file_bytes = ", "row_group_bytes = ", "row_group_rows = ", "codec = ", "bloom = (", "vacuum = true", "whole_partition = "}
+	"partition_by = (", "order_by = (", "path = '{namespace}/{table}/{partition}'", "file_bytes = ", "row_group_bytes = ", "row_group_rows = ", "codec = ", "bloom = (", "vacuum = true", "whole_partition = ", "keep_rows = ", "age_column = "}
+
+// policyWords stand in SET FLUSH POLICY ( … ), before those of FLUSH.
+var policyWords = []string{"interval = '", "rows = ", "bytes = '", "min_rows = ", "older_than = '", "where = $$", "paused = true"}
 
 // restoreWords stand in WITH ( … ) of RESTORE.
 var restoreWords = []string{"wait = true", "parallelism = ", "lock_timeout = ", "on_conflict = skip", "drop_columns = (", "triggers = fire", "replicate = true"}
@@ -135,6 +139,10 @@ func (sh *shell) candidates(earlier, before, word string) []string {
 		return []string{"wait = true", "dry_run = true"}
 	case words[0] == "RESTORE" && strings.Count(before, "(") > strings.Count(before, ")"):
 		return restoreWords
+	case words[0] == "ALTER" && slices.Contains(words, "POLICY") && strings.Count(before, "(") > strings.Count(before, ")"):
+		return slices.Concat(policyWords, optionWords[1:]) // without wait
+	case words[0] == "SHOW" && last == "FOR":
+		return sh.tableNames(word)
 	case words[0] == "RESTORE" && last == "FROM":
 		return inCase(word, []string{"JOB"})
 	case last == "SCHEDULE" && words[0] != "CREATE":
@@ -277,6 +285,11 @@ func (sh *shell) jobIDs(verb string) []string {
 	}
 }
 
+const tableNamesQuery = `SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS name
+	FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+	WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+	  AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') ORDER BY 1 LIMIT 5000`
+
 // lookUp asks the server for names, unless it just did or the session is inside a transaction, which a question that fails
 // would abort. What fails leaves the names as they were: a Tab is no place for an error.
 func (sh *shell) lookUp() *nameCache {
@@ -297,10 +310,7 @@ func (sh *shell) lookUp() *nameCache {
 			*to = append(*to, r[column])
 		}
 	}
-	ask(`SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS name
-		FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-		WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-		  AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') ORDER BY 1 LIMIT 5000`, "name", &n.tables)
+	ask(tableNamesQuery, "name", &n.tables)
 	n.schemas = schemasOf(n.tables)
 	ask("SHOW JOBS", "job_id", &n.live)
 	ask(`SELECT job_id FROM system.jobs ORDER BY created_at DESC LIMIT 200`, "job_id", &n.jobs)
