@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/temporal"
 
 	"github.com/spillwaydb/spillway/internal/policy"
 )
@@ -138,5 +139,18 @@ func (p *Policies) beat(ctx context.Context, stop func()) (stopping func() bool)
 	}
 }
 
+// handOver is how long the next try waits after a worker has stopped: a server may still give a task to a poll of the worker that is about
+// to be closed, and nobody would know until the heartbeat is missed.
+const handOver = 500 * time.Millisecond
+
 // gaveUp is what a watch says that did not end by itself.
-func (p *Policies) gaveUp(ctx context.Context) error { return interrupted(ctx, noChunk) }
+func (p *Policies) gaveUp(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return interrupted(ctx, noChunk)
+	}
+	return temporal.NewApplicationErrorWithOptions(message(ClassShutdown, noChunk), ClassShutdown, temporal.ApplicationErrorOptions{
+		NextRetryDelay: handOver,
+		Details:        []any{ErrorDetails{Chunk: noChunk, Stopped: true, StartedAt: startedAt(ctx)}},
+		Category:       temporal.ApplicationErrorCategoryBenign,
+	})
+}

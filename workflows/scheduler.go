@@ -40,7 +40,7 @@ func FlushScheduler(ctx workflow.Context, in SchedulerInput) error {
 	watch := workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
 		StartToCloseTimeout: watchAtMost,
 		HeartbeatTimeout:    watchSilence,
-		RetryPolicy:         &temporal.RetryPolicy{InitialInterval: 500 * time.Millisecond, BackoffCoefficient: 1.5, MaximumInterval: 10 * time.Second},
+		RetryPolicy:         &temporal.RetryPolicy{InitialInterval: 500 * time.Millisecond, BackoffCoefficient: 1.5, MaximumInterval: 2 * time.Second},
 		Summary:             "watch policies",
 	})
 	var policies *activities.Policies

@@ -117,8 +117,9 @@ type Tally struct {
 	Schema, Table string
 	Partitioned   bool
 	Predicate     string
-	Most          int64    // count no further than this; at least 1
-	Keep          int64    // so many rows of the table do not count
+	Most          int64 // count no further than this; at least 1
+	Keep          int64 // so many rows of the table, those newest by AgeColumn, do not count
+	AgeColumn     string
 	Columns       []string // with these, the bytes of the rows are added up
 	Patience      time.Duration
 }
@@ -154,16 +155,17 @@ func (t Tally) sql() string {
 	if t.Partitioned {
 		only = ""
 	}
-	if t.Predicate == "" { // kept rows match like all others
-		return "SELECT greatest(n - " + strconv.FormatInt(t.Keep, 10) + ", 0), CASE WHEN n = 0 THEN 0 ELSE (b * greatest(n - " + strconv.FormatInt(t.Keep, 10) + ", 0) / n)::bigint END FROM (" +
-			t.count(only, "", t.Most+t.Keep) + ") AS spillway_tally"
+	predicate := t.Predicate
+	if t.Keep > 0 && t.AgeColumn != "" { // the newest of the whole table, whatever else matches
+		age := pgx.Identifier{t.AgeColumn}.Sanitize()
+		kept := fmt.Sprintf("%s OPERATOR(pg_catalog.<) (SELECT spillway_age FROM (SELECT %s AS spillway_age FROM %s%s WHERE %s IS NOT NULL ORDER BY 1 DESC OFFSET %d LIMIT 1) AS spillway_kept)",
+			age, age, only, from(t.Schema, t.Table, ""), age, t.Keep-1)
+		if predicate != "" {
+			kept = "(" + predicate + "\n) AND " + kept
+		}
+		predicate = kept
 	}
-	if t.Keep == 0 {
-		return "SELECT n, b::bigint FROM (" + t.count(only, t.Predicate, t.Most) + ") AS spillway_tally"
-	}
-	free := fmt.Sprintf("(SELECT greatest(pg_catalog.count(*) - %d, 0) FROM (SELECT 1 FROM %s%s LIMIT %d) AS spillway_all)", t.Keep, only, from(t.Schema, t.Table, ""), t.Most+t.Keep)
-	return "SELECT least(n, free), CASE WHEN n = 0 THEN 0 ELSE (b * least(n, free) / n)::bigint END FROM (SELECT n, b, " + free + " AS free FROM (" +
-		t.count(only, t.Predicate, t.Most) + ") AS spillway_match) AS spillway_tally"
+	return "SELECT n, b::bigint FROM (" + t.count(only, predicate, t.Most) + ") AS spillway_tally"
 }
 
 // count is a query for the number n and the bytes b of rows.

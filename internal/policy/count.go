@@ -317,7 +317,7 @@ func (w *Watcher) question(ctx context.Context, e *entry, need Need) (hot.Tally,
 	if e.table == nil && e.looksAtTable() {
 		return hot.Tally{}, errGone
 	}
-	t := hot.Tally{Schema: e.name.Schema, Table: e.name.Name, Partitioned: e.place.Partitioned, Keep: e.keeps(), Most: need.Rows, Patience: w.opt.Patience}
+	t := hot.Tally{Schema: e.name.Schema, Table: e.name.Name, Partitioned: e.place.Partitioned, Keep: e.keeps(), AgeColumn: e.policy.Flush["age_column"], Most: need.Rows, Patience: w.opt.Patience}
 	var limit hot.AgeLimit
 	if e.ages() {
 		var err error

@@ -144,8 +144,8 @@ func TestOnlyWhatWouldMoveCounts(t *testing.T) {
 	r := newRig(t)
 	for name, p := range map[string]string{
 		"aged": `{"rows": 5, "flush": {"older_than": "2 seconds", "age_column": "at"}}`,
-		"kept": `{"rows": 5, "flush": {"keep_rows": "7", "age_column": "at"}}`,
-		"kind": `{"rows": 5, "flush": {"where": "kind = 'old'", "keep_rows": "2"}}`,
+		"kept": `{"rows": 5, "flush": {"keep_rows": "7", "age_column": "id"}}`,
+		"kind": `{"rows": 5, "flush": {"where": "kind = 'old'", "keep_rows": "2", "age_column": "id"}}`,
 	} {
 		r.table(name)
 		r.policy(name, p)
@@ -153,8 +153,7 @@ func TestOnlyWhatWouldMoveCounts(t *testing.T) {
 	w, _ := r.watch(quick)
 	r.insert("aged", 5)
 	r.insert("kept", 11)
-	r.insert("kind", 20)
-	r.db.Exec(t, "INSERT INTO app.kind (kind) SELECT 'old' FROM generate_series(1, 4)")
+	r.db.Exec(t, "INSERT INTO app.kind (kind) SELECT 'old' FROM generate_series(1, 6)") // two of which are kept
 	inserted := time.Now()
 	r.awaitTicks(w, 5)
 	for _, name := range []string{"kept", "kind"} {
@@ -166,7 +165,7 @@ func TestOnlyWhatWouldMoveCounts(t *testing.T) {
 		t.Errorf("aged: started after %s", wait)
 	}
 	r.insert("kept", 1)
-	r.db.Exec(t, "INSERT INTO app.kind (kind) VALUES ('old')")
+	r.insert("kind", 1) // now one of the six has to be kept no longer
 	r.awaitStarts("kept", 1)
 	r.awaitStarts("kind", 1)
 }

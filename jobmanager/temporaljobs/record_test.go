@@ -2,6 +2,7 @@ package temporaljobs_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -9,17 +10,23 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	enumspb "go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
 	taskqueuepb "go.temporal.io/api/taskqueue/v1"
+	sdkworker "go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/spillwaydb/spillway/activities"
 	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/policy"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/jobmanager/jobmanagertest"
 	"github.com/spillwaydb/spillway/jobmanager/temporaljobs"
+	"github.com/spillwaydb/spillway/worker"
 	"github.com/spillwaydb/spillway/workflows"
 )
 
@@ -238,11 +245,67 @@ func (r *recorder) ends(t *testing.T, id jobmanager.JobID, want jobmanager.Statu
 	return id
 }
 
-// write writes the histories of a job's runs. Those of a release that is out are never written anew.
+// write writes the histories of a job's runs.
 func (r *recorder) write(t *testing.T, name string, id jobmanager.JobID) {
 	mutating := id.Type == workflows.FlushType || id.Type == workflows.RestoreType
-	wid := workflows.WorkflowID(r.name, mutating, id.Type, id.Table)
-	run := id.UUID.String()
+	r.writeRuns(t, name, workflows.WorkflowID(r.name, mutating, id.Type, id.Table), id.UUID.String())
+}
+
+// newsEvery is a watcher of policies that always has something new to tell.
+type newsEvery struct{ told atomic.Int32 }
+
+func (n *newsEvery) Lags() []policy.Lag { return nil }
+
+func (n *newsEvery) Run(ctx context.Context, told func(policy.Report) bool) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		r := policy.Report{Tables: int(n.told.Add(1)), Recent: []policy.Start{{Table: "app.events", JobID: "flush:app.events:1", Why: policy.ByRows, Rows: 10}}}
+		if !told(r) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
+}
+
+// TestRecordScheduler records a FlushScheduler that tells news three times and is cancelled, for it has no end of its own.
+func TestRecordScheduler(t *testing.T) {
+	if *record == "" {
+		t.Skip("histories are recorded by `make replay`, once per release")
+	}
+	h := newHarness(t, jobmanagertest.NewWork(), nil)
+	r := &recorder{harness: h}
+	news := &newsEvery{}
+	acts, err := activities.NewPolicies(news, &activities.PolicyOptions{TellEvery: time.Millisecond, Heartbeat: 50 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	queue := workflows.TaskQueue(h.name) + "/watch"
+	w := sdkworker.New(h.client, queue, sdkworker.Options{})
+	w.RegisterWorkflowWithOptions(workflows.FlushScheduler, workflow.RegisterOptions{Name: workflows.FlushSchedulerName})
+	w.RegisterActivity(acts)
+	if err := w.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	if err := worker.EnsureScheduler(t.Context(), h.client, queue); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "news", func() bool { return news.told.Load() >= 3 })
+	id := workflows.SchedulerID(queue)
+	run := h.client.GetWorkflow(t.Context(), id, "").GetRunID()
+	if err := h.client.CancelWorkflow(t.Context(), id, ""); err != nil {
+		t.Fatal(err)
+	}
+	_ = h.client.GetWorkflow(t.Context(), id, run).Get(t.Context(), nil) // it says that it was cancelled
+	r.writeRuns(t, "scheduler", id, run)
+}
+
+// writeRuns writes the histories of runs that continue each other. Those of a release that is out are never written anew.
+func (r *recorder) writeRuns(t *testing.T, name, wid, run string) {
 	for n := 1; run != ""; n++ {
 		h := r.closedHistory(t, wid, run)
 		last := h.Events[len(h.Events)-1]

@@ -19,6 +19,7 @@ var figures = []struct {
 	{names: []string{"whole"}, measure: measureWhole, onlyBy: true},
 	{names: []string{"restore"}, measure: measureRestore, onlyBy: true},
 	{names: []string{"start", "empty", "kill", "jobs", "proxy"}, measure: measureFront},
+	{names: []string{"policies"}, measure: measurePolicies, onlyBy: true},
 	{names: []string{"memory"}, measure: measureMemory},
 }
 
