@@ -2,11 +2,13 @@ package temporaljobs_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -16,11 +18,17 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/spillwaydb/spillway/activities"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/jobmanager/jobmanagertest"
 	"github.com/spillwaydb/spillway/jobmanager/temporaljobs"
 	"github.com/spillwaydb/spillway/workflows"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
+	sdkworker "go.temporal.io/sdk/worker"
+	"go.temporal.io/sdk/workflow"
 )
 
 var record = flag.String("record", "", "record the histories that workflows replays, under the name of this release; `make replay`")
@@ -238,11 +246,55 @@ func (r *recorder) ends(t *testing.T, id jobmanager.JobID, want jobmanager.Statu
 	return id
 }
 
-// write writes the histories of a job's runs. Those of a release that is out are never written anew.
+// TestRecordSchedules does the same for runs of schedules, with an activity that ends as it is told.
+func TestRecordSchedules(t *testing.T) {
+	if *record == "" {
+		t.Skip("histories are recorded by `make replay`, once per release")
+	}
+	ends := map[string]func(context.Context, workflows.ScheduleInput) (activities.ScheduleResult, error){
+		"scheduled": func(context.Context, workflows.ScheduleInput) (activities.ScheduleResult, error) {
+			return activities.ScheduleResult{Status: "completed", Completed: 1}, nil
+		},
+		"scheduled-and-failed": func(context.Context, workflows.ScheduleInput) (activities.ScheduleResult, error) {
+			return activities.ScheduleResult{}, temporal.NewNonRetryableApplicationError("error of class privilege", "privilege", nil)
+		},
+	}
+	for name, end := range ends {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := &recorder{harness: newHarness(t, jobmanagertest.NewWork(), nil)}
+			queue := r.name + "-" + name
+			flows := sdkworker.New(r.client, queue, sdkworker.Options{})
+			flows.RegisterWorkflowWithOptions(workflows.ScheduledRun, workflow.RegisterOptions{Name: workflows.ScheduledRunName})
+			runs := sdkworker.New(r.client, workflows.ScheduleTaskQueue(queue), sdkworker.Options{DisableWorkflowWorker: true})
+			runs.RegisterActivityWithOptions(end, activity.RegisterOptions{Name: "RunSchedule"})
+			for _, w := range []sdkworker.Worker{flows, runs} {
+				if err := w.Start(); err != nil {
+					t.Fatal(err)
+				}
+				defer w.Stop()
+			}
+			run, err := r.client.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: queue, TaskQueue: queue}, workflows.ScheduledRunName,
+				workflows.ScheduleInput{Name: "nightly", ID: "01a21ae8-7bc3-7428-945a-ab49c6df8615"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := run.Get(t.Context(), nil); (err != nil) != strings.HasSuffix(name, "failed") {
+				t.Fatal(err)
+			}
+			r.writeRuns(t, name, queue, run.GetRunID())
+		})
+	}
+}
+
+// write writes the histories of a job's runs.
 func (r *recorder) write(t *testing.T, name string, id jobmanager.JobID) {
 	mutating := id.Type == workflows.FlushType || id.Type == workflows.RestoreType
-	wid := workflows.WorkflowID(r.name, mutating, id.Type, id.Table)
-	run := id.UUID.String()
+	r.writeRuns(t, name, workflows.WorkflowID(r.name, mutating, id.Type, id.Table), id.UUID.String())
+}
+
+// writeRuns writes the histories of a run and of those that continued it. Those of a release that is out are never written anew.
+func (r *recorder) writeRuns(t *testing.T, name, wid, run string) {
 	for n := 1; run != ""; n++ {
 		h := r.closedHistory(t, wid, run)
 		last := h.Events[len(h.Events)-1]
