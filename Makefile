@@ -68,7 +68,7 @@ imports: ## fail if a room imports what it may not (docs/architecture.md)
 
 replay: ## record the histories that workflows replays, once per release: RELEASE=v1.2.0 (docs/decisions/0009)
 	@rm -f workflows/testdata/replay/unreleased-*.json
-	$(GO) test -count=1 -v ./jobmanager/temporaljobs -run 'TestRecordHistories|TestRecordScheduler' -record '$(RELEASE)'
+	$(GO) test -count=1 -v ./jobmanager/temporaljobs -run TestRecord -record '$(RELEASE)'
 	$(GO) test -count=1 ./workflows -run 'Replay|Histories'
 
 many-values: postgres ## flush 100 000 partition values and print the memory that it takes

@@ -22,7 +22,7 @@ const replayFolder = "testdata/replay"
 var outcomes = []string{
 	"empty", "completed", "failed", "retried", "replanned", "residue", "stopped", "cancelled", "cancelled-before-start",
 	"paused", "paused-without-worker", "paused-and-restarted", "paused-and-cancelled", "continued", "continued-and-paused", "throttled",
-	"restored", "verified", "cleaned", "scheduler",
+	"restored", "verified", "cleaned", "scheduler", "scheduled", "scheduled-and-failed",
 }
 
 var quiet = log.NewStructuredLogger(slog.New(slog.DiscardHandler))
@@ -49,6 +49,7 @@ func TestReplay(t *testing.T) {
 			r.RegisterWorkflowWithOptions(VerifyJob, workflow.RegisterOptions{Name: VerifyJobName})
 			r.RegisterWorkflowWithOptions(CleanupJob, workflow.RegisterOptions{Name: CleanupJobName})
 			r.RegisterWorkflowWithOptions(FlushScheduler, workflow.RegisterOptions{Name: FlushSchedulerName})
+			r.RegisterWorkflowWithOptions(ScheduledRun, workflow.RegisterOptions{Name: ScheduledRunName})
 			if err := r.ReplayWorkflowHistoryFromJSONFile(quiet, file); err != nil {
 				t.Error(err)
 			}
@@ -133,7 +134,7 @@ func TestReplayFindsAChange(t *testing.T) {
 	}
 	for _, file := range histories(t) {
 		r := worker.NewWorkflowReplayer()
-		for _, name := range []string{FlushJobName, RestoreJobName, VerifyJobName, CleanupJobName, FlushSchedulerName} {
+		for _, name := range []string{FlushJobName, RestoreJobName, VerifyJobName, CleanupJobName, FlushSchedulerName, ScheduledRunName} {
 			r.RegisterWorkflowWithOptions(changed, workflow.RegisterOptions{Name: name})
 		}
 		if err := r.ReplayWorkflowHistoryFromJSONFile(quiet, file); err == nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -15,6 +16,9 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
 	taskqueuepb "go.temporal.io/api/taskqueue/v1"
+	"go.temporal.io/sdk/activity"
+	"go.temporal.io/sdk/client"
+	"go.temporal.io/sdk/temporal"
 	sdkworker "go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -245,6 +249,47 @@ func (r *recorder) ends(t *testing.T, id jobmanager.JobID, want jobmanager.Statu
 	return id
 }
 
+// TestRecordSchedules does the same for runs of schedules, with an activity that ends as it is told.
+func TestRecordSchedules(t *testing.T) {
+	if *record == "" {
+		t.Skip("histories are recorded by `make replay`, once per release")
+	}
+	ends := map[string]func(context.Context, workflows.ScheduleInput) (activities.ScheduleResult, error){
+		"scheduled": func(context.Context, workflows.ScheduleInput) (activities.ScheduleResult, error) {
+			return activities.ScheduleResult{Status: "completed", Completed: 1}, nil
+		},
+		"scheduled-and-failed": func(context.Context, workflows.ScheduleInput) (activities.ScheduleResult, error) {
+			return activities.ScheduleResult{}, temporal.NewNonRetryableApplicationError("error of class privilege", "privilege", nil)
+		},
+	}
+	for name, end := range ends {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := &recorder{harness: newHarness(t, jobmanagertest.NewWork(), nil)}
+			queue := r.name + "-" + name
+			flows := sdkworker.New(r.client, queue, sdkworker.Options{})
+			flows.RegisterWorkflowWithOptions(workflows.ScheduledRun, workflow.RegisterOptions{Name: workflows.ScheduledRunName})
+			runs := sdkworker.New(r.client, workflows.ScheduleTaskQueue(queue), sdkworker.Options{DisableWorkflowWorker: true})
+			runs.RegisterActivityWithOptions(end, activity.RegisterOptions{Name: "RunSchedule"})
+			for _, w := range []sdkworker.Worker{flows, runs} {
+				if err := w.Start(); err != nil {
+					t.Fatal(err)
+				}
+				defer w.Stop()
+			}
+			run, err := r.client.ExecuteWorkflow(t.Context(), client.StartWorkflowOptions{ID: queue, TaskQueue: queue}, workflows.ScheduledRunName,
+				workflows.ScheduleInput{Name: "nightly", ID: "01a21ae8-7bc3-7428-945a-ab49c6df8615"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := run.Get(t.Context(), nil); (err != nil) != strings.HasSuffix(name, "failed") {
+				t.Fatal(err)
+			}
+			r.writeRuns(t, name, queue, run.GetRunID())
+		})
+	}
+}
+
 // write writes the histories of a job's runs.
 func (r *recorder) write(t *testing.T, name string, id jobmanager.JobID) {
 	mutating := id.Type == workflows.FlushType || id.Type == workflows.RestoreType
@@ -304,7 +349,7 @@ func TestRecordScheduler(t *testing.T) {
 	r.writeRuns(t, "scheduler", id, run)
 }
 
-// writeRuns writes the histories of runs that continue each other. Those of a release that is out are never written anew.
+// writeRuns writes the histories of a run and of those that continued it. Those of a release that is out are never written anew.
 func (r *recorder) writeRuns(t *testing.T, name, wid, run string) {
 	for n := 1; run != ""; n++ {
 		h := r.closedHistory(t, wid, run)

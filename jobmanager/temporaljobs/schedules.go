@@ -203,8 +203,39 @@ func (s *Schedules) Describe(ctx context.Context, name string) (ScheduleInfo, er
 		return info, failed(ctx, "describe schedule", err)
 	}
 	info.Known, info.Paused, info.Note, info.Next = true, d.Schedule.State.Paused, d.Schedule.State.Note, s.future(d.Info.NextActionTimes)
+	if len(info.Next) < nextTimes { // one that is paused counts from when it was
+		if info.Next, err = s.next(ctx, row.TemporalID); err != nil {
+			return info, failed(ctx, "list the times of a schedule", err)
+		}
+	}
 	info.Missed, info.Skipped = number(d.Info.NumActionsMissedCatchupWindow), number(d.Info.NumActionsSkippedOverlap)
 	return info, nil
+}
+
+// nextTimes is how many times ahead Describe looks.
+const nextTimes = 10
+
+// next lists the next times of a schedule, fewer than nextTimes if it has no more. It asks for longer and longer spans, for an
+// answer holds at most a thousand times.
+func (s *Schedules) next(ctx context.Context, id string) ([]time.Time, error) {
+	now := s.opt.Now()
+	var times []time.Time
+	for _, days := range []int{1, 31, 366, 3660, 27_000} {
+		match, err := s.client.WorkflowService().ListScheduleMatchingTimes(ctx, &workflowservice.ListScheduleMatchingTimesRequest{
+			Namespace: s.opt.Namespace, ScheduleId: id, StartTime: timestamppb.New(now), EndTime: timestamppb.New(now.AddDate(0, 0, days)),
+		})
+		if err != nil {
+			return nil, err
+		}
+		times = times[:0]
+		for _, t := range match.GetStartTime() {
+			times = append(times, t.AsTime())
+		}
+		if len(times) >= nextTimes {
+			return times[:nextTimes], nil
+		}
+	}
+	return times, nil
 }
 
 func number(n int) *int64 {

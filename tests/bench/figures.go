@@ -18,6 +18,7 @@ var figures = []struct {
 	{names: []string{"s3"}, measure: measureS3, onlyBy: true},
 	{names: []string{"whole"}, measure: measureWhole, onlyBy: true},
 	{names: []string{"restore"}, measure: measureRestore, onlyBy: true},
+	{names: []string{"schedules"}, measure: measureSchedules, onlyBy: true},
 	{names: []string{"start", "empty", "kill", "jobs", "proxy"}, measure: measureFront},
 	{names: []string{"policies"}, measure: measurePolicies, onlyBy: true},
 	{names: []string{"memory"}, measure: measureMemory},

@@ -23,6 +23,7 @@ type config struct {
 	memoryRows  []int64
 	kills       int
 	starts      int
+	schedules   int
 	only        []string // names of figures
 	jsonPath    string
 	spillway    string
@@ -69,6 +70,7 @@ func parseFlags(args []string) (config, error) {
 	memory := fs.String("memory-rows", "1000000", "tables on which the memory is measured, by rows: 1000000,10000000")
 	fs.IntVar(&cfg.kills, "kills", 30, "how many jobs are killed in mid-COPY")
 	fs.IntVar(&cfg.starts, "starts", 200, "how many jobs are started to time the answer")
+	fs.IntVar(&cfg.schedules, "schedules", 10_000, "how many schedules are created and listed")
 	only := fs.String("only", "", "measure these alone: "+strings.Join(figureNames(), ", ")+" (default: "+strings.Join(byDefault(), ", ")+")")
 	fs.StringVar(&cfg.jsonPath, "json", "", "write the figures and every single measurement to this file")
 	fs.StringVar(&cfg.spillway, "spillway", "", "the spillway binary to measure (default: built from this tree)")
@@ -80,8 +82,8 @@ func parseFlags(args []string) (config, error) {
 	if fs.NArg() > 0 {
 		return config{}, fmt.Errorf("unexpected argument %q", fs.Arg(0))
 	}
-	if cfg.rows < 1 || cfg.rounds < 1 || cfg.parallelism < 1 || cfg.chunkBytes < blockSize || cfg.kills < 1 || cfg.starts < 1 {
-		return config{}, errors.New("rows, rounds, parallelism, kills and starts must be at least 1, and a chunk holds at least one block")
+	if cfg.rows < 1 || cfg.rounds < 1 || cfg.parallelism < 1 || cfg.chunkBytes < blockSize || cfg.kills < 1 || cfg.starts < 1 || cfg.schedules < 10 {
+		return config{}, errors.New("schedules must be at least 10, rows, rounds, parallelism, kills and starts at least 1, and a chunk holds at least one block")
 	}
 	if !slices.Contains(tableNames(), cfg.table) {
 		return config{}, fmt.Errorf("no such table %q: expected %s", cfg.table, strings.Join(tableNames(), ", "))
