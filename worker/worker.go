@@ -34,6 +34,7 @@ type Options struct {
 	Build                        string               // version of this program, for people to read; default: unknown
 	Logger                       *slog.Logger         // default: slog.Default()
 	Storages                     *activities.Storages // nil: this worker checks no storages
+	Failed                       Failed               // hears of failed attempts at steps; nil: nobody does
 }
 
 func (o *Options) withDefaults() Options {
@@ -214,7 +215,8 @@ func (w *Worker) chunkOptions(root context.Context) worker.Options {
 
 func (w *Worker) options(root context.Context) worker.Options {
 	return worker.Options{
-		Identity: w.opt.Identity,
+		Identity:     w.opt.Identity,
+		Interceptors: w.opt.Failed.interceptors(),
 		// Not for versioning, which a job's long life does not go with: Temporal only shows it.
 		DeploymentOptions:            worker.DeploymentOptions{Version: worker.WorkerDeploymentVersion{DeploymentName: "spillway", BuildID: w.opt.Build}},
 		BackgroundActivityContext:    root,

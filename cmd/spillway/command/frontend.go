@@ -24,6 +24,7 @@ func (n *node) startFront(ln net.Listener) error {
 	opt := &sqlfront.Options{
 		Database: n.database(), SystemSchema: n.opt.systemSchema, LedgerSchema: n.opt.ledgerSchema, Operator: operatorRole, Logger: n.log,
 		Planner: look, CheckRestore: look.CheckRestore, Workers: crew{n.jobs},
+		Meter: n.metrics, Span: n.span,
 		Storages: &storages{ledger: n.ledger, temporal: n.temporal, installation: n.installation.Name},
 	}
 	if n.uiURL != "" {
@@ -45,6 +46,7 @@ func (n *node) startFront(ln net.Listener) error {
 	if err != nil {
 		return err
 	}
+	n.metrics.OfFront(server.Sessions)
 	n.started("SQL front-end", func(ctx context.Context) error {
 		// Sessions get a moment to finish what they are at; then they are ended as a restart of PostgreSQL would.
 		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)

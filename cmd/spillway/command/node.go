@@ -22,6 +22,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/obs"
+	"github.com/spillwaydb/spillway/internal/telemetry"
 	"github.com/spillwaydb/spillway/jobmanager/temporaljobs"
 	"github.com/spillwaydb/spillway/worker"
 	"github.com/spillwaydb/spillway/workflows"
@@ -54,8 +55,11 @@ type node struct {
 	namespace       string
 	temporalAddress string
 	jobs            *temporaljobs.Manager
-	metrics         net.Addr    // nil: none
-	frontTLS        *tls.Config // nil: none
+	metrics         *telemetry.Metrics
+	metricsAt       net.Addr // where they are served; nil: nowhere
+	span            obs.StartSpan
+	tracing         *telemetry.Tracing // nil: no traces
+	frontTLS        *tls.Config        // nil: none
 	watches         []*watch
 }
 
@@ -77,7 +81,9 @@ func newNode(env *Env, opt *serverOptions) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &node{env: env, opt: opt, log: log, frontTLS: front, failed: make(chan error, 8)}, nil
+	n := &node{env: env, opt: opt, log: log, frontTLS: front, span: obs.NoSpan, failed: make(chan error, 8)}
+	n.metrics = telemetry.New(versionText(), n.check)
+	return n, nil
 }
 
 func (n *node) started(name string, stop func(context.Context) error) {
@@ -303,7 +309,7 @@ func hostPort(flag, address string) (string, int, error) {
 }
 
 func (n *node) startWorker() error {
-	f, err := flush.New(flush.Deps{Hot: n.db, Ledger: n.ledger, Stores: n.stores, Log: n.log})
+	f, err := flush.New(flush.Deps{Hot: n.db, Ledger: n.ledger, Stores: n.stores, Log: n.log, Meter: n.metrics, Span: n.span})
 	if err != nil {
 		return err
 	}
@@ -315,8 +321,11 @@ func (n *node) startWorker() error {
 	if err != nil {
 		return err
 	}
-	w, err := worker.New(n.temporal, workflows.TaskQueue(n.installation.Name), activities.New(f, &activities.Options{Keeper: f}), &worker.Options{
+	acts := activities.New(f, &activities.Options{Keeper: f})
+	n.metrics.OfJobs(n.opt.slots, func() int { return len(activities.RunningChunks(acts)) }, flush.Classes())
+	w, err := worker.New(n.temporal, workflows.TaskQueue(n.installation.Name), acts, &worker.Options{
 		Slots: n.opt.slots, ShutdownTimeout: n.opt.shutdownTimeout, Logger: n.log, Build: versionText(), Storages: tries,
+		Failed: n.metrics.StepFailed,
 	})
 	if err != nil {
 		return err
