@@ -214,7 +214,7 @@ func TestUp(t *testing.T) {
 		{[]string{"tables"}, 0, []string{"bytes_saved", "app.events", "4000", "(1 row)"}, nil},
 		{[]string{"tables", "-o", "json"}, 0, []string{`"table":"app.events"`, `"rows_cold":4000`, `"bytes_saved":`}, nil},
 		{[]string{"tables", "app.events", "-o", "json"}, 0, []string{`"rows_cold":4000`, `"flush":"ready"`, `"flush_chunks":`, `"why_not":null`}, nil},
-		{[]string{"tables", "app.other"}, 0, []string{"app.other", "ready", "(1 row)"}, nil},
+		{[]string{"tables", "app.other"}, 0, []string{"app.other", "8192 bytes", "ready", "(1 row)"}, nil},
 		{[]string{"tables", "app.events", "--older-than", "1 day"}, 1, nil, []string{"SQLSTATE"}},
 		{[]string{"tables", "app.events", "--where", "nonsense = 1"}, 1, nil, []string{`column "nonsense" does not exist`}},
 		{[]string{"tables", "app.nothing"}, 1, nil, []string{`SQLSTATE 42P01`}},

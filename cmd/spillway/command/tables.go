@@ -122,9 +122,15 @@ func (c *client) showTable(ctx context.Context, view, flush string, pretty bool,
 	if err != nil {
 		return err
 	}
-	row := rowMap{"table": plan[0]["subject"]}
+	row := rowMap{"table": plan[0]["subject"], "bytes_hot": whole["bytes"]} // of one that was never flushed
 	if len(known) > 0 {
 		row = known[0]
+	} else if pretty && row["bytes_hot"] != "" {
+		size, err := c.rows(ctx, "SELECT pg_catalog.pg_size_pretty("+row["bytes_hot"]+"::bigint) AS s")
+		if err != nil {
+			return err
+		}
+		row["bytes_hot"] = size[0]["s"]
 	}
 	row["flush"], row["flush_rows"], row["flush_chunks"], row["flush_files"] = whole["outcome"], whole["rows"], whole["chunks"], whole["files"]
 	row["why_not"] = whole["refusal"]
