@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/spillwaydb/spillway/internal/obs"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/sqlfront/parse"
 	"github.com/spillwaydb/spillway/sqlfront/pgwire"
@@ -72,6 +73,9 @@ type Options struct {
 	CheckRestore func(ctx context.Context, table jobmanager.Table, params map[string]string) (*Refusal, error)
 	// Workers knows the workers. Without one, system.workers is an error.
 	Workers Workers
+	// Meter hears of statements, and Span traces them; nil: nobody does.
+	Meter Meter
+	Span  obs.StartSpan
 	// Storages knows the storages. Without one, statements about them are errors.
 	Storages Storages
 	// Schedules knows the schedules. Without one, statements about them are errors, and so is system.schedules.
@@ -114,6 +118,12 @@ func (o *Options) withDefaults() Options {
 	if out.Logger == nil {
 		out.Logger = slog.New(slog.DiscardHandler)
 	}
+	if out.Meter == nil {
+		out.Meter = noMeter{}
+	}
+	if out.Span == nil {
+		out.Span = obs.NoSpan
+	}
 	return out
 }
 
@@ -136,6 +146,7 @@ type session struct {
 // Prepare implements pgwire.Session.
 func (s *session) Prepare(text string, reading pgwire.Reading) (pgwire.Statement, error) {
 	if !parse.Classify(text) {
+		s.front.opt.Meter.Relayed()
 		return nil, nil
 	}
 	tree, err := parse.Parse(text, &parse.Options{BackslashQuotes: reading.BackslashQuotes})
@@ -268,6 +279,7 @@ func (st *statement) Run(ctx context.Context, up pgwire.Upstream, args []*string
 	if st.run == nil {
 		return nil, &pgwire.Error{Code: codeNotSupported, Message: st.tree.Tag() + " is not supported yet"}
 	}
+	ctx, end := st.front.measured(ctx, st.tree.Tag())
 	r := &request{Front: st.front, up: up, text: st.text, user: st.user, args: args, notice: notice, deed: deedOf(st.tree), reads: !audited(st.tree)}
 	rows, err := st.run(ctx, r)
 	if err != nil {
@@ -275,7 +287,10 @@ func (st *statement) Run(ctx context.Context, up pgwire.Upstream, args []*string
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
 		}
-		return nil, sqlError(err, 0)
+		answer := sqlError(err, 0)
+		end(answer.Code)
+		return nil, answer
 	}
+	end("")
 	return &pgwire.Result{Rows: rows, Tag: st.tree.Tag()}, nil
 }

@@ -37,6 +37,7 @@ type Options struct {
 	Policies                     *activities.Policies  // nil: this worker watches no policies
 	EnsureEvery                  time.Duration         // how often it sees to it that there is a FlushScheduler; default 30 s
 	Schedules                    *activities.Schedules // nil: this worker runs no schedules
+	Failed                       Failed                // hears of failed attempts at steps; nil: nobody does
 }
 
 func (o *Options) withDefaults() Options {
@@ -261,7 +262,8 @@ func (w *Worker) runOptions(root context.Context) worker.Options {
 
 func (w *Worker) options(root context.Context) worker.Options {
 	return worker.Options{
-		Identity: w.opt.Identity,
+		Identity:     w.opt.Identity,
+		Interceptors: w.opt.Failed.interceptors(),
 		// Not for versioning, which a job's long life does not go with: Temporal only shows it.
 		DeploymentOptions:            worker.DeploymentOptions{Version: worker.WorkerDeploymentVersion{DeploymentName: "spillway", BuildID: w.opt.Build}},
 		BackgroundActivityContext:    root,

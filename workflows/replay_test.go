@@ -9,6 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	"go.opentelemetry.io/otel/sdk/trace"
+	"go.temporal.io/sdk/contrib/opentelemetry"
+	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
@@ -54,6 +57,29 @@ func TestReplay(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// A worker that is traced sees headers that a job which was started without has not, and the other way round: neither is a change
+// of the workflow.
+func TestReplayTraced(t *testing.T) {
+	t.Parallel()
+	traced, err := opentelemetry.NewTracingInterceptor(opentelemetry.TracerOptions{Tracer: trace.NewTracerProvider().Tracer("test"), DisableBaggage: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range histories(t) {
+		r, err := worker.NewWorkflowReplayerWithOptions(worker.WorkflowReplayerOptions{Interceptors: []interceptor.WorkerInterceptor{traced}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.RegisterWorkflowWithOptions(FlushJob, workflow.RegisterOptions{Name: FlushJobName})
+		r.RegisterWorkflowWithOptions(RestoreJob, workflow.RegisterOptions{Name: RestoreJobName})
+		r.RegisterWorkflowWithOptions(VerifyJob, workflow.RegisterOptions{Name: VerifyJobName})
+		r.RegisterWorkflowWithOptions(CleanupJob, workflow.RegisterOptions{Name: CleanupJobName})
+		if err := r.ReplayWorkflowHistoryFromJSONFile(quiet, file); err != nil {
+			t.Errorf("%s: %v", filepath.Base(file), err)
+		}
 	}
 }
 

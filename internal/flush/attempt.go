@@ -79,9 +79,15 @@ func (a *attempt) run(ctx context.Context) (ChunkResult, error) {
 	if err != nil {
 		return ChunkResult{}, a.settle(ctx, err)
 	}
+	return a.transaction(ctx, calm)
+}
+
+// transaction is T1, with its COMMIT.
+func (a *attempt) transaction(ctx context.Context, calm func() bool) (res ChunkResult, err error) {
+	ctx, end := a.span(ctx, obs.SpanMove)
+	defer func() { end(err) }()
 	began := time.Now()
-	res, err := a.work(ctx)
-	if err != nil {
+	if res, err = a.work(ctx); err != nil {
 		return ChunkResult{}, a.settle(ctx, err)
 	}
 	if res, err = a.commit(ctx, calm, res); err == nil {
@@ -289,7 +295,7 @@ func (a *attempt) copy(ctx context.Context, m *hot.Move) (written, error) {
 	if sum.Rows != deleted {
 		return written{}, classified(ClassInternal, fmt.Errorf("PostgreSQL deleted %d rows but %d were written", deleted, sum.Rows))
 	}
-	if _, err := a.object.Commit(ctx); err != nil {
+	if err := a.durable(ctx, a.object); err != nil {
 		return written{}, err
 	}
 	object, err := a.objectOf(sum)
@@ -362,9 +368,7 @@ func (a *attempt) commit(ctx context.Context, calm func() bool, res ChunkResult)
 	if !calm() { // too late: the backend is being ended
 		return ChunkResult{}, a.settle(ctx, context.Cause(ctx))
 	}
-	commitCtx, cancel := patient(ctx)
-	outcome, err := a.session.Commit(commitCtx)
-	cancel()
+	outcome, err := a.sendCommit(ctx)
 	switch outcome {
 	case hot.OutcomeCommitted:
 		a.releaseSession()
@@ -375,6 +379,20 @@ func (a *attempt) commit(ctx context.Context, calm func() bool, res ChunkResult)
 	}
 	a.f.log.Warn("no answer to a commit, finding out what became of it", obs.KeyJob, a.in.JobID, obs.KeyChunk, a.in.Chunk, obs.KeyAttempt, a.id, obs.KeyErr, err)
 	return a.resolve(ctx, res, classified(ClassConnection, fmt.Errorf("commit: no answer: %w", err)))
+}
+
+// sendCommit sends COMMIT and measures how long the answer takes.
+func (a *attempt) sendCommit(ctx context.Context) (hot.Outcome, error) {
+	ctx, cancel := patient(ctx)
+	defer cancel()
+	ctx, end := a.span(ctx, obs.SpanCommit)
+	began := time.Now()
+	outcome, err := a.session.Commit(ctx)
+	end(err)
+	if outcome == hot.OutcomeCommitted {
+		a.f.meter.Committed(jobType(a.in.JobID), time.Since(began))
+	}
+	return outcome, err
 }
 
 // patient is a context for the COMMIT: it ends CommitTimeout from now, or commitPatience after ctx ends.

@@ -32,6 +32,7 @@ func (f *Flusher) RunChunk(ctx context.Context, in ChunkInput, progress func(Che
 func (f *Flusher) once(ctx context.Context, in ChunkInput, progress func(Checkpoint), run func(context.Context, ChunkInput, *reporter) (ChunkResult, error)) (ChunkResult, error) {
 	rep := newReporter(progress)
 	defer rep.stop()
+	began := time.Now()
 	res, done, err := f.settled(ctx, in)
 	if err == nil && !done {
 		res, err = run(ctx, in, rep)
@@ -41,8 +42,10 @@ func (f *Flusher) once(ctx context.Context, in ChunkInput, progress func(Checkpo
 			err = classified(ClassCancelled, fmt.Errorf("chunk %d: %w", in.Chunk, context.Cause(ctx)))
 		}
 		f.recordFailure(ctx, in.JobID, &in.Chunk, in.Attempt, err)
+		f.measured(in, began, ChunkResult{}, err)
 		return ChunkResult{}, err
 	}
+	f.measured(in, began, res, nil)
 	return res, nil
 }
 

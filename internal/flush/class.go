@@ -51,6 +51,19 @@ var retryable = map[string]bool{
 	ClassBusy: true,
 }
 
+// Classes lists all classes by name, and whether time can cure them.
+func Classes() map[string]bool {
+	all := make(map[string]bool)
+	for _, name := range []string{
+		ClassInvalid, ClassPrivilege, ClassRefused, ClassData, ClassUnrepresentable, ClassMissingTable, ClassConnection, ClassLock, ClassDeadlock,
+		ClassResources, ClassStorage, ClassStorageDenied, ClassStorageFull, ClassDamaged, ClassShutdown, ClassReplan, ClassConflict, ClassBusy,
+		ClassInterrupted, ClassCancelled, ClassInternal,
+	} {
+		all[name] = retryable[name]
+	}
+	return all
+}
+
 // ClassifiedError carries its class. Error texts may name rows and values: they go to the ledger, never to workflow history.
 type ClassifiedError struct {
 	Class string

@@ -52,7 +52,7 @@ func (f *Flusher) FillIn(ctx context.Context, in EndInput) error {
 	if err := f.ledger.ReleaseTable(ctx, row.Schema, row.Table, in.JobID); err != nil {
 		return err
 	}
-	f.logEnd(stored)
+	f.ended(stored)
 	return nil
 }
 

@@ -66,8 +66,21 @@ func (f *Flusher) Finish(ctx context.Context, in FinishInput) (FinishResult, err
 	if err := f.ledger.ReleaseTable(ctx, req.Schema, req.Table, in.JobID); err != nil {
 		return FinishResult{}, err
 	}
-	f.logEnd(stored)
+	f.ended(stored)
 	return FinishResult{Status: stored.Status, Rows: stored.RowsFlushed, Bytes: stored.BytesWritten, Segments: stored.Segments}, nil
+}
+
+// ended says how a job ended: to the log, and to the meter if this was who recorded it.
+func (f *Flusher) ended(h ledger.HistoryRow) {
+	f.logEnd(h)
+	if !h.Recorded {
+		return
+	}
+	class := ""
+	if h.Status == "failed" && h.ErrorClass != nil {
+		class = *h.ErrorClass
+	}
+	f.meter.Ended(h.JobType, h.Status, class)
 }
 
 // logEnd is the one line that says how a job ended.

@@ -21,12 +21,14 @@ type Stores interface {
 	Store(ctx context.Context, name string) (objstore.Store, string, error)
 }
 
-// Deps are what a Flusher works on. All are required.
+// Deps are what a Flusher works on. All but the last two are required.
 type Deps struct {
 	Hot    *hot.DB
 	Ledger *ledger.Ledger
 	Stores Stores
 	Log    *slog.Logger
+	Meter  Meter         // nil: nobody counts
+	Span   obs.StartSpan // nil: no traces
 }
 
 // Flusher holds the steps of a flush. Its methods may be called by many goroutines at once.
@@ -35,6 +37,8 @@ type Flusher struct {
 	ledger  *ledger.Ledger
 	stores  Stores
 	log     *slog.Logger
+	meter   Meter
+	span    obs.StartSpan
 	plans   planCache
 	origins origins
 }
@@ -44,7 +48,13 @@ func New(d Deps) (*Flusher, error) {
 	if d.Hot == nil || d.Ledger == nil || d.Stores == nil || d.Log == nil {
 		return nil, errors.New("flush: Hot, Ledger, Stores and Log are required")
 	}
-	return &Flusher{hot: d.Hot, ledger: d.Ledger, stores: d.Stores, log: d.Log}, nil
+	if d.Meter == nil {
+		d.Meter = noMeter{}
+	}
+	if d.Span == nil {
+		d.Span = obs.NoSpan
+	}
+	return &Flusher{hot: d.Hot, ledger: d.Ledger, stores: d.Stores, log: d.Log, meter: d.Meter, span: d.Span}, nil
 }
 
 // settleTimeout bounds the work that follows a failure or a stop: ending a backend, condemning, deleting objects.

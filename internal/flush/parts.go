@@ -182,7 +182,7 @@ func (p *parter) Finish() error {
 func (p *parter) finishLarge() error {
 	object := p.object
 	p.object, p.a.object = nil, nil
-	if _, err := object.Commit(p.ctx); err != nil {
+	if err := p.a.durable(p.ctx, object); err != nil {
 		return err
 	}
 	if err := p.a.check(p.ctx, p.now.object.Key, p.now.sum, p.a.plan.doc.Options.VerifyFull); err != nil {
@@ -245,7 +245,7 @@ func (p *parter) putBatch() error {
 			return err
 		}
 	}
-	if err := p.a.putAll(p.ctx, batch); err != nil {
+	if err := p.a.uploading(p.ctx, func(ctx context.Context) error { return p.a.putAll(ctx, batch) }); err != nil {
 		return err
 	}
 	if p.a.scatters {

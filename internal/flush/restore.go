@@ -235,7 +235,7 @@ func (r *restoring) writeRest(ctx context.Context, refill *hot.Refill, values []
 	if sum.Rows != rows {
 		return segment.Summary{}, classified(ClassInternal, fmt.Errorf("%d rows stay cold but %d were written", rows, sum.Rows))
 	}
-	if _, err := r.object.Commit(ctx); err != nil {
+	if err := r.durable(ctx, r.object); err != nil {
 		return segment.Summary{}, err
 	}
 	return sum, r.check(ctx, objectKey(r.prefix), sum, false)

@@ -23,7 +23,7 @@ func (f *Flusher) Vacuum(ctx context.Context, jobID string) error {
 	}
 	for i := range leaves {
 		t := &leaves[i]
-		err := f.vacuum(ctx, fmt.Sprintf("spillway:%s:vacuum %s.%s", job, t.Schema, t.Name), t)
+		err := f.vacuum(ctx, jobID, fmt.Sprintf("spillway:%s:vacuum %s.%s", job, t.Schema, t.Name), t)
 		if ctx.Err() != nil {
 			return classified(ClassCancelled, fmt.Errorf("vacuum: %w", context.Cause(ctx)))
 		}
@@ -60,7 +60,7 @@ func (f *Flusher) toVacuum(ctx context.Context, jobID string) ([]hot.Table, erro
 }
 
 // vacuum works on a backend of its own, which is ended as soon as ctx ends.
-func (f *Flusher) vacuum(ctx context.Context, name string, t *hot.Table) error {
+func (f *Flusher) vacuum(ctx context.Context, jobID, name string, t *hot.Table) error {
 	s, err := f.hot.Session(ctx, name, nil)
 	if err != nil {
 		return err
@@ -70,7 +70,7 @@ func (f *Flusher) vacuum(ctx context.Context, name string, t *hot.Table) error {
 		ctx, cancel := settleContext(ctx)
 		defer cancel()
 		if err := s.Terminate(ctx); err != nil {
-			f.log.Warn("could not end the backend of a stopped vacuum", obs.KeyTable, t.Schema+"."+t.Name, obs.KeyErr, err)
+			f.log.Warn("could not end the backend of a stopped vacuum", obs.KeyJob, jobID, obs.KeyTable, t.Schema+"."+t.Name, obs.KeyErr, err)
 		}
 	})
 	defer stop()

@@ -45,6 +45,7 @@ type HistoryRow struct {
 	DeadRows       *int64 // rows that VACUUM will clear away, those of earlier deletes and updates among them
 	DeadBytes      *int64 // about how much of HotBytesAfter they take up
 
+	Recorded  bool      // of what InsertHistory returns: that very call recorded it
 	RequestID uuid.UUID // what goes when the job is forgotten; zero: not known. It is written, never read back
 }
 
@@ -81,7 +82,7 @@ func (l *Ledger) InsertHistory(ctx context.Context, h HistoryRow) (HistoryRow, e
 	if !h.FinishedAt.IsZero() {
 		finished = &h.FinishedAt
 	}
-	_, err := l.pool.Exec(ctx, l.expand(`
+	tag, err := l.pool.Exec(ctx, l.expand(`
 		INSERT INTO @schema@.job_history (`+historyColumns+`, request_id)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, coalesce($24, pg_catalog.now()), $25, $26, $27, $28, $29, $30, $31, $32, $33::text::uuid)
 		ON CONFLICT (job_id) DO NOTHING`),
@@ -96,6 +97,7 @@ func (l *Ledger) InsertHistory(ctx context.Context, h HistoryRow) (HistoryRow, e
 	if err == nil && !found {
 		err = wrap("record the end of the job", pgx.ErrNoRows)
 	}
+	stored.Recorded = tag.RowsAffected() == 1
 	return stored, err
 }
 

@@ -29,10 +29,5 @@ const (
 	KeySlots     = "slots"
 	KeyPart      = "part"
 	KeyPrevious  = "previous"
-)
-
-// Metrics.
-const (
-	MetricBuildInfo = "spillway_build_info"
-	MetricReady     = "spillway_ready"
+	KeySource    = "source"
 )

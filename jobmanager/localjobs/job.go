@@ -263,16 +263,18 @@ func (j *job) end(cause error) {
 func (j *job) clean(publish bool) {
 	ctx, cancel := context.WithTimeout(j.m.ctx, time.Minute)
 	defer cancel()
-	try := func(what string, run func() error) {
-		if err := j.m.retry(ctx, 3, func(int) error { return run() }); err != nil {
-			j.m.opt.Logger.Warn(what, obs.KeyJob, j.id.String(), obs.KeyErr, err)
+	log := j.m.opt.Logger.With(obs.KeyJob, j.id.String())
+	if j.dirty {
+		err := j.m.retry(ctx, 3, func(int) error { _, err := j.m.steps.Sweep(ctx, j.id.String()); return err })
+		if err != nil {
+			log.Warn("could not sweep all attempts", obs.KeyErr, err)
 		}
 	}
-	if j.dirty {
-		try("could not sweep all attempts", func() error { _, err := j.m.steps.Sweep(ctx, j.id.String()); return err })
-	}
 	if publish && j.segments > 0 {
-		try("could not publish the manifest", func() error { return j.m.steps.Publish(ctx, j.id.String()) })
+		err := j.m.retry(ctx, 3, func(int) error { return j.m.steps.Publish(ctx, j.id.String()) })
+		if err != nil {
+			log.Warn("could not publish the manifest", obs.KeyErr, err)
+		}
 	}
 }
 

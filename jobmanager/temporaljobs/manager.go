@@ -10,6 +10,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/spillwaydb/spillway/internal/ledger"
+	"github.com/spillwaydb/spillway/internal/obs"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/workflows"
 )
@@ -77,6 +78,7 @@ type Options struct {
 	Retention    time.Duration // how long ended jobs are listed that did not record their end; 0: as long as Temporal knows them
 	Types        map[jobmanager.JobType]Type
 	Now          func() time.Time // default: time.Now
+	Span         obs.StartSpan    // of starts; nil: no traces
 }
 
 // Manager runs jobs as Temporal workflows. Any number of managers, in any number of processes, may serve an installation.
@@ -106,6 +108,9 @@ func New(c client.Client, l Ledger, opt *Options) (*Manager, error) {
 	}
 	if o.Namespace == "" {
 		o.Namespace = client.DefaultNamespace
+	}
+	if o.Span == nil {
+		o.Span = obs.NoSpan
 	}
 	if o.Now == nil {
 		o.Now = time.Now

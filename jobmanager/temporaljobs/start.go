@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/spillwaydb/spillway/internal/ledger"
+	"github.com/spillwaydb/spillway/internal/obs"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/workflows"
 )
@@ -26,6 +28,28 @@ const (
 
 // StartJob implements jobmanager.JobManager.
 func (m *Manager) StartJob(ctx context.Context, spec jobmanager.JobSpec) (jobmanager.Started, error) {
+	ctx, end := m.opt.Span(ctx, obs.SpanStartJob, slog.String(obs.AttrKind, string(spec.Type)), slog.String(obs.KeyTable, spec.Table.String()))
+	started, err := m.startJob(ctx, spec)
+	end(startClass(err))
+	return started, err
+}
+
+// startClass says in a word, for traces, why a job was not started.
+func startClass(err error) string {
+	var busy *jobmanager.BusyError
+	var spec *jobmanager.SpecError
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &busy):
+		return "busy"
+	case errors.As(err, &spec):
+		return "invalid"
+	}
+	return "unavailable"
+}
+
+func (m *Manager) startJob(ctx context.Context, spec jobmanager.JobSpec) (jobmanager.Started, error) {
 	typ, err := m.validate(spec)
 	if err != nil {
 		return jobmanager.Started{}, err

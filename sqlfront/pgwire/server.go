@@ -305,6 +305,13 @@ func (s *Server) drain(force bool) {
 	all.Wait()
 }
 
+// Sessions is how many clients are logged in.
+func (s *Server) Sessions() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.users
+}
+
 func (s *Server) sessions() []*conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -66,7 +66,7 @@ func load(t *testing.T) *types.Project {
 func TestFile(t *testing.T) {
 	t.Parallel()
 	p := load(t)
-	for _, name := range []string{"postgres", "temporal-schema", "temporal", "temporal-namespace", "temporal-ui", "s3", "front", "worker"} {
+	for _, name := range []string{"postgres", "temporal-schema", "temporal", "temporal-namespace", "temporal-ui", "s3", "front", "worker", "prometheus", "grafana"} {
 		if _, ok := p.Services[name]; !ok {
 			t.Errorf("no service %s", name)
 		}

@@ -30,6 +30,7 @@ func (n *node) startFront(ln net.Listener) error {
 		Planner: look, CheckRestore: look.CheckRestore, Workers: crew{n.jobs},
 		Storages: &storages{ledger: n.ledger, temporal: n.temporal, installation: n.installation.Name}, Schedules: &schedules{ledger: n.ledger, all: all},
 		Policies: &policies{n.ledger},
+		Meter:    n.metrics, Span: n.span,
 	}
 	if n.uiURL != "" {
 		opt.UIPrefix = n.uiURL + "/namespaces/" + n.namespace + "/workflows/"
@@ -49,6 +50,7 @@ func (n *node) startFront(ln net.Listener) error {
 	if err != nil {
 		return err
 	}
+	n.metrics.OfFront(server.Sessions)
 	n.started("SQL front-end", func(ctx context.Context) error {
 		// Sessions get a moment to finish what they are at; then they are ended as a restart of PostgreSQL would.
 		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)

@@ -6,36 +6,19 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"github.com/spillwaydb/spillway/internal/obs"
+	"github.com/spillwaydb/spillway/internal/telemetry"
 )
 
 // probeTimeout bounds one question to another server.
 const probeTimeout = 2 * time.Second
 
 // metricsHandler serves /metrics, /healthz (this process lives) and /readyz (it can do its work now).
-func metricsHandler(ready func() error) http.Handler {
-	reg := prometheus.NewRegistry()
-	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	build := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: obs.MetricBuildInfo, Help: "1, with the version as a label.", ConstLabels: prometheus.Labels{"version": versionText()},
-	})
-	build.Set(1)
-	reg.MustRegister(build, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: obs.MetricReady, Help: "1 if this process can do its work now, else 0.",
-	}, func() float64 {
-		if ready() != nil {
-			return 0
-		}
-		return 1
-	}))
+func metricsHandler(m *telemetry.Metrics, ready func() error, profiles bool) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", m.Handler())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if err := ready(); err != nil {
@@ -44,7 +27,18 @@ func metricsHandler(ready func() error) http.Handler {
 		}
 		fmt.Fprintln(w, "ready")
 	})
+	if profiles {
+		addProfiles(mux)
+	}
 	return mux
+}
+
+// addProfiles serves Go's profiles, but for the command line: a URL in a flag may hold a password.
+func addProfiles(mux *http.ServeMux) {
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 }
 
 // serveHTTP serves until stop is called. A server that ends by itself reports to failed.
@@ -58,6 +52,9 @@ func serveHTTP(ln net.Listener, h http.Handler, failed func(error)) (stop func(c
 	return func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 		defer cancel()
-		return srv.Shutdown(ctx)
+		if err := srv.Shutdown(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+		return srv.Close() // somebody is at a profile
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/obs"
+	"github.com/spillwaydb/spillway/internal/telemetry"
 	"github.com/spillwaydb/spillway/jobmanager/temporaljobs"
 	"github.com/spillwaydb/spillway/worker"
 	"github.com/spillwaydb/spillway/workflows"
@@ -55,10 +56,13 @@ type node struct {
 	namespace       string
 	temporalAddress string
 	jobs            *temporaljobs.Manager
-	policies        *activities.Policies // nil: this process has no worker
-	spent           time.Duration        // of --shutdown-timeout, before the worker was stopped
-	metrics         net.Addr             // nil: none
-	frontTLS        *tls.Config          // nil: none
+	policies        atomic.Pointer[activities.Policies] // nil: this process has no worker
+	spent           time.Duration                       // of --shutdown-timeout, before the worker was stopped
+	metrics         *telemetry.Metrics
+	metricsAt       net.Addr // where they are served; nil: nowhere
+	span            obs.StartSpan
+	tracing         *telemetry.Tracing // nil: no traces
+	frontTLS        *tls.Config        // nil: none
 	watches         []*watch
 }
 
@@ -80,7 +84,9 @@ func newNode(env *Env, opt *serverOptions) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &node{env: env, opt: opt, log: log, frontTLS: front, failed: make(chan error, 8)}, nil
+	n := &node{env: env, opt: opt, log: log, frontTLS: front, span: obs.NoSpan, failed: make(chan error, 8)}
+	n.metrics = telemetry.New(versionText(), n.check)
+	return n, nil
 }
 
 func (n *node) started(name string, stop func(context.Context) error) {
@@ -306,7 +312,7 @@ func hostPort(flag, address string) (string, int, error) {
 }
 
 func (n *node) startWorker() error {
-	f, err := flush.New(flush.Deps{Hot: n.db, Ledger: n.ledger, Stores: n.stores, Log: n.log})
+	f, err := flush.New(flush.Deps{Hot: n.db, Ledger: n.ledger, Stores: n.stores, Log: n.log, Meter: n.metrics, Span: n.span})
 	if err != nil {
 		return err
 	}
@@ -326,8 +332,11 @@ func (n *node) startWorker() error {
 	if err != nil {
 		return err
 	}
-	w, err := worker.New(n.temporal, workflows.TaskQueue(n.installation.Name), activities.New(f, &activities.Options{Keeper: f}), &worker.Options{
+	acts := activities.New(f, &activities.Options{Keeper: f})
+	n.metrics.OfJobs(n.opt.slots, func() int { return len(activities.RunningChunks(acts)) }, flush.Classes())
+	w, err := worker.New(n.temporal, workflows.TaskQueue(n.installation.Name), acts, &worker.Options{
 		Slots: n.opt.slots, ShutdownTimeout: n.opt.shutdownTimeout, Logger: n.log, Build: versionText(), Storages: tries, Policies: policies, Schedules: runs,
+		Failed: n.metrics.StepFailed,
 	})
 	if err != nil {
 		return err

@@ -47,7 +47,7 @@ Flush a table:      spillway flush app.events --wait
 		}
 	}
 	group("run", newDemo(env), newUp(env), newWorker(env), newFront(env))
-	group("use", newSQL(env), newFlush(env), newJobs(env), newCat(env),
+	group("use", newSQL(env), newFlush(env), newJobs(env), newTables(env), newCat(env),
 		newSchedule(env), newPolicy(env), newStorage(env), newRestore(env), newVerify(env), newCleanup(env))
 	group("help", newDoctor(env), newHealthcheck(env), newGrants(env), newUninstall(env), newVersion(env), newCompletion(env))
 	root.SetHelpCommandGroupID("help")

@@ -85,8 +85,12 @@ func (n *node) watchPolicies() (*activities.Policies, error) {
 	if err != nil {
 		return nil, err
 	}
-	n.policies, err = activities.NewPolicies(w, nil)
-	return n.policies, err
+	p, err := activities.NewPolicies(w, nil)
+	if err != nil {
+		return nil, err
+	}
+	n.policies.Store(p)
+	return p, nil
 }
 
 // flushBeforeStop flushes the tables that have an active policy, if that is wanted, and says what it waits for. What it cannot

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/embedtemporal"
 	"github.com/spillwaydb/spillway/internal/ledger"
+	"github.com/spillwaydb/spillway/internal/telemetry"
 )
 
 // serverOptions are the settings of processes that serve: up, worker, front; doctor looks at the same ones.
@@ -36,6 +37,9 @@ type serverOptions struct {
 	temporalListen      string
 	uiListen            string
 	metricsListen       string
+	pprof               bool
+	otlpEndpoint        string
+	role                string // the command's name
 	slots               int
 	attempts            int
 	heartbeat           time.Duration
@@ -134,6 +138,9 @@ func (o *serverOptions) runFlags(cmd *cobra.Command, metrics string) {
 	f := cmd.Flags()
 	f.StringVar(&o.metricsListen, metricsFlag, metrics, "address of /metrics, /healthz and /readyz; where the default is taken, a free port instead; empty: none")
 	o.listens = append(o.listens, listenFlag{flag: f.Lookup(metricsFlag), optional: true})
+	f.BoolVar(&o.pprof, "pprof", false, "serve Go's profiles under /debug/pprof/ at the address of /metrics")
+	f.StringVar(&o.otlpEndpoint, "otlp-endpoint", "", "where traces go, by OpenTelemetry's protocol: http://host:4317, https://host:4317 (default: OTEL_EXPORTER_OTLP_ENDPOINT; without it none)")
+	o.role = cmd.Name()
 	f.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 5*time.Minute, "how long a graceful stop waits for running chunks")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "text", "text or json")
@@ -201,6 +208,14 @@ func (o *serverOptions) check() error {
 	}
 	if err := o.checkPolicies(); err != nil {
 		return err
+	}
+	if o.otlpEndpoint != "" {
+		if err := telemetry.CheckEndpoint(o.otlpEndpoint); err != nil {
+			return usagef("--otlp-endpoint: %v", err) // it may hold a password, and is not shown
+		}
+	}
+	if o.pprof && o.metricsListen == "" {
+		return usagef("--pprof needs an address to serve at, and --metrics-listen is empty")
 	}
 	return o.checkListens()
 }

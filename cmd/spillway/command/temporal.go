@@ -55,6 +55,9 @@ func (n *node) openTemporal(ctx context.Context, embed bool) error {
 		opts.HostPort = sdk.DefaultHostPort
 	}
 	n.namespace, n.temporalAddress = opts.Namespace, opts.HostPort
+	if err := n.observe(&opts); err != nil {
+		return err
+	}
 	if n.temporal, _, err = connectTemporal(ctx, opts); err != nil {
 		return err
 	}
@@ -64,7 +67,7 @@ func (n *node) openTemporal(ctx context.Context, embed bool) error {
 	}
 	tuning := workflows.Tuning{Attempts: n.opt.attempts, Heartbeat: n.opt.heartbeat}
 	n.jobs, err = temporaljobs.New(n.temporal, n.ledger, &temporaljobs.Options{
-		Installation: n.installation.Name, Namespace: n.namespace, UIBaseURL: n.uiURL, Retention: n.opt.retention,
+		Installation: n.installation.Name, Namespace: n.namespace, UIBaseURL: n.uiURL, Retention: n.opt.retention, Span: n.span,
 		Types: map[jobmanager.JobType]temporaljobs.Type{
 			workflows.CleanupType: temporaljobs.Cleanup(validateBy(flush.CheckCleanup), tuning),
 			workflows.FlushType:   temporaljobs.Flush(validateFlush, tuning),

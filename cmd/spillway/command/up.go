@@ -84,8 +84,9 @@ func (n *node) startUp(ctx context.Context) (*upFile, error) {
 	for _, step := range []func(context.Context) error{
 		n.openDatabase, n.openStorage,
 		func(ctx context.Context) error { return n.takeStore(ctx, front) },
+		n.startTracing,
 		func(ctx context.Context) error { return n.openTemporal(ctx, true) },
-		n.startWatches,
+		n.measure, n.startWatches,
 		func(context.Context) error { return n.startWorker() },
 		func(context.Context) error { return n.startFront(front) },
 	} {
@@ -124,8 +125,8 @@ func (n *node) describe(front net.Addr) *upFile {
 		PID:       os.Getpid(), Version: versionText(), StartedAt: time.Now().UTC(), SQLURL: u.String(), Storage: n.storage,
 		TemporalAddress: n.temporalAddress, Namespace: n.namespace, UIURL: n.uiURL,
 	}
-	if n.metrics != nil {
-		up.MetricsURL = "http://" + reachable(n.metrics.String()) + "/metrics"
+	if n.metricsAt != nil {
+		up.MetricsURL = "http://" + reachable(n.metricsAt.String()) + "/metrics"
 	}
 	return up
 }
@@ -180,8 +181,8 @@ func (n *node) startMetrics() error {
 	if err != nil {
 		return err
 	}
-	n.metrics = ln.Addr()
-	n.started("metrics", serveHTTP(ln, metricsHandler(n.check), n.fail))
+	n.metricsAt = ln.Addr()
+	n.started("metrics", serveHTTP(ln, metricsHandler(n.metrics, n.check, n.opt.pprof), n.fail))
 	return nil
 }
 

@@ -57,7 +57,9 @@ func (n *node) startRemote(ctx context.Context, steps ...func(context.Context) e
 	if err := n.startMetrics(); err != nil {
 		return err
 	}
-	connect := []func(context.Context) error{n.openDatabase, func(ctx context.Context) error { return n.openTemporal(ctx, false) }, n.startWatches}
+	connect := []func(context.Context) error{
+		n.startTracing, n.openDatabase, func(ctx context.Context) error { return n.openTemporal(ctx, false) }, n.measure, n.startWatches,
+	}
 	for _, step := range append(connect, steps...) {
 		if err := step(ctx); err != nil {
 			return err
