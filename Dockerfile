@@ -8,8 +8,8 @@ RUN go mod download
 COPY . .
 ARG VERSION=unknown
 RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false \
-    -ldflags "-s -w -X github.com/spillwaydb/spillway/cmd/spillway/command.version=${VERSION}" \
-    -o /out/spillway ./cmd/spillway
+    -ldflags "-s -w -buildid= -X github.com/spillwaydb/spillway/cmd/spillway/command.version=${VERSION}" \
+    -o /out/spillway ./cmd/spillway && go run ./tests/licences > /out/LICENSES
 # What the process may write to. A named volume that is mounted on /segments takes its owner from here.
 RUN mkdir -p /out/own/data /out/own/segments /out/own/tmp
 
@@ -17,7 +17,7 @@ FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /usr/local/go/lib/time/zoneinfo.zip /zoneinfo.zip
 COPY --from=build --chown=65532:65532 /out/own/ /
-COPY --from=build /out/spillway /spillway
+COPY --from=build /out/spillway /out/LICENSES /
 ENV ZONEINFO=/zoneinfo.zip SPILLWAY_DATA_DIR=/data
 USER 65532:65532
 ENTRYPOINT ["/spillway"]

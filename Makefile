@@ -17,7 +17,7 @@ RELEASE    ?= unreleased
 # of them run at once than there may be processors.
 TIMEOUT  ?= 30m
 
-.PHONY: help build demo test test-long roundtrip test-race test-server check fmt vet lint workflowcheck imports replay bench many-values servers postgres docs tidy clean
+.PHONY: help build demo test test-long roundtrip test-race test-server check fmt vet lint workflowcheck vulncheck imports replay fuzz release reproducible bench many-values servers postgres docs tidy clean
 
 help: ## print this help
 	@echo "Spillway moves old rows of a PostgreSQL table to Parquet files, each row exactly once."; echo
@@ -48,7 +48,7 @@ test-long: postgres ## run the long forms: an independent reader over 2 million 
 roundtrip: postgres ## move 500 random tables of all types and read them back; SPILLWAY_ROUNDTRIP_SEED=n makes one again
 	SPILLWAY_ROUNDTRIP_TABLES=$${SPILLWAY_ROUNDTRIP_TABLES:-500} $(GO) test -count=1 -v -timeout 60m -run TestRandomTables ./tests/roundtrip
 
-check: fmt vet lint workflowcheck imports test ## what CI runs: format, vet, staticcheck, workflowcheck, import rules, tests
+check: fmt vet lint workflowcheck vulncheck imports test ## what CI runs: format, vet, staticcheck, workflowcheck, govulncheck, import rules, tests
 
 fmt: ## fail if a file is not formatted by gofmt
 	@out="$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go'))"; \
@@ -62,6 +62,9 @@ lint: ## staticcheck
 
 workflowcheck: ## fail if a workflow can be non-deterministic
 	$(GO) tool workflowcheck ./workflows/...
+
+vulncheck: ## govulncheck: fail if the product calls what has a known hole; says so where its database cannot be reached
+	@GO="$(GO)" scripts/vulncheck
 
 imports: ## fail if a room imports what it may not (docs/architecture.md)
 	$(GO) test -count=1 -v ./tests/imports/
@@ -77,6 +80,19 @@ many-values: postgres ## flush 100 000 partition values and print the memory tha
 bench: postgres build ## measure: prints a table and writes a JSON file (docs/benchmarks.md)
 	$(GO) build -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/bench ./tests/bench
 	./bin/bench -spillway $(BIN) -json bin/bench.json $(BENCHFLAGS)
+
+fuzz: ## fuzz every target for a minute each; FUZZTIME=10m for longer. What it finds is kept in testdata/fuzz
+	@GO="$(GO)" scripts/fuzz $${FUZZTIME:-1m}
+
+# Nothing in the binary tells where or when it was built.
+release: ## build bin/release/spillway as a release has it, with the licences of all that is in it
+	@mkdir -p bin/release
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid= $(LDFLAGS)' -o bin/release/spillway ./cmd/spillway
+	$(GO) run ./tests/licences > bin/release/LICENSES
+	@cd bin/release && sha256sum spillway LICENSES | tee SHA256SUMS
+
+reproducible: ## build a release twice, from two folders, and fail if the bytes differ
+	@GO="$(GO)" VERSION="$(VERSION)" scripts/reproducible
 
 servers: ## build the object stores that tests talk to; cold, that takes longer than a test may
 	@cd tests/servers && for s in versitygw fake-gcs-server; do $(GO) tool -n $$s; done

@@ -30,6 +30,7 @@ type planDoc struct {
 	Asked   time.Time  // when the job was asked for
 	Space   *hot.Space `json:",omitempty"` // of the leaves, when this generation was made
 	Parts   []planPart
+	NoWhole bool         `json:",omitempty"` // it is about what was left after a flush, and so are later ones
 	Restore *restorePlan `json:",omitempty"` // of a job that puts rows back, which has no parts
 }
 
@@ -65,11 +66,11 @@ type loadedPlan struct {
 // Plan makes a generation of a job's plan, or returns the one that is stored: calling it again changes nothing. It claims
 // the table for the job, refuses what cannot be flushed safely, and cuts each leaf.
 func (f *Flusher) Plan(ctx context.Context, in PlanInput) (PlanResult, error) {
-	scope := wholeAll
-	if in.Generation > 1 {
-		scope = wholeCertain
+	scope, err := f.wholeScope(ctx, in)
+	var res PlanResult
+	if err == nil {
+		res, err = f.plan(ctx, in, scope)
 	}
-	res, err := f.plan(ctx, in, scope)
 	if err != nil {
 		f.recordFailure(ctx, in.JobID, nil, 1, err)
 	}
@@ -181,7 +182,7 @@ func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options, sc
 	if err != nil {
 		return nil, 0, err
 	}
-	doc := &planDoc{Schema: root.Schema, Name: root.Name, Options: opts, Storage: storage, Path: arr.path.text, Asked: req.CreatedAt}
+	doc := &planDoc{Schema: root.Schema, Name: root.Name, Options: opts, Storage: storage, Path: arr.path.text, Asked: req.CreatedAt, NoWhole: scope == wholeNever}
 	if err := refused(root, opts); err != nil {
 		return nil, 0, err
 	}

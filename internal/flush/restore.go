@@ -87,8 +87,8 @@ func (r *restoring) restore(ctx context.Context) (ChunkResult, error) {
 	if err != nil {
 		return ChunkResult{}, err
 	}
-	if missing := withoutValue(target, refill); len(missing) > 0 {
-		if err := refuseRestore(ctx, r.f.hot, r.session, target, r.doc.Restore.Options, missing...); err != nil {
+	if len(withoutValue(target, refill)) > 0 || len(refill.StageTypes()) > 0 {
+		if err := refuseRestore(ctx, r.f.hot, r.session, target, r.doc.Restore.Options, refill); err != nil {
 			return ChunkResult{}, err
 		}
 	}
@@ -100,6 +100,9 @@ func (r *restoring) restore(ctx context.Context) (ChunkResult, error) {
 	}
 	if err == nil {
 		err = r.sameTypes(ctx, target)
+	}
+	if err == nil && changeable(target) {
+		err = refuseRestore(ctx, r.f.hot, r.session, target, r.doc.Restore.Options, refill)
 	}
 	if err != nil {
 		return ChunkResult{}, err
@@ -126,7 +129,7 @@ func (r *restoring) begin(ctx context.Context) (*hot.Table, error) {
 	if target, err = restoreTarget(ctx, r.f.hot, r.session, r.doc, r.seg.Leaf); err != nil {
 		return nil, err
 	}
-	if err := refuseRestore(ctx, r.f.hot, r.session, target, r.doc.Restore.Options); err != nil {
+	if err := refuseRestore(ctx, r.f.hot, r.session, target, r.doc.Restore.Options, nil); err != nil {
 		return nil, err
 	}
 	if err := r.f.ledger.InsertChunk(ctx, r.session, r.in.JobID, r.in.Chunk, r.id, r.in.Attempt); err != nil {

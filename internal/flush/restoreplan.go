@@ -46,7 +46,7 @@ func (f *Flusher) planRestore(ctx context.Context, in PlanInput) (PlanResult, er
 	if err != nil {
 		return PlanResult{}, err
 	}
-	if err := refuseRestore(ctx, f.hot, f.hot.Pool(), root, opts); err != nil {
+	if err := refuseRestore(ctx, f.hot, f.hot.Pool(), root, opts, nil); err != nil {
 		return PlanResult{}, err
 	}
 	doc := &planDoc{Schema: root.Schema, Name: root.Name, Restore: &restorePlan{Options: opts}}
@@ -88,14 +88,20 @@ func (f *Flusher) coldSegments(ctx context.Context, doc *planDoc) (rows int64, e
 	return rows, nil
 }
 
-// refuseRestore says why a table cannot take rows back. defaults are the columns that the rows bring no value for, where that is known.
-func refuseRestore(ctx context.Context, db *hot.DB, q hot.Querier, t *hot.Table, opts RestoreOptions, defaults ...string) error {
-	in, err := db.InspectInsertion(ctx, q, t)
+// refuseRestore says why a table cannot take rows back. refill is how they go there, where that is known.
+func refuseRestore(ctx context.Context, db *hot.DB, q hot.Querier, t *hot.Table, opts RestoreOptions, refill *hot.Refill) error {
+	var types []string
+	if refill != nil {
+		types = refill.StageTypes()
+	}
+	in, err := db.InspectInsertion(ctx, q, t, types...)
 	if err != nil {
 		return err
 	}
 	allow := opts.consequences()
-	allow.Defaults = defaults
+	if refill != nil {
+		allow.Defaults = withoutValue(t, refill)
+	}
 	refusals := t.InsertionRefusals(in, allow)
 	if len(refusals) == 0 {
 		return nil
@@ -118,7 +124,7 @@ func (s *Surveyor) CheckRestore(ctx context.Context, schema, table string, param
 		if err != nil {
 			return err
 		}
-		return refuseRestore(ctx, s.hot, q, root, opts)
+		return refuseRestore(ctx, s.hot, q, root, opts, nil)
 	})
 }
 

@@ -126,3 +126,11 @@ func kindOf(letter byte) string {
 	}
 	return string(rune(letter))
 }
+
+// changeable reports whether a table can get code of its owner's while it is locked as it is for inserts: it can get a partition, and a
+// domain a constraint. So it is looked at once more when the rows are in; then what has run meanwhile is rolled back.
+func changeable(t *hot.Table) bool {
+	return t.RelKind == "p" || slices.ContainsFunc(t.Columns, func(c hot.Column) bool {
+		return c.Domain != "" || c.Elem != nil && c.Elem.Domain != "" || c.Elem != nil && len(c.Elem.Attributes) > 0 || len(c.Attributes) > 0
+	})
+}

@@ -114,3 +114,24 @@ func TestRemainderKeepsTheTypesOfItsFile(t *testing.T) {
 		t.Errorf("%d versions of the columns, want 1", n)
 	}
 }
+
+// A18: settings of the database do not change what comes back: under array_nulls = off NULL in an array would be a text.
+func TestSettingsOfTheDatabaseDoNotMatter(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t)
+	for _, set := range []string{"array_nulls = off", "standard_conforming_strings = off", "quote_all_identifiers = on", "transform_null_equals = on", "xmlbinary = hex", "constraint_exclusion = on"} {
+		db.Super(t, "ALTER DATABASE "+db.Name+" SET "+set)
+	}
+	r := newRigOn(t, db, "", "CREATE TABLE app.t (id bigint PRIMARY KEY, words text[], said text)",
+		`INSERT INTO app.t VALUES (1, ARRAY['a', NULL, 'NULL'], E'it''s \\'' back'), (2, ARRAY[NULL], NULL)`)
+	r.mayRestore()
+	before := audit.Hot(t, db.SuperURL, "app", "t", "")
+	r.newJob().run()
+	r.restore(map[string]string{"where": "(id > 0)"})
+	if after := audit.Hot(t, db.SuperURL, "app", "t", ""); !maps.Equal(before, after) {
+		t.Error("the table differs")
+	}
+	if n := pgtest.Value[int](t, db, "SELECT count(*) FROM app.t, unnest(words) w WHERE w IS NULL"); n != 2 {
+		t.Errorf("%d elements are NULL, want 2", n)
+	}
+}

@@ -2,8 +2,10 @@ package flush
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/ledger"
 )
 
 // How whole partitions are taken: the values of whole_partition. The default is DELETE, which readers with older snapshots do not
@@ -28,6 +30,25 @@ const (
 	wholeCertain                   // of those without a condition only: a later plan, for a proof may have failed
 	wholeNever                     // what is left after a flush moves by DELETE
 )
+
+// wholeScope says which partitions a generation may take whole. One that follows a residue pass is about what was left, as that is.
+func (f *Flusher) wholeScope(ctx context.Context, in PlanInput) (wholeScope, error) {
+	if in.Generation <= 1 {
+		return wholeAll, nil
+	}
+	row, err := f.ledger.PlanGeneration(ctx, in.JobID, in.Generation-1)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return wholeCertain, nil
+	}
+	if err != nil {
+		return wholeNever, err
+	}
+	doc, err := readPlan(row)
+	if err == nil && !doc.NoWhole {
+		return wholeCertain, nil
+	}
+	return wholeNever, err
+}
 
 // coveredLeaves notes the partitions of which no row is to stay. Whether the bounds of one leave a row that does not match is
 // PostgreSQL's word: its planner is asked for the rows that do not, and says that there can be none. A row for which the predicate

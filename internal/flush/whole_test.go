@@ -268,3 +268,32 @@ func TestWholePartitionChanges(t *testing.T) { // A60
 		})
 	}
 }
+
+// What is left after a flush moves by DELETE, and so does it in the generations that follow when the table changes meanwhile: the rows of a
+// whole partition may be new ones.
+func TestWholePartitionsNotAfterResidue(t *testing.T) { // A16
+	t.Parallel()
+	r := wholeRig(t, false, "GRANT TRUNCATE ON app.other TO PUBLIC")
+	r.params = map[string]string{"whole_partition": "truncate"}
+	j := r.newJob()
+	must(t, j.chunks(&j.plan))
+	r.db.Exec(t, "INSERT INTO app.t VALUES (9999, '2020-01-02', 'late')")
+	r.want = audit.Hot(t, r.db.SuperURL, "app", "t", "").Add(audit.Cold(t, r.db.SuperURL, "app", "t"))
+	left, err := j.f.Residue(context.Background(), flush.ResidueInput{JobID: j.id, Pass: 1})
+	must(t, err)
+	if left.RowsLeft != 1 || left.Plan == nil {
+		t.Fatalf("left %+v, want a plan for one row", left)
+	}
+	r.db.Exec(t, "ALTER TABLE app.t ADD COLUMN more int")
+	if _, err := j.chunk(left.Plan.FirstChunk); flush.ClassOf(err).Name != flush.ClassReplan {
+		t.Fatalf("error %v, want replan", err)
+	}
+	plan, err := j.f.Plan(context.Background(), flush.PlanInput{JobID: j.id, RequestID: j.request, Generation: left.Plan.Generation + 1})
+	must(t, err)
+	if ways := pgtest.Value[string](t, r.db, "SELECT string_agg(p ->> 'Way', ',') FROM spillway.plans, jsonb_array_elements(plan::jsonb -> 'Parts') p WHERE generation = 3"); strings.Contains(ways, "truncate") {
+		t.Errorf("the generation after a residue pass goes the ways %s", ways)
+	}
+	must(t, j.chunks(&plan))
+	j.finish("completed", nil)
+	r.want = nil // its columns differ from those that the file has
+}

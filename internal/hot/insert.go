@@ -24,15 +24,16 @@ type Code struct {
 	Column string // of a column's plain default, which is evaluated only for rows that bring no value
 }
 
-// InspectInsertion reads what decides whether rows may be put back into a table, in one statement.
-func (db *DB) InspectInsertion(ctx context.Context, q Querier, t *Table) (*Insertion, error) {
+// InspectInsertion reads what decides whether rows may be put back into a table, in one statement. types are those, beside the table's
+// own, that values take on their way, as PostgreSQL writes them.
+func (db *DB) InspectInsertion(ctx context.Context, q Querier, t *Table, types ...string) (*Insertion, error) {
 	var i Insertion
 	bySchema := "false"
 	if db.version >= 150000 {
 		bySchema = `EXISTS (SELECT FROM pg_catalog.pg_publication_namespace pn JOIN pg_catalog.pg_class up ON up.relnamespace = pn.pnnspid
 		                    WHERE pn.pnpubid = pub.oid AND up.oid IN (SELECT oid FROM upwards))`
 	}
-	err := q.QueryRow(ctx, strings.Replace(insertionTemplate, "@by_schema@", bySchema, 1), int64(t.OID)).Scan(
+	err := q.QueryRow(ctx, strings.NewReplacer("@by_schema@", bySchema, "@cast@", castSQL).Replace(insertionTemplate), int64(t.OID), types).Scan(
 		&i.Rules, &i.Triggers, &i.Unlogged, &i.Publications, &i.Code, &i.Insert, &i.Temporary)
 	if err != nil {
 		return nil, fmt.Errorf("inspect table for inserts: %w", err)
@@ -51,6 +52,8 @@ WITH tree AS MATERIALIZED (
 ), types AS MATERIALIZED (
 	WITH RECURSIVE t(oid) AS (
 		SELECT a.atttypid FROM pg_catalog.pg_attribute a JOIN tree ON tree.oid = a.attrelid WHERE a.attnum > 0 AND NOT a.attisdropped
+		UNION
+		SELECT pg_catalog.to_regtype(name)::pg_catalog.oid FROM unnest($2::text[]) AS name
 		UNION
 		SELECT part.oid FROM t JOIN pg_catalog.pg_type y ON y.oid = t.oid CROSS JOIN LATERAL (
 			SELECT y.typbasetype UNION ALL SELECT y.typelem
@@ -72,6 +75,10 @@ WITH tree AS MATERIALIZED (
 	       CASE WHEN a.attgenerated = '' THEN a.attname::text ELSE '' END, d.adbin::text
 	FROM pg_catalog.pg_attrdef d JOIN tree ON tree.oid = d.adrelid JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
 	WHERE a.attgenerated <> '' OR d.adrelid = $1::bigint::oid -- a partition's own defaults do not count for rows that come through the root
+	UNION ALL
+	SELECT 'default of domain ' || pg_catalog.format_type(y.oid, NULL), a.attname::text, y.typdefaultbin::text
+	FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type y ON y.oid = a.atttypid
+	WHERE a.attrelid = $1::bigint::oid AND a.attnum > 0 AND NOT a.attisdropped AND NOT a.atthasdef AND y.typdefaultbin IS NOT NULL
 	UNION ALL
 	SELECT 'partition key of ' || p.partrelid::pg_catalog.regclass::text, '', p.partexprs::text
 	FROM pg_catalog.pg_partitioned_table p JOIN tree ON tree.oid = p.partrelid WHERE p.partexprs IS NOT NULL
@@ -97,6 +104,27 @@ WITH tree AS MATERIALIZED (
 	UNION
 	SELECT what, col FROM code WHERE expr LIKE '%{COERCETODOMAIN %'
 	   OR expr LIKE '%{COERCEVIAIO %' AND EXISTS (SELECT FROM pg_catalog.regexp_matches(expr, ':resulttype (\d+)', 'g') AS m WHERE m[1]::pg_catalog.oid >= 16384)
+	UNION
+	-- Functions in SQL over any type cast it to text, and a user may have made that cast.
+	SELECT called.what, called.col FROM called JOIN pg_catalog.pg_proc p ON p.oid = called.oid JOIN pg_catalog.pg_language l ON l.oid = p.prolang JOIN code USING (what, col)
+	WHERE l.lanname = 'sql' AND (2283 = ANY (p.proargtypes) OR 2776 = ANY (p.proargtypes))
+	  AND EXISTS (SELECT FROM pg_catalog.regexp_matches(code.expr, ':\w*type\w* (\d+)', 'g') AS m WHERE m[1]::pg_catalog.oid >= 16384)
+	UNION
+	-- Functions in C that make a composite or a domain, as populate_record of hstore does, read it from text, and its domains have a say.
+	SELECT code.what, code.col FROM code, LATERAL pg_catalog.regexp_matches(code.expr, ':(?:funcresulttype|opresulttype) (\d+)', 'g') AS m
+	JOIN pg_catalog.pg_type y ON y.oid = m[1]::pg_catalog.oid WHERE y.oid >= 16384 AND y.typtype IN ('c', 'd')
+	UNION
+	-- What is not known calls who knows what: JSON constructors, for one, call users' casts to json.
+	SELECT code.what, code.col FROM code, LATERAL pg_catalog.regexp_matches(code.expr, '\{([A-Z_]+)', 'g') AS m
+	WHERE m[1] NOT IN ('VAR', 'CONST', 'FUNCEXPR', 'NAMEDARGEXPR', 'OPEXPR', 'DISTINCTEXPR', 'NULLIFEXPR', 'SCALARARRAYOPEXPR', 'BOOLEXPR', 'NULLTEST', 'BOOLEANTEST',
+	                   'RELABELTYPE', 'COERCEVIAIO', 'ARRAYCOERCEEXPR', 'CONVERTROWTYPEEXPR', 'COLLATEEXPR', 'COLLATE', 'CASEEXPR', 'CASE', 'CASEWHEN', 'WHEN', 'CASETESTEXPR',
+	                   'ARRAYEXPR', 'ARRAY', 'ROWEXPR', 'ROW', 'ROWCOMPAREEXPR', 'ROWCOMPARE', 'COALESCEEXPR', 'COALESCE', 'MINMAXEXPR', 'MINMAX', 'SQLVALUEFUNCTION',
+	                   'FIELDSELECT', 'SUBSCRIPTINGREF', 'COERCETODOMAINVALUE', 'NEXTVALUEEXPR', 'XMLEXPR')
+	UNION
+	SELECT 'foreign key ' || pg_catalog.quote_ident(k.conname), '' FROM pg_catalog.pg_constraint k JOIN tree ON tree.oid = k.conrelid
+	CROSS JOIN LATERAL unnest(k.conkey, k.conpfeqop) AS u(fk, op)
+	JOIN pg_catalog.pg_attribute fa ON fa.attrelid = k.conrelid AND fa.attnum = u.fk JOIN pg_catalog.pg_operator op ON op.oid = u.op
+	WHERE k.contype = 'f' AND @cast@
 )
 SELECT
 	(SELECT pg_catalog.json_agg(r.rulename || tree.suffix ORDER BY 1) FROM pg_catalog.pg_rewrite r JOIN tree ON tree.oid = r.ev_class WHERE r.ev_type = '3'),

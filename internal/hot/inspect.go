@@ -58,12 +58,14 @@ func (db *DB) inspect(ctx context.Context, q Querier, which string, args ...any)
 	var ext extensions
 	found, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (*Table, error) {
 		t := &Table{Encoding: db.encoding}
+		var expressions []tableExpression
 		var reltuples float64
 		var relpages int64
 		err := row.Scan(&t.Schema, &t.Name,
 			&t.OID, &t.RelFileNode, &t.RelKind, &t.Persistence, &t.Method, &t.BlockSize, &t.Blocks, &reltuples, &relpages, &t.Partition,
 			&t.RLS, &t.HasIdentity, &t.Privileges, &t.PrimaryKey, &t.Columns, &t.Leaves, &t.DeleteRules, &t.DeleteTriggers, &t.InboundFKs, &t.Publications,
-			&t.Extension, &ext.timescale, &ext.citus, &t.Ancestors, &t.MayVacuum, &t.Whole)
+			&t.Extension, &ext.timescale, &ext.citus, &t.Ancestors, &t.MayVacuum, &t.Whole, &expressions)
+		t.Folded = foldedOf(expressions)
 		t.Reserved = db.isReserved(t.Schema)
 		t.RowsEstimate = scaledRows(reltuples, relpages, t)
 		t.Guessed = t.Blocks > 0 && (reltuples < 0 || relpages <= 0)

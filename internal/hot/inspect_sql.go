@@ -26,7 +26,7 @@ func (db *DB) inspectSQL(which string) string {
 	   OR EXISTS (SELECT FROM pg_catalog.pg_publication_rel pr WHERE pr.prpubid = pub.oid AND pr.prrelid = ANY (t.upwards))
 	   OR ` + bySchema
 	whole := strings.ReplaceAll(wholeSQL, "@published@", published)
-	return strings.NewReplacer("@may_vacuum@", mayVacuum, "@whole@", whole, "@which@", which, "@published@", published).Replace(inspectTemplate)
+	return strings.NewReplacer("@may_vacuum@", mayVacuum, "@whole@", whole, "@which@", which, "@published@", published, "@expressions@", expressionsSQL, "@cast@", castSQL).Replace(inspectTemplate)
 }
 
 const inspectTemplate = `
@@ -97,14 +97,15 @@ SELECT t.nspname, t.relname, t.oid, coalesce(pg_catalog.pg_relation_filenode(t.o
 	   AND (NOT g.tgisinternal OR g.tgparentid <> 0 AND NOT (p.pronamespace = 'pg_catalog'::pg_catalog.regnamespace AND p.proname LIKE 'RI\_FKey\_%'))),
 	CASE WHEN t.oid IN (SELECT f.confrelid FROM pg_catalog.pg_constraint f WHERE f.contype = 'f') THEN
 	(SELECT pg_catalog.json_agg(pg_catalog.json_build_object('OID', k.oid::bigint, 'Name', k.conname, 'Schema', rn.nspname, 'Table', rc.relname,
-		'OnDelete', k.confdeltype::text, 'From', cols.f, 'To', cols.t, 'Operators', cols.o,
+		'OnDelete', k.confdeltype::text, 'From', cols.f, 'To', cols.t, 'Operators', cols.o, 'Cast', cols.c,
 		'Readable', pg_catalog.has_schema_privilege(rn.oid, 'USAGE') AND pg_catalog.has_table_privilege(rc.oid, 'SELECT') AND NOT pg_catalog.row_security_active(rc.oid)) ORDER BY k.oid)
 	 FROM pg_catalog.pg_constraint k
 	 JOIN pg_catalog.pg_class rc ON rc.oid = k.conrelid
 	 JOIN pg_catalog.pg_namespace rn ON rn.oid = rc.relnamespace
 	 CROSS JOIN LATERAL (
 		SELECT pg_catalog.json_agg(fa.attname ORDER BY u.n) AS f, pg_catalog.json_agg(ta.attname ORDER BY u.n) AS t,
-		       pg_catalog.json_agg('OPERATOR(' || pg_catalog.quote_ident(op_n.nspname) || '.' || op.oprname || ')' ORDER BY u.n) AS o
+		       pg_catalog.json_agg('OPERATOR(' || pg_catalog.quote_ident(op_n.nspname) || '.' || op.oprname || ')' ORDER BY u.n) AS o,
+		       pg_catalog.bool_or(@cast@) AS c
 		FROM unnest(k.conkey, k.confkey, k.conpfeqop) WITH ORDINALITY AS u(fk, pk, op, n)
 		JOIN pg_catalog.pg_attribute fa ON fa.attrelid = k.conrelid AND fa.attnum = u.fk
 		JOIN pg_catalog.pg_attribute ta ON ta.attrelid = k.confrelid AND ta.attnum = u.pk
@@ -125,5 +126,5 @@ SELECT t.nspname, t.relname, t.oid, coalesce(pg_catalog.pg_relation_filenode(t.o
 			UNION
 			SELECT i.inhparent FROM up JOIN pg_catalog.pg_inherits i ON i.inhrelid = up.oid
 		) SELECT oid FROM up ORDER BY oid),
-	@may_vacuum@, @whole@
+	@may_vacuum@, @whole@, @expressions@
 FROM t CROSS JOIN (SELECT pg_catalog.current_setting('block_size')::int AS size) AS b LEFT JOIN roots ON roots.root = t.oid`

@@ -38,6 +38,7 @@ func (t *Table) Refusals(opt RefusalOptions) []Refusal {
 	out = append(out, t.refuseRules()...)
 	out = append(out, t.refuseForeignKeys(opt)...)
 	out = append(out, t.refuseTriggers(opt)...)
+	out = append(out, t.refuseFolded(opt)...)
 	return append(out, t.refusePublications(opt)...)
 }
 
@@ -122,6 +123,9 @@ func (t *Table) refuseForeignKeys(opt RefusalOptions) []Refusal {
 		case !opt.SkipReferenced:
 			out = append(out, Refusal{dependentsExist, fmt.Sprintf("foreign key %q of %s refers to it", fk.Name, from),
 				"WITH (skip_referenced = true) leaves referenced rows hot; or flush the referring table first and drop the foreign key."})
+		case fk.Cast && !opt.FireTriggers:
+			out = append(out, Refusal{wrongState, fmt.Sprintf("foreign key %q of %s compares by a cast, whose function would run with the rights of the worker's role", fk.Name, from),
+				"Give both columns the same type. WITH (triggers = fire) lets the cast run; it takes an operator or a superuser."})
 		case !fk.Readable:
 			out = append(out, Refusal{noPrivilege, fmt.Sprintf("skip_referenced has to read all rows of %s, which the worker's role may not", from),
 				fmt.Sprintf("GRANT SELECT ON %s to the worker's role.", from)})

@@ -37,6 +37,16 @@ func (f Field) stageColumn() string {
 	return pgx.Identifier{f.Stage}.Sanitize()
 }
 
+// StageTypes are the types that the stage has beside those of the table.
+func (r *Refill) StageTypes() (types []string) {
+	for _, f := range r.Fields {
+		if f.Column == "" {
+			types = append(types, f.Type)
+		}
+	}
+	return types
+}
+
 func (r *Refill) ident() string { return pgx.Identifier{r.Schema, r.Table}.Sanitize() }
 
 // columns lists the columns of the table that get values of the stream.

@@ -57,6 +57,8 @@ var pinned = map[string]string{
 	"standard_conforming_strings":         "on",
 	"default_transaction_read_only":       "off",
 	"default_transaction_isolation":       "read committed",
+	"array_nulls":                         "on", // or NULL in an array comes back as a text
+	"quote_all_identifiers":               "off",
 	"client_min_messages":                 "warning",
 	"jit":                                 "off",
 	"idle_session_timeout":                "0",

@@ -33,6 +33,7 @@ type Table struct {
 	Leaves    []LeafName // of a partitioned table its leaves; of an inheritance parent itself and all its heirs; else nil
 
 	DeleteRules    []string
+	Folded         []string // expressions by which planning a statement would run users' functions
 	DeleteTriggers []Trigger
 	InboundFKs     []ForeignKey
 	RLS            bool // row security would apply to this role
@@ -93,6 +94,7 @@ type ForeignKey struct {
 	From      []string // columns of the referring table
 	To        []string // columns of this table
 	Operators []string // OPERATOR(schema.=), this table on the left
+	Cast      bool     // to compare, a function that may be a user's makes one type of another
 	Readable  bool     // this role may read the referring table
 }
 
@@ -140,6 +142,7 @@ func SameShape(a, b *Table) (string, bool) {
 		{"its rules", slices.Equal(a.DeleteRules, b.DeleteRules)},
 		{"its triggers", slices.Equal(a.DeleteTriggers, b.DeleteTriggers)},
 		{"foreign keys that refer to it", slices.EqualFunc(a.InboundFKs, b.InboundFKs, sameFK)},
+		{"its expressions that planning evaluates", slices.Equal(a.Folded, b.Folded)},
 		{"its row security", a.RLS == b.RLS},
 		{"its publications", slices.Equal(a.Publications, b.Publications) && a.HasIdentity == b.HasIdentity},
 	} {
@@ -152,7 +155,7 @@ func SameShape(a, b *Table) (string, bool) {
 
 func sameFK(a, b ForeignKey) bool {
 	return a.OID == b.OID && a.OnDelete == b.OnDelete && a.Schema == b.Schema && a.Table == b.Table &&
-		slices.Equal(a.From, b.From) && slices.Equal(a.To, b.To) && slices.Equal(a.Operators, b.Operators)
+		a.Cast == b.Cast && slices.Equal(a.From, b.From) && slices.Equal(a.To, b.To) && slices.Equal(a.Operators, b.Operators)
 }
 
 // NotReferenced is a predicate that holds for rows that no foreign key refers to, or "" if no table refers to this one. It

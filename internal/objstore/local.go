@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
-	"os"
 	"path"
 	"path/filepath"
 	"sync"
@@ -22,22 +21,31 @@ const (
 // local is a store in a folder. It opens the folder anew for each operation, so that it sees what its path means now,
 // and works below it through os.Root, so that no key and no symbolic link leads out.
 type local struct {
-	dir string // absolute
+	dir   string // absolute
+	files Files
 
 	mu      sync.Mutex
-	durable map[string]struct{} // folders whose entry in their parent is known to be on disk
+	durable map[string]fs.FileInfo // folders whose entry in their parent is known to be on disk, and which they were
 
 	observe func(step, name string) // for tests of the order of steps; nil otherwise
 }
 
 var _ Store = (*local)(nil)
 
-func openLocal(ctx context.Context, dir string) (*local, error) {
-	l := &local{dir: dir, durable: map[string]struct{}{}}
+// OpenLocal opens the store in a folder, which it makes if it is missing. dir is absolute. files is the operating system's; tests put
+// disks that fail in its place.
+func OpenLocal(ctx context.Context, dir string, files Files) (Store, error) {
+	return openOn(ctx, dir, files)
+}
+
+func openLocal(ctx context.Context, dir string) (*local, error) { return openOn(ctx, dir, OS{}) }
+
+func openOn(ctx context.Context, dir string, files Files) (*local, error) {
+	l := &local{dir: dir, files: files, durable: map[string]fs.FileInfo{}}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if err := makeDurable(dir); err != nil {
+	if err := makeDurable(files, dir); err != nil {
 		return nil, l.fail("open", "", err)
 	}
 	root, err := l.root()
@@ -48,32 +56,30 @@ func openLocal(ctx context.Context, dir string) (*local, error) {
 }
 
 // makeDurable makes a folder and those above it that are missing, and syncs the parents of the new ones.
-func makeDurable(dir string) error {
-	err := os.Mkdir(dir, dirMode)
+func makeDurable(files Files, dir string) error {
+	err := files.Mkdir(dir)
 	if errors.Is(err, fs.ErrNotExist) && dir != filepath.Dir(dir) {
-		if err := makeDurable(filepath.Dir(dir)); err != nil {
+		if err := makeDurable(files, filepath.Dir(dir)); err != nil {
 			return err
 		}
-		err = os.Mkdir(dir, dirMode)
+		err = files.Mkdir(dir)
 	}
 	if err != nil {
 		// Exists, or a read-only file system says so before it looks: what counts is whether it is there.
-		if info, statErr := os.Stat(dir); statErr == nil {
+		if info, statErr := files.Stat(dir); statErr == nil {
 			if !info.IsDir() {
 				return &fs.PathError{Op: "open", Path: dir, Err: syscall.ENOTDIR}
 			}
 			return nil
+		} else if errors.Is(err, fs.ErrExist) { // what went wrong is the look
+			err = statErr
 		}
 		return err
 	}
-	parent, err := os.Open(filepath.Dir(dir))
-	if err != nil {
-		return err
-	}
-	return errors.Join(parent.Sync(), parent.Close())
+	return files.SyncDir(filepath.Dir(dir))
 }
 
-func (l *local) root() (*os.Root, error) { return os.OpenRoot(l.dir) }
+func (l *local) root() (Folder, error) { return l.files.Root(l.dir) }
 
 func (l *local) URL(key string) string {
 	u := url.URL{Scheme: "file", Path: filepath.Join(l.dir, key)}
@@ -81,7 +87,7 @@ func (l *local) URL(key string) string {
 }
 
 // begin checks what every operation checks, and opens the folder.
-func (l *local) begin(ctx context.Context, op, key string) (*os.Root, error) {
+func (l *local) begin(ctx context.Context, op, key string) (Folder, error) {
 	if err := CheckKey(key); err != nil {
 		return nil, err
 	}
@@ -120,7 +126,7 @@ func (l *local) Open(ctx context.Context, key string) (Object, error) {
 }
 
 // regular describes a file that is an object: a folder, a link or a device is none.
-func regular(root *os.Root, key string) (fs.FileInfo, error) {
+func regular(root Folder, key string) (fs.FileInfo, error) {
 	info, err := root.Lstat(key)
 	if err == nil && !info.Mode().IsRegular() {
 		err = &fs.PathError{Op: "open", Path: key, Err: fmt.Errorf("no regular file: %w", fs.ErrNotExist)}
@@ -129,7 +135,7 @@ func regular(root *os.Root, key string) (fs.FileInfo, error) {
 }
 
 type object struct {
-	*os.File
+	File
 	size int64
 }
 
@@ -207,7 +213,7 @@ func (l *local) Delete(ctx context.Context, key string) error {
 }
 
 // remove removes a file, never a folder.
-func (l *local) remove(root *os.Root, name string) (bool, error) {
+func (l *local) remove(root Folder, name string) (bool, error) {
 	info, err := root.Lstat(name)
 	if err == nil && !info.IsDir() {
 		l.note("remove", name)
@@ -219,7 +225,7 @@ func (l *local) remove(root *os.Root, name string) (bool, error) {
 	return err == nil && !info.IsDir(), err
 }
 
-func (l *local) syncDir(root *os.Root, dir string) error {
+func (l *local) syncDir(root Folder, dir string) error {
 	l.note("sync", dir)
 	f, err := root.Open(dir)
 	if err != nil {

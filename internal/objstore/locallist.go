@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"iter"
-	"os"
 	"path"
 	"strings"
 )
@@ -18,7 +17,7 @@ const lostAndFound = "lost+found"
 
 func (l *local) List(ctx context.Context, prefix string) iter.Seq2[Info, error] {
 	return func(yield func(Info, error) bool) {
-		err := l.walk(ctx, "list", prefix, func(root *os.Root, name string) error {
+		err := l.walk(ctx, "list", prefix, func(root Folder, name string) error {
 			if _, isTemp := finalName(name); isTemp || !strings.HasPrefix(name, prefix) {
 				return nil
 			}
@@ -45,7 +44,7 @@ func (l *local) DeletePrefix(ctx context.Context, prefix string) (int, error) {
 		return 0, &KeyError{prefix, "an empty prefix would delete everything"}
 	}
 	var names []string
-	err := l.walk(ctx, "delete", prefix, func(_ *os.Root, name string) error {
+	err := l.walk(ctx, "delete", prefix, func(_ Folder, name string) error {
 		key := name
 		if final, isTemp := finalName(name); isTemp {
 			key = final
@@ -92,7 +91,7 @@ func (l *local) removeAll(ctx context.Context, prefix string, names []string) (i
 
 // walk visits the files, temporary ones included, in the folders where keys that begin with prefix can be. visit may
 // return fs.SkipAll to end.
-func (l *local) walk(ctx context.Context, op, prefix string, visit func(root *os.Root, name string) error) error {
+func (l *local) walk(ctx context.Context, op, prefix string, visit func(root Folder, name string) error) error {
 	if err := checkPrefix(prefix); err != nil {
 		return err
 	}
@@ -110,9 +109,9 @@ func (l *local) walk(ctx context.Context, op, prefix string, visit func(root *os
 }
 
 type walker struct {
-	root   *os.Root
+	root   Folder
 	prefix string
-	visit  func(root *os.Root, name string) error
+	visit  func(root Folder, name string) error
 }
 
 func (w *walker) folder(ctx context.Context, dir string) error {

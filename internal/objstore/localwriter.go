@@ -25,11 +25,11 @@ const (
 // what makes put-if-absent safe between processes: rename would replace.
 type writer struct {
 	store  *local
-	root   *os.Root
+	root   Folder
 	op     string
 	key    string
 	temp   string
-	file   *os.File
+	file   File
 	out    io.Writer     // file, or buf
 	buf    *bufio.Writer // nil when unbuffered
 	appear func() error
@@ -85,7 +85,7 @@ func finalName(name string) (string, bool) {
 
 // makeParents makes the folders above key. A symbolic link among them is refused even if it stays inside: List would
 // not follow it.
-func (l *local) makeParents(root *os.Root, key string) error {
+func (l *local) makeParents(root Folder, key string) error {
 	for _, dir := range parents(key) {
 		err := root.Mkdir(dir, dirMode)
 		if err == nil {
@@ -94,11 +94,15 @@ func (l *local) makeParents(root *os.Root, key string) error {
 		}
 		info, statErr := root.Lstat(dir)
 		if statErr != nil {
+			if errors.Is(err, fs.ErrExist) { // what went wrong is the look
+				err = statErr
+			}
 			return err
 		}
 		if !info.IsDir() {
 			return &fs.PathError{Op: "mkdir", Path: dir, Err: errors.New("not a folder")}
 		}
+		l.forgetOther(dir, info)
 	}
 	return nil
 }
@@ -187,11 +191,11 @@ func (w *writer) checkPlace() error {
 	if err != nil {
 		return err
 	}
-	now, err := os.Stat(w.store.dir)
+	now, err := w.store.files.Stat(w.store.dir)
 	if err != nil {
 		return errors.Join(ErrReplaced, err)
 	}
-	if !os.SameFile(ours, now) {
+	if !w.store.files.Same(ours, now) {
 		return ErrReplaced
 	}
 	return nil
@@ -216,7 +220,7 @@ func (w *writer) link() error {
 func (w *writer) linked() bool {
 	temp, errT := w.root.Lstat(w.temp)
 	final, errF := w.root.Lstat(w.key)
-	return errT == nil && errF == nil && os.SameFile(temp, final)
+	return errT == nil && errF == nil && w.store.files.Same(temp, final)
 }
 
 // rename gives the file its name, in place of what had it.
@@ -248,7 +252,7 @@ func (w *writer) drop() error {
 
 // syncParents makes the folders above key durable. That a folder is there does not say that it is on disk: another
 // writer may have made it a moment ago.
-func (l *local) syncParents(root *os.Root, key string) error {
+func (l *local) syncParents(root Folder, key string) error {
 	for _, dir := range parents(key) {
 		if l.isDurable(dir) {
 			continue
@@ -256,7 +260,11 @@ func (l *local) syncParents(root *os.Root, key string) error {
 		if err := l.syncDir(root, path.Dir(dir)); err != nil {
 			return err
 		}
-		l.remember(dir)
+		info, err := root.Lstat(dir)
+		if err != nil {
+			return err
+		}
+		l.remember(dir, info)
 	}
 	return nil
 }
@@ -268,17 +276,26 @@ func (l *local) isDurable(dir string) bool {
 	return ok
 }
 
-func (l *local) remember(dir string) {
+func (l *local) remember(dir string, info fs.FileInfo) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.durable) >= maxDurable {
 		clear(l.durable)
 	}
-	l.durable[dir] = struct{}{}
+	l.durable[dir] = info
 }
 
 func (l *local) forget(dir string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.durable, dir)
+}
+
+// forgetOther forgets a folder in whose place there is another one now, which somebody else has made and perhaps not synced.
+func (l *local) forgetOther(dir string, now fs.FileInfo) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if was, ok := l.durable[dir]; ok && !l.files.Same(was, now) {
+		delete(l.durable, dir)
+	}
 }
