@@ -34,6 +34,7 @@ type Options struct {
 	Build                        string               // version of this program, for people to read; default: unknown
 	Logger                       *slog.Logger         // default: slog.Default()
 	Storages                     *activities.Storages // nil: this worker checks no storages
+	Context                      context.Context      // what contexts of activities come from; its end is not looked at. Default: context.Background()
 }
 
 func (o *Options) withDefaults() Options {
@@ -61,6 +62,9 @@ func (o *Options) withDefaults() Options {
 	}
 	if opt.Logger == nil {
 		opt.Logger = slog.Default()
+	}
+	if opt.Context == nil {
+		opt.Context = context.Background()
 	}
 	return opt
 }
@@ -92,7 +96,7 @@ func New(c client.Client, taskQueue string, acts *activities.Activities, opt *Op
 		running: func() []activities.Running { return activities.RunningChunks(acts) },
 		stopped: make(chan struct{}),
 	}
-	root, giveUp := context.WithCancelCause(context.Background())
+	root, giveUp := context.WithCancelCause(context.WithoutCancel(w.opt.Context))
 	w.giveUp = giveUp
 	w.jobs = worker.New(c, taskQueue, w.jobOptions(root))
 	w.chunks = worker.New(c, workflows.ChunkTaskQueue(taskQueue), w.chunkOptions(root))
