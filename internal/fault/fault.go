@@ -58,6 +58,16 @@ const (
 	WorkflowEnd Point = "workflow end" // the last step of a job: after it, its workflow is about to end
 )
 
+// Points are all points.
+func Points() []Point {
+	return []Point{
+		Claim, Plan, AttemptRow, Begin, Take, Lock, Fence, FirstByte, HalfStream, StageObjects, FileWritten, Fsync,
+		Link, SyncDir, UploadPart, Upload, FooterCheck, LedgerInsert, ChunkRow, Commit, RestoreInsert,
+		RestoreUnstage, SegmentHistory, Condemn, Delete, DropAttempt, MarkSwept, Findings, DeleteStray, MarkDeleted,
+		Manifest, History, TouchTable, FreeTable, Heartbeat, Activity, WorkflowEnd,
+	}
+}
+
 // Hook stands in for an effect. It may call effect, once at most, and decides what the caller hears.
 type Hook func(ctx context.Context, p Point, effect func() error) error
 
