@@ -151,6 +151,11 @@ func (g *gun) fire(s shot, effect func() error) error {
 		g.world.relay.cut()
 	case lost:
 		g.world.relay.lose.Store(true)
+		err := effect()
+		if g.world.relay.lose.Swap(false) {
+			return errors.Join(errors.New("no answer came, so none was lost"), err)
+		}
+		return err
 	case write:
 		if err := g.world.write(); err != nil {
 			return errors.Join(errors.New("the application was disturbed"), err)

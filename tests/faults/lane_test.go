@@ -94,6 +94,7 @@ const rows = 480
 func (l *lane) furnish(t testing.TB, op operation) job {
 	t.Helper()
 	l.t, l.jobs = t, nil
+	l.relay.lose.Store(false)
 	ctx := context.Background()
 	_, err := l.super.Exec(ctx, "TRUNCATE spillway.attempts, spillway.attempt_objects, spillway.chunks, spillway.segments, spillway.claims, spillway.plans, spillway.failures, spillway.job_history, spillway.requests, spillway.findings")
 	l.must(err)
@@ -278,20 +279,24 @@ func (l *lane) idle() {
 	const open = `SELECT coalesce(string_agg(a.application_name || ' ' || a.state || ' ' || left(a.query, 60), '; '), '') FROM pg_stat_activity a
 		WHERE a.datname = current_database() AND a.usename = $1 AND (a.xact_start IS NOT NULL AND a.application_name LIKE 'spillway:%'
 		OR a.pid IN (SELECT pid FROM pg_locks WHERE locktype IN ('relation', 'tuple', 'transactionid') AND NOT fastpath))`
-	deadline := time.Now().Add(5 * time.Second)
+	found := ""
+	if !holds(10*time.Second, func() bool { found = value[string](l, open, l.db.Worker); return found == "" }) {
+		l.t.Errorf("sessions in a transaction or with locks: %s", found)
+	}
+}
+
+// holds polls a condition until it holds, or time is over.
+func holds(limit time.Duration, cond func() bool) bool {
+	deadline := time.Now().Add(limit)
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for {
-		found := value[string](l, open, l.db.Worker)
-		if found == "" {
-			return
-		}
+	for !cond() {
 		if time.Now().After(deadline) {
-			l.t.Errorf("sessions in a transaction or with locks: %s", found)
-			return
+			return false
 		}
 		<-tick.C
 	}
+	return true
 }
 
 // victim is a machine whose connections go through the relay.

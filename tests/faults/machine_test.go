@@ -119,6 +119,9 @@ func (m *machine) drive(ctx context.Context, j job, tries int) error {
 	case flush.CleanupType:
 		plan = m.f.PlanCleanup
 	}
+	if _, ended, err := m.ledger.History(ctx, j.ID); err == nil && ended { // a workflow knows how far it was: only its last step is open
+		return m.step(ctx, tries, func(int) error { return m.finish(ctx, j, "completed") })
+	}
 	var p flush.PlanResult
 	planned := func(generation int) error {
 		return m.step(ctx, tries, func(int) (err error) {
