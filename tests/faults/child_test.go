@@ -13,6 +13,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/fault"
+	"github.com/spillwaydb/spillway/internal/objstore/cloudtest"
 )
 
 // asChild names the environment variable that makes this test program drive one job until it crashes. It means nothing to the
@@ -22,6 +23,10 @@ const asChild = "SPILLWAY_FAULTS_CHILD"
 func TestMain(m *testing.M) {
 	if text := os.Getenv(asChild); text != "" {
 		fmt.Fprintln(os.Stderr, childMain(text))
+		os.Exit(1)
+	}
+	if err := cloudtest.SetKeys(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	pgtest.Main(m)

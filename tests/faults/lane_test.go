@@ -28,6 +28,8 @@ type lane struct {
 	super *pgx.Conn
 	owner *pgx.Conn // of the application
 
+	fill string // what the table holds
+
 	relay   *relay
 	url     string // through the relay
 	healthy *machine
@@ -44,7 +46,14 @@ func newLane(t testing.TB) *lane {
 
 func newLaneOn(t testing.TB, db *pgtest.DB) *lane {
 	t.Helper()
-	l := &lane{t: t, db: db, dir: t.TempDir()}
+	dir := t.TempDir()
+	return newLaneIn(t, db, dir, "file://"+dir, nil)
+}
+
+// newLaneIn makes a lane whose storage has its objects in a folder, whatever its location says.
+func newLaneIn(t testing.TB, db *pgtest.DB, dir, location string, options map[string]string) *lane {
+	t.Helper()
+	l := &lane{t: t, db: db, dir: dir, fill: few}
 	l.super, l.owner = l.db.Connect(t, l.db.SuperURL), l.db.Connect(t, l.db.OwnerURL)
 	l.relay, l.url = newRelay(t, l.db.WorkerURL)
 	l.owns("GRANT USAGE ON SCHEMA app TO " + l.db.Worker)
@@ -56,7 +65,7 @@ func newLaneOn(t testing.TB, db *pgtest.DB) *lane {
 	l.must(l.healthy.ledger.Migrate(ctx))
 	_, err = l.healthy.ledger.Installation(ctx, "faults")
 	l.must(err)
-	_, err = l.healthy.ledger.EnsureDefaultStorage(ctx, "file://"+l.dir)
+	_, err = l.healthy.ledger.EnsureDefaultBucket(ctx, location, options)
 	l.must(err)
 	return l
 }
@@ -87,7 +96,10 @@ func value[T any](l *lane, sql string, args ...any) (v T) {
 }
 
 // rows are few, for there are many walks: two chunks, and three directories of files in each.
-const rows = 480
+const (
+	rows = 480
+	few  = "SELECT i, i % 3, repeat('note ' || i, 25), i / 100.0 FROM generate_series(1, 480) i"
+)
 
 // furnish makes the table anew, empties the ledger and the storage, and does what an operation needs to be there before it. What must
 // exist stands in app.want.
@@ -101,13 +113,13 @@ func (l *lane) furnish(t testing.TB, op operation) job {
 	l.must(os.RemoveAll(filepath.Join(l.dir, "app")))
 	l.owns("DROP TABLE IF EXISTS app.t, app.want",
 		"CREATE TABLE app.t (id int, tenant int, note text, amount numeric(12,2))",
-		fmt.Sprintf("INSERT INTO app.t SELECT i, i %% 3, repeat('note ' || i, 25), i / 100.0 FROM generate_series(1, %d) i", rows),
+		"INSERT INTO app.t "+l.fill,
 		"CREATE TABLE app.want AS TABLE app.t",
 		"GRANT SELECT, INSERT, UPDATE, DELETE ON app.t TO "+l.db.Worker)
 	if op != opFlush && op != opScatter {
-		l.run(l.job(opFlush, opFlush.params()))
+		l.run(l.job(opFlush, l.params(opFlush)))
 	}
-	params := op.params()
+	params := l.params(op)
 	switch op {
 	case opCleanup:
 		l.orphan(true)
@@ -116,6 +128,15 @@ func (l *lane) furnish(t testing.TB, op operation) job {
 		params["objects"] = encode(l.stray("app/t/stray-1.parquet"), l.stray("app/t/stray-2.parquet"))
 	}
 	return l.job(op, params)
+}
+
+// params are those of an operation in this lane. Where the table is large, one chunk takes it all.
+func (l *lane) params(op operation) map[string]string {
+	params := op.params()
+	if l.fill != few && params["chunk_bytes"] != "" {
+		params["chunk_bytes"] = "1GB"
+	}
+	return params
 }
 
 func encode(urls ...string) string {
@@ -223,7 +244,7 @@ func (l *lane) lookForStrays() {
 func (l *lane) settle() {
 	l.t.Helper()
 	l.checkRows("after the job")
-	l.run(l.job(opFlush, opFlush.params()))
+	l.run(l.job(opFlush, l.params(opFlush)))
 	l.run(l.job(opCleanup, opCleanup.params()))
 	if n := value[int](l, "SELECT count(*) FROM app.t"); n != 0 {
 		l.t.Errorf("%d rows are hot after the next flush", n)

@@ -13,10 +13,10 @@ import (
 // and goes on. A backend that is ended while it waits has committed: being ended is not being condemned.
 func TestEndedWhileWaitingForAStandby(t *testing.T) {
 	t.Parallel()
+	srv := pgtest.Own(t, map[string]string{"fsync": "off"}) // what it waits for is a setting of the whole server
 	for _, op := range []operation{opFlush, opScatter, opRemainder} {
 		t.Run(string(op), func(t *testing.T) {
-			t.Parallel()
-			l := newLaneOn(t, pgtest.DatabaseOn(t, pgtest.Own(t, map[string]string{"fsync": "off"})))
+			l := newLaneOn(t, pgtest.DatabaseOn(t, srv))
 			j := l.furnish(t, op)
 			ctx := context.Background()
 			waiting := make(chan struct{})

@@ -165,10 +165,10 @@ func TestWalks(t *testing.T) {
 			})
 		}
 	})
+	c.print(t)
 	if filtered() {
 		return // some of the walks were not asked for
 	}
-	c.print(t)
 	for _, p := range fault.Points() {
 		if _, there := elsewhere[p]; !there && c.of(p) == 0 {
 			t.Errorf("the point %q was never reached", p)
@@ -189,7 +189,9 @@ func (w walk) take(t *testing.T, l *lane, c *coverage) {
 		l.lookForStrays()
 	}
 	l.judge()
-	c.add(w)
+	if c != nil {
+		c.add(w)
+	}
 }
 
 // suffer runs the job into its fault and on. An error means that it could not go on.
