@@ -100,19 +100,24 @@ const maxPublishes = 5
 // its name would leave an old list in place of a newer one.
 func (f *Flusher) publishCurrent(ctx context.Context, schema, table, key string, storages []string) error {
 	before, err := f.ledger.SegmentsState(ctx, schema, table)
+	if err != nil {
+		return err
+	}
 	for range maxPublishes {
+		holding, err := f.ledger.LiveStorages(ctx, schema, table)
 		if err != nil {
 			return err
 		}
+		storages = append(storages, holding...) // next time, one of them may hold nothing any more, and list what it held
 		if err := f.publishAt(ctx, schema, table, key, storages); err != nil {
 			return err
 		}
 		written := before
-		if before, err = f.ledger.SegmentsState(ctx, schema, table); err == nil && before == written {
-			return nil
+		if before, err = f.ledger.SegmentsState(ctx, schema, table); err != nil || before == written {
+			return err
 		}
 	}
-	return err
+	return nil
 }
 
 // ManifestKey is where a storage holds the manifest of a table.
