@@ -17,7 +17,7 @@ RELEASE    ?= unreleased
 # of them run at once than there may be processors.
 TIMEOUT  ?= 30m
 
-.PHONY: help build demo test test-long roundtrip test-race test-server check fmt vet lint workflowcheck vulncheck imports replay fuzz release reproducible bench many-values servers postgres docs tidy clean
+.PHONY: help build demo test test-long roundtrip faults mutants test-race test-server check fmt vet lint workflowcheck vulncheck imports replay fuzz release reproducible bench many-values servers postgres docs tidy clean
 
 help: ## print this help
 	@echo "Spillway moves old rows of a PostgreSQL table to Parquet files, each row exactly once."; echo
@@ -47,6 +47,13 @@ test-long: postgres ## run the long forms: an independent reader over 2 million 
 
 roundtrip: postgres ## move 500 random tables of all types and read them back; SPILLWAY_ROUNDTRIP_SEED=n makes one again
 	SPILLWAY_ROUNDTRIP_TABLES=$${SPILLWAY_ROUNDTRIP_TABLES:-500} $(GO) test -count=1 -v -timeout 60m -run TestRandomTables ./tests/roundtrip
+
+faults: postgres ## walk every fault point with every fault and every way on, and print what was covered (docs/reliability.md)
+	SPILLWAY_LONG=1 $(GO) test -count=1 -v -parallel 4 -timeout 60m -run 'TestWalks|TestEnded|TestBucket' ./tests/faults
+	$(GO) test -count=1 -v -timeout 20m -run TestFaultsOfActivities ./jobmanager/temporaljobs
+
+mutants: postgres ## plant bugs into the protocol, one by one, and print which walk catches each
+	SPILLWAY_MUTANTS=1 $(GO) test -count=1 -v -timeout 60m -run TestMutants ./tests/faults
 
 check: fmt vet lint workflowcheck vulncheck imports test ## what CI runs: format, vet, staticcheck, workflowcheck, govulncheck, import rules, tests
 

@@ -6,6 +6,7 @@ import (
 
 	"go.temporal.io/sdk/activity"
 
+	"github.com/spillwaydb/spillway/internal/fault"
 	"github.com/spillwaydb/spillway/internal/flush"
 )
 
@@ -130,12 +131,16 @@ func (a *Activities) move(ctx context.Context, in ChunkInput,
 	before := previous(ctx)
 	p := a.startPulse(ctx, before)
 	defer a.running.add(p, in, info.StartedTime)()
-	res, err := run(ctx, flush.ChunkInput{
-		JobID:    in.JobID,
-		Chunk:    in.Chunk,
-		Attempt:  int(info.Attempt),
-		Previous: before.AttemptID,
-	}, p.set)
+	var res flush.ChunkResult
+	err := fault.Do(ctx, fault.Activity, func() (err error) {
+		res, err = run(ctx, flush.ChunkInput{
+			JobID:    in.JobID,
+			Chunk:    in.Chunk,
+			Attempt:  int(info.Attempt),
+			Previous: before.AttemptID,
+		}, p.set)
+		return err
+	})
 	p.stop(err != nil)
 	if err != nil {
 		return ChunkResult{}, report(ctx, err, in.Chunk)
@@ -191,7 +196,8 @@ func (a *Activities) SweepAttempts(ctx context.Context, jobID string) (SweepResu
 func (a *Activities) FinishJob(ctx context.Context, in FinishInput) (FinishResult, error) {
 	stop := a.beat(ctx)
 	defer stop()
-	res, err := a.flusher.Finish(ctx, in)
+	var res FinishResult
+	err := fault.Do(ctx, fault.WorkflowEnd, func() (err error) { res, err = a.flusher.Finish(ctx, in); return err })
 	return res, report(ctx, err, noChunk)
 }
 

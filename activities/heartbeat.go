@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"go.temporal.io/sdk/activity"
+
+	"github.com/spillwaydb/spillway/internal/fault"
 )
 
 // pulse sends heartbeats from its own goroutine, so that a heartbeat that waits for the server never holds up the work. A
@@ -50,7 +52,9 @@ func (a *Activities) beat(ctx context.Context) (stop func()) {
 // startPulse sends heartbeats that carry the newest checkpoint, at first the one given: the attempt that starts now may
 // die before it has an id of its own, and its successor must still know the one before.
 func (a *Activities) startPulse(ctx context.Context, first Checkpoint) *pulse {
-	p := newPulse(first, func(cp Checkpoint) { activity.RecordHeartbeat(ctx, cp) })
+	p := newPulse(first, func(cp Checkpoint) {
+		_ = fault.Do(ctx, fault.Heartbeat, func() error { activity.RecordHeartbeat(ctx, cp); return nil })
+	})
 	go p.run(ctx, a.interval)
 	return p
 }

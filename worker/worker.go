@@ -38,6 +38,7 @@ type Options struct {
 	EnsureEvery                  time.Duration         // how often it sees to it that there is a FlushScheduler; default 30 s
 	Schedules                    *activities.Schedules // nil: this worker runs no schedules
 	Failed                       Failed                // hears of failed attempts at steps; nil: nobody does
+	Context                      context.Context       // what contexts of activities come from; its end is not looked at. Default: context.Background()
 }
 
 func (o *Options) withDefaults() Options {
@@ -68,6 +69,9 @@ func (o *Options) withDefaults() Options {
 	}
 	if opt.Logger == nil {
 		opt.Logger = slog.Default()
+	}
+	if opt.Context == nil {
+		opt.Context = context.Background()
 	}
 	return opt
 }
@@ -104,7 +108,7 @@ func New(c client.Client, taskQueue string, acts *activities.Activities, opt *Op
 		running: func() []activities.Running { return activities.RunningChunks(acts) },
 		stopped: make(chan struct{}),
 	}
-	root, giveUp := context.WithCancelCause(context.Background())
+	root, giveUp := context.WithCancelCause(context.WithoutCancel(w.opt.Context))
 	w.giveUp = giveUp
 	w.jobs = worker.New(c, taskQueue, w.jobOptions(root))
 	w.chunks = worker.New(c, workflows.ChunkTaskQueue(taskQueue), w.chunkOptions(root))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/spillwaydb/spillway/internal/fault"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
@@ -73,8 +74,10 @@ func (a *attempt) run(ctx context.Context) (ChunkResult, error) {
 	defer calm()
 
 	a.rep.report(StepClaiming, a.id)
-	err = a.f.ledger.OpenAttempt(ctx, a.session, ledger.Attempt{
-		ID: a.id, JobID: a.in.JobID, Chunk: a.in.Chunk, Storage: a.storeName, ObjectPrefix: a.prefix, Origin: origin,
+	err = fault.Do(ctx, fault.AttemptRow, func() error {
+		return a.f.ledger.OpenAttempt(ctx, a.session, ledger.Attempt{
+			ID: a.id, JobID: a.in.JobID, Chunk: a.in.Chunk, Storage: a.storeName, ObjectPrefix: a.prefix, Origin: origin,
+		})
 	})
 	if err != nil {
 		return ChunkResult{}, a.settle(ctx, err)
@@ -181,10 +184,10 @@ func (a *attempt) move(ctx context.Context) (ChunkResult, error) {
 		}
 	}
 	a.rep.report(StepRegistering, a.id)
-	if err := a.register(ctx, w); err != nil {
+	if err := fault.Do(ctx, fault.LedgerInsert, func() error { return a.register(ctx, w) }); err != nil {
 		return ChunkResult{}, err
 	}
-	if err := a.f.ledger.UpdateChunk(ctx, a.session, a.in.JobID, a.in.Chunk, res.Rows, res.Bytes, res.Skipped, res.Segments); err != nil || m.Whole == nil {
+	if err := a.completeChunk(ctx, res); err != nil || m.Whole == nil {
 		return res, err
 	}
 	return res, a.session.Empty(ctx, m)
@@ -193,27 +196,42 @@ func (a *attempt) move(ctx context.Context) (ChunkResult, error) {
 // begin takes the attempt, locks the table, looks at it, and raises the fence: in this order, for what is looked at before
 // the lock may be gone after it.
 func (a *attempt) begin(ctx context.Context, m *hot.Move) error {
-	if err := a.session.Begin(ctx, m); err != nil {
+	if err := fault.Do(ctx, fault.Begin, func() error { return a.session.Begin(ctx, m) }); err != nil {
 		return err
 	}
 	if err := a.take(ctx); err != nil {
 		return err
 	}
-	if err := a.lock(ctx, m); err != nil {
+	if err := fault.Do(ctx, fault.Lock, func() error { return a.lock(ctx, m) }); err != nil {
 		return a.gone(err)
 	}
 	if err := a.look(ctx, m); err != nil {
 		return err
 	}
-	if err := a.f.ledger.InsertChunk(ctx, a.session, a.in.JobID, a.in.Chunk, a.id, a.in.Attempt); err != nil {
+	if err := a.raiseFence(ctx); err != nil {
 		return err
 	}
 	return a.session.ConstraintsNow(ctx)
 }
 
+// raiseFence lets no other attempt commit the chunk.
+func (a *attempt) raiseFence(ctx context.Context) error {
+	return fault.Do(ctx, fault.Fence, func() error {
+		return a.f.ledger.InsertChunk(ctx, a.session, a.in.JobID, a.in.Chunk, a.id, a.in.Attempt)
+	})
+}
+
+// completeChunk says in the row of the chunk what became of it.
+func (a *attempt) completeChunk(ctx context.Context, res ChunkResult) error {
+	return fault.Do(ctx, fault.ChunkRow, func() error {
+		return a.f.ledger.UpdateChunk(ctx, a.session, a.in.JobID, a.in.Chunk, res.Rows, res.Bytes, res.Skipped, res.Segments)
+	})
+}
+
 // take makes this transaction the only one that can commit the attempt.
 func (a *attempt) take(ctx context.Context) error {
-	ours, err := a.f.ledger.TakeAttempt(ctx, a.session, a.id)
+	ours := false
+	err := fault.Do(ctx, fault.Take, func() (err error) { ours, err = a.f.ledger.TakeAttempt(ctx, a.session, a.id); return err })
 	if err == nil && !ours {
 		err = classified(ClassLock, errors.New("this attempt was condemned before it could begin"))
 	}
@@ -279,7 +297,7 @@ func (a *attempt) copy(ctx context.Context, m *hot.Move) (written, error) {
 	defer a.rep.count(nil)
 
 	a.copying = true
-	deleted, err := a.session.CopyOut(ctx, m, w)
+	deleted, err := a.session.CopyOut(ctx, m, fault.Stream(ctx, w))
 	a.copying = err != nil
 	if err != nil {
 		return written{}, a.nameRow(ctx, err)
@@ -288,7 +306,7 @@ func (a *attempt) copy(ctx context.Context, m *hot.Move) (written, error) {
 		return written{}, a.object.Abort()
 	}
 	a.rep.report(StepUploading, a.id)
-	sum, err := w.Close()
+	sum, err := finishFile(ctx, w)
 	if err != nil {
 		return written{}, a.nameRow(ctx, err)
 	}
@@ -338,8 +356,23 @@ func (a *attempt) findRow(ctx context.Context, ue *segment.UnrepresentableError)
 	return ctid
 }
 
+// finishFile writes what a file ends with.
+func finishFile(ctx context.Context, w *segment.Writer) (sum segment.Summary, err error) {
+	err = fault.Do(ctx, fault.FileWritten, func() (err error) { sum, err = w.Close(); return err })
+	return sum, err
+}
+
+// upload makes an object durable.
+func upload(ctx context.Context, object objstore.Writer) error {
+	return fault.Do(ctx, fault.Upload, func() error { _, err := object.Commit(ctx); return err })
+}
+
 // check reads an object back from its store, before COMMIT makes it the only copy: its footer, or all of it.
 func (a *attempt) check(ctx context.Context, key string, sum segment.Summary, full bool) error {
+	return fault.Do(ctx, fault.FooterCheck, func() error { return a.readBack(ctx, key, sum, full) })
+}
+
+func (a *attempt) readBack(ctx context.Context, key string, sum segment.Summary, full bool) error {
 	obj, err := a.store.Open(ctx, key)
 	if err != nil {
 		return fmt.Errorf("read back: %w", err)
@@ -470,7 +503,7 @@ func (a *attempt) discard(ctx context.Context, verdict ledger.Verdict) {
 		a.f.log.Warn("could not delete the objects of a failed attempt; the sweep will", obs.KeyJob, a.in.JobID, obs.KeyAttempt, a.id, obs.KeyErr, err)
 		return
 	}
-	if err := a.f.ledger.DropAttempt(ctx, a.id); err != nil {
+	if err := fault.Do(ctx, fault.DropAttempt, func() error { return a.f.ledger.DropAttempt(ctx, a.id) }); err != nil {
 		a.f.log.Warn("could not drop the row of a failed attempt", obs.KeyJob, a.in.JobID, obs.KeyAttempt, a.id, obs.KeyErr, err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/spillwaydb/spillway/internal/fault"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
@@ -146,13 +147,23 @@ func (f *Flusher) settleAttempt(ctx context.Context, a ledger.Attempt) (deleted 
 		return deleted, err
 	}
 	if deleted == 0 {
-		return 0, f.ledger.MarkSwept(ctx, a.ID)
+		return 0, f.markSwept(ctx, a.ID)
 	}
 	return deleted, nil
 }
 
+// markSwept notes that nothing of an attempt was found.
+func (f *Flusher) markSwept(ctx context.Context, id uuid.UUID) error {
+	return fault.Do(ctx, fault.MarkSwept, func() error { return f.ledger.MarkSwept(ctx, id) })
+}
+
 // deleteObjects deletes what a condemned attempt may have written: what begins with its prefix, and what it recorded.
 func (f *Flusher) deleteObjects(ctx context.Context, store objstore.Store, id uuid.UUID, prefix string) (deleted int, err error) {
+	err = fault.Do(ctx, fault.Delete, func() (err error) { deleted, err = f.deleteKeys(ctx, store, id, prefix); return err })
+	return deleted, err
+}
+
+func (f *Flusher) deleteKeys(ctx context.Context, store objstore.Store, id uuid.UUID, prefix string) (deleted int, err error) {
 	if deleted, err = store.DeletePrefix(ctx, prefix); err != nil {
 		return deleted, err
 	}

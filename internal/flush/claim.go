@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/spillwaydb/spillway/internal/fault"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/obs"
 )
@@ -23,7 +24,7 @@ func (f *Flusher) claim(ctx context.Context, req ledger.Request, in PlanInput) e
 	if in.Claimed || in.Generation > 1 { // who has had the table may have lost it, and must not take it back
 		claim = f.stillClaimed
 	}
-	if err := claim(ctx, req, in.JobID); err != nil {
+	if err := fault.Do(ctx, fault.Claim, func() error { return claim(ctx, req, in.JobID) }); err != nil {
 		return err
 	}
 	left, err := f.ledger.OtherAttempts(ctx, in.JobID)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/spillwaydb/spillway/internal/fault"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/obs"
@@ -205,7 +206,7 @@ func (b *broom) attempt(ctx context.Context, a ledger.Attempt) error {
 	if err != nil {
 		return err
 	}
-	if err := b.f.ledger.PutFindings(ctx, found); err != nil || b.dry {
+	if err := fault.Do(ctx, fault.Findings, func() error { return b.f.ledger.PutFindings(ctx, found) }); err != nil || b.dry {
 		return err
 	}
 	n, err := b.f.deleteAttempt(ctx, store, a)
@@ -213,10 +214,11 @@ func (b *broom) attempt(ctx context.Context, a ledger.Attempt) error {
 		return err
 	}
 	b.count(found)
-	if err := b.f.ledger.MarkDeleted(ctx, b.jobID, a.ID); err != nil || n > 0 { // those of a try that was cut off, too
+	err = fault.Do(ctx, fault.MarkDeleted, func() error { return b.f.ledger.MarkDeleted(ctx, b.jobID, a.ID) })
+	if err != nil || n > 0 { // those of a try that was cut off, too
 		return err
 	}
-	return b.f.ledger.MarkSwept(ctx, a.ID)
+	return b.f.markSwept(ctx, a.ID)
 }
 
 // under lists the objects of an attempt: those below its prefix, and those that it recorded elsewhere.
@@ -321,10 +323,10 @@ func (b *broom) stray(ctx context.Context, location string) (ledger.Finding, err
 	}
 	// Noted first: a try that dies behind the deletion must not look like an object that never was.
 	x.JobID, x.Location = b.jobID, location
-	if err := b.f.ledger.PutFindings(ctx, []ledger.Finding{x}); err != nil {
+	if err := fault.Do(ctx, fault.Findings, func() error { return b.f.ledger.PutFindings(ctx, []ledger.Finding{x}) }); err != nil {
 		return x, err
 	}
-	if err := store.Delete(ctx, key); err != nil {
+	if err := fault.Do(ctx, fault.DeleteStray, func() error { return store.Delete(ctx, key) }); err != nil {
 		return x, err
 	}
 	x.Action = ledger.ActionDeleted

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/spillwaydb/spillway/internal/fault"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/obs"
 )
@@ -54,16 +55,21 @@ func (f *Flusher) Finish(ctx context.Context, in FinishInput) (FinishResult, err
 	if flushed {
 		f.tellSpace(ctx, &row)
 	}
-	stored, err := f.ledger.InsertHistory(ctx, row)
+	var stored ledger.HistoryRow
+	err = fault.Do(ctx, fault.History, func() (err error) { stored, err = f.ledger.InsertHistory(ctx, row); return err })
 	if err != nil {
 		return FinishResult{}, err
 	}
 	if stored.Status == "completed" && flushed {
-		if err := f.ledger.TouchTable(ctx, req.Schema, req.Table, stored.FinishedAt, in.JobID); err != nil {
+		err := fault.Do(ctx, fault.TouchTable, func() error {
+			return f.ledger.TouchTable(ctx, req.Schema, req.Table, stored.FinishedAt, in.JobID)
+		})
+		if err != nil {
 			return FinishResult{}, err
 		}
 	}
-	if err := f.ledger.ReleaseTable(ctx, req.Schema, req.Table, in.JobID); err != nil {
+	err = fault.Do(ctx, fault.FreeTable, func() error { return f.ledger.ReleaseTable(ctx, req.Schema, req.Table, in.JobID) })
+	if err != nil {
 		return FinishResult{}, err
 	}
 	f.ended(stored)

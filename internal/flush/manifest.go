@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/spillwaydb/spillway/internal/fault"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/segment"
@@ -91,8 +92,7 @@ func (m *manifestWriter) commit(ctx context.Context) error {
 	if _, err := fmt.Fprintf(m.out, "\n  ],\n  \"rows\": %d,\n  \"bytes\": %d\n}\n", m.rows, m.bytes); err != nil {
 		return err
 	}
-	_, err := m.out.Commit(ctx)
-	return err
+	return fault.Do(ctx, fault.Manifest, func() error { _, err := m.out.Commit(ctx); return err })
 }
 
 // gathering writes an object to a store that takes it only as a whole.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/spillwaydb/spillway/internal/fault"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
@@ -84,7 +85,7 @@ func (a *attempt) copyParts(ctx context.Context, m *hot.Move) (written, error) {
 	a.rep.count(p.counts)
 	defer a.rep.count(nil)
 	a.copying = true
-	deleted, err := a.session.CopyOut(ctx, m, split)
+	deleted, err := a.session.CopyOut(ctx, m, fault.Stream(ctx, split))
 	a.copying = err != nil
 	if err != nil {
 		return written{}, a.nameRow(ctx, a.nameKey(err))
@@ -153,7 +154,7 @@ func (p *parter) Full() bool {
 
 // Finish implements segment.Cutter.
 func (p *parter) Finish() error {
-	sum, err := p.writer.Close()
+	sum, err := finishFile(p.ctx, p.writer)
 	if err != nil {
 		return err
 	}
@@ -257,7 +258,7 @@ func (p *parter) putBatch() error {
 // putAll puts files, several at once.
 func (a *attempt) putAll(ctx context.Context, batch []finished) error {
 	return inParallel(ctx, putters, batch, func(ctx context.Context, f finished) error {
-		if err := a.store.PutIfAbsent(ctx, f.object.Key, f.data); err != nil {
+		if err := fault.Do(ctx, fault.Upload, func() error { return a.store.PutIfAbsent(ctx, f.object.Key, f.data) }); err != nil {
 			return err
 		}
 		return a.check(ctx, f.object.Key, f.sum, a.plan.doc.Options.VerifyFull)
@@ -307,7 +308,7 @@ func (p *parter) stage(objects []ledger.Object) error {
 }
 
 func (p *parter) record(objects []ledger.Object) error {
-	err := p.a.f.ledger.StageObjects(p.ctx, p.a.id, p.stages, objects)
+	err := fault.Do(p.ctx, fault.StageObjects, func() error { return p.a.f.ledger.StageObjects(p.ctx, p.a.id, p.stages, objects) })
 	p.stages++
 	if errors.Is(err, ledger.ErrAttemptGone) {
 		return classified(ClassLock, err)

@@ -136,7 +136,7 @@ func (f *Flusher) storePlan(ctx context.Context, in PlanInput, req ledger.Reques
 		return PlanResult{}, nil, fmt.Errorf("write plan: %w", err)
 	}
 	row.JobID, row.Generation, row.RequestID, row.FirstChunk, row.Plan = in.JobID, in.Generation, req.ID, first, text
-	stored, err := f.ledger.PutPlan(ctx, row)
+	stored, err := f.putPlanRow(ctx, row)
 	if err != nil {
 		return PlanResult{}, nil, err
 	}

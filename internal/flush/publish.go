@@ -87,8 +87,35 @@ func (f *Flusher) PublishTable(ctx context.Context, schema, table string, storag
 	if err != nil {
 		return classified(ClassInvalid, err)
 	}
-	if err := f.publishAt(ctx, schema, table, key, storages); err != nil {
+	if err := f.publishCurrent(ctx, schema, table, key, storages); err != nil {
 		return fmt.Errorf("publish manifest of %s.%s: %w", schema, table, err)
+	}
+	return nil
+}
+
+// maxPublishes bounds how often a manifest is written because the ledger went on meanwhile. Who changed it publishes, too.
+const maxPublishes = 5
+
+// publishCurrent writes the manifests, and again if the ledger went on meanwhile: a process that was frozen before its manifest took
+// its name would leave an old list in place of a newer one.
+func (f *Flusher) publishCurrent(ctx context.Context, schema, table, key string, storages []string) error {
+	before, err := f.ledger.SegmentsState(ctx, schema, table)
+	if err != nil {
+		return err
+	}
+	for range maxPublishes {
+		holding, err := f.ledger.LiveStorages(ctx, schema, table)
+		if err != nil {
+			return err
+		}
+		storages = append(storages, holding...) // next time, one of them may hold nothing any more, and list what it held
+		if err := f.publishAt(ctx, schema, table, key, storages); err != nil {
+			return err
+		}
+		written := before
+		if before, err = f.ledger.SegmentsState(ctx, schema, table); err != nil || before == written {
+			return err
+		}
 	}
 	return nil
 }

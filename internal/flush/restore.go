@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path"
 
+	"github.com/spillwaydb/spillway/internal/fault"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/segment"
@@ -77,7 +78,7 @@ func (r *restoring) restore(ctx context.Context) (ChunkResult, error) {
 		return ChunkResult{}, err
 	}
 	if !live || r.file == nil {
-		return ChunkResult{}, r.f.ledger.UpdateChunk(ctx, r.session, r.in.JobID, r.in.Chunk, 0, 0, 0, 0)
+		return ChunkResult{}, r.completeChunk(ctx, ChunkResult{})
 	}
 	asItWas, err := r.f.leafAsItWas(ctx, r.session, r.doc, r.seg)
 	if err != nil {
@@ -107,12 +108,12 @@ func (r *restoring) restore(ctx context.Context) (ChunkResult, error) {
 	if err != nil {
 		return ChunkResult{}, err
 	}
-	return res, r.f.ledger.UpdateChunk(ctx, r.session, r.in.JobID, r.in.Chunk, res.Rows, res.Bytes, 0, res.Segments)
+	return res, r.completeChunk(ctx, res)
 }
 
 // begin takes the attempt, locks the table, looks at it, and raises the fence.
 func (r *restoring) begin(ctx context.Context) (*hot.Table, error) {
-	if err := r.session.BeginRefill(ctx); err != nil {
+	if err := fault.Do(ctx, fault.Begin, func() error { return r.session.BeginRefill(ctx) }); err != nil {
 		return nil, err
 	}
 	if err := r.take(ctx); err != nil {
@@ -122,7 +123,8 @@ func (r *restoring) begin(ctx context.Context) (*hot.Table, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.session.LockTree(ctx, target.Schema, target.Name, target.RelKind == "p"); err != nil {
+	err = fault.Do(ctx, fault.Lock, func() error { return r.session.LockTree(ctx, target.Schema, target.Name, target.RelKind == "p") })
+	if err != nil {
 		return nil, err
 	}
 	// What was seen before the lock may be gone.
@@ -132,7 +134,7 @@ func (r *restoring) begin(ctx context.Context) (*hot.Table, error) {
 	if err := refuseRestore(ctx, r.f.hot, r.session, target, r.doc.Restore.Options, nil); err != nil {
 		return nil, err
 	}
-	if err := r.f.ledger.InsertChunk(ctx, r.session, r.in.JobID, r.in.Chunk, r.id, r.in.Attempt); err != nil {
+	if err := r.raiseFence(ctx); err != nil {
 		return nil, err
 	}
 	return target, r.session.ConstraintsNow(ctx)
@@ -149,7 +151,8 @@ func (r *restoring) send(ctx context.Context, refill *hot.Refill, values []int,
 	r.rep.report(StepCopying, r.id)
 	src := &copyText{rows: rows, fields: values, file: r.file}
 	r.rep.count(func() (int64, int64) { return src.count.Load(), 0 })
-	taken, err := to(ctx, refill, src)
+	taken := int64(0)
+	err = fault.Do(ctx, fault.RestoreInsert, func() (err error) { taken, err = to(ctx, refill, src); return err })
 	r.rep.count(nil)
 	switch {
 	case src.err != nil:
@@ -173,7 +176,7 @@ func (r *restoring) fill(ctx context.Context, refill *hot.Refill, values []int) 
 		return ChunkResult{}, err
 	}
 	r.rep.report(StepRegistering, r.id)
-	return ChunkResult{Rows: n}, r.f.ledger.MarkRestored(ctx, r.session, r.seg.ID, r.in.JobID)
+	return ChunkResult{Rows: n}, r.toHistory(ctx)
 }
 
 // fillByStage puts all rows into a temporary table, and from there those into the table that belong there. The others go into a
@@ -185,7 +188,8 @@ func (r *restoring) fillByStage(ctx context.Context, refill *hot.Refill, values 
 	if err != nil {
 		return ChunkResult{}, err
 	}
-	inserted, left, err := r.session.Unstage(ctx, refill)
+	var inserted, left int64
+	err = fault.Do(ctx, fault.RestoreUnstage, func() (err error) { inserted, left, err = r.session.Unstage(ctx, refill); return err })
 	if err != nil {
 		return ChunkResult{}, err
 	}
@@ -197,17 +201,23 @@ func (r *restoring) fillByStage(ctx context.Context, refill *hot.Refill, values 
 		return ChunkResult{}, nil
 	case 0:
 		r.rep.report(StepRegistering, r.id)
-		return ChunkResult{Rows: staged}, r.f.ledger.MarkRestored(ctx, r.session, r.seg.ID, r.in.JobID)
+		return ChunkResult{Rows: staged}, r.toHistory(ctx)
 	}
 	sum, err := r.writeRest(ctx, refill, values, left)
 	if err != nil {
 		return ChunkResult{}, err
 	}
 	r.rep.report(StepRegistering, r.id)
-	if err := r.registerRest(ctx, sum); err != nil {
+	if err := fault.Do(ctx, fault.LedgerInsert, func() error { return r.registerRest(ctx, sum) }); err != nil {
 		return ChunkResult{}, err
 	}
-	return ChunkResult{Rows: staged - left, Bytes: sum.Bytes, Segments: 1}, r.f.ledger.MarkReplaced(ctx, r.session, r.seg.ID, r.id)
+	err = fault.Do(ctx, fault.SegmentHistory, func() error { return r.f.ledger.MarkReplaced(ctx, r.session, r.seg.ID, r.id) })
+	return ChunkResult{Rows: staged - left, Bytes: sum.Bytes, Segments: 1}, err
+}
+
+// toHistory says that nothing of the segment is cold any more.
+func (r *restoring) toHistory(ctx context.Context) error {
+	return fault.Do(ctx, fault.SegmentHistory, func() error { return r.f.ledger.MarkRestored(ctx, r.session, r.seg.ID, r.in.JobID) })
 }
 
 // writeRest writes the rows that stay cold, under the columns that they have in their file, makes the object durable and looks at it.
@@ -231,7 +241,7 @@ func (r *restoring) writeRest(ctx context.Context, refill *hot.Refill, values []
 		return segment.Summary{}, err
 	}
 	r.rep.report(StepUploading, r.id)
-	sum, err := w.Close()
+	sum, err := finishFile(ctx, w)
 	if err != nil {
 		return segment.Summary{}, err
 	}

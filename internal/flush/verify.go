@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/spillwaydb/spillway/internal/fault"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/obs"
 )
@@ -130,7 +131,12 @@ func (f *Flusher) putPlan(ctx context.Context, in PlanInput, req ledger.Request,
 	if err != nil {
 		return ledger.PlanRow{}, fmt.Errorf("write plan: %w", err)
 	}
-	return f.ledger.PutPlan(ctx, ledger.PlanRow{JobID: in.JobID, Generation: 1, RequestID: req.ID, Chunks: chunks, Plan: text})
+	return f.putPlanRow(ctx, ledger.PlanRow{JobID: in.JobID, Generation: 1, RequestID: req.ID, Chunks: chunks, Plan: text})
+}
+
+func (f *Flusher) putPlanRow(ctx context.Context, row ledger.PlanRow) (stored ledger.PlanRow, err error) {
+	err = fault.Do(ctx, fault.Plan, func() (err error) { stored, err = f.ledger.PutPlan(ctx, row); return err })
+	return stored, err
 }
 
 // CheckSegments reads the segments of one chunk back and compares them with the ledger. What is wrong goes to the findings;

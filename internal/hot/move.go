@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/spillwaydb/spillway/internal/fault"
 )
 
 // Outcome is what is known of a transaction after its end was asked for.
@@ -237,7 +239,8 @@ func ReturningText(name string) string {
 // Commit asks for the commit and says what is known. ctx should not be the job's: after COMMIT is sent its answer is worth
 // waiting for. err explains any outcome but OutcomeCommitted.
 func (s *Session) Commit(ctx context.Context) (Outcome, error) {
-	tag, err := s.execTag(ctx, "COMMIT")
+	tag := ""
+	err := fault.Do(ctx, fault.Commit, func() (err error) { tag, err = s.execTag(ctx, "COMMIT"); return err })
 	return s.outcome(tag, err)
 }
 

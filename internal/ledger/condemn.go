@@ -10,6 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/spillwaydb/spillway/internal/fault"
 )
 
 // Verdict is what became of an attempt.
@@ -75,10 +77,12 @@ func (l *Ledger) Condemn(ctx context.Context, id uuid.UUID) (Verdict, error) {
 // that has committed would condemn what is registered.
 func (l *Ledger) condemnOnce(ctx context.Context, id uuid.UUID) (int64, error) {
 	var n int64
-	err := l.onControlSession(ctx, func(c *pgxpool.Conn) error {
-		tag, err := c.Exec(ctx, l.expand(`UPDATE @schema@.attempts SET condemned_at = pg_catalog.now() WHERE attempt_id = $1::uuid AND condemned_at IS NULL`), id.String())
-		n = tag.RowsAffected()
-		return err
+	err := fault.Do(ctx, fault.Condemn, func() error {
+		return l.onControlSession(ctx, func(c *pgxpool.Conn) error {
+			tag, err := c.Exec(ctx, l.expand(`UPDATE @schema@.attempts SET condemned_at = pg_catalog.now() WHERE attempt_id = $1::uuid AND condemned_at IS NULL`), id.String())
+			n = tag.RowsAffected()
+			return err
+		})
 	})
 	return n, err
 }

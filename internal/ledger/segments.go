@@ -104,6 +104,20 @@ func (l *Ledger) segments(ctx context.Context, where string, args ...any) iter.S
 	}
 }
 
+// SegmentsState counts the segments of a table by what became of them. None of the counts ever falls while the table is in use, so two
+// equal states have the same live segments.
+type SegmentsState struct {
+	Segments, Restored, Replaced int64
+}
+
+// SegmentsState returns the state of this moment.
+func (l *Ledger) SegmentsState(ctx context.Context, schema, table string) (s SegmentsState, err error) {
+	err = l.pool.QueryRow(ctx, l.expand(`
+		SELECT count(*), count(restored_at), count(replaced_at) FROM @schema@.segments WHERE table_schema = $1 AND table_name = $2`), schema, table).
+		Scan(&s.Segments, &s.Restored, &s.Replaced)
+	return s, wrap("count segments", err)
+}
+
 // ColdTotals is what a table has cold.
 type ColdTotals struct {
 	Segments, Rows, Bytes int64

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+
+	"github.com/spillwaydb/spillway/internal/fault"
 )
 
 // bucketWriter uploads an object while it is written. It holds two parts: one that fills, one that is under way. An object
@@ -71,7 +73,9 @@ func (w *bucketWriter) send(ctx context.Context) error {
 	}
 	part := w.buf
 	w.buf, w.spare, w.busy = w.spare[:0], part, true
-	go func() { w.sent <- w.upload.part(ctx, part) }()
+	go func() {
+		w.sent <- fault.Do(ctx, fault.UploadPart, func() error { return w.upload.part(ctx, part) })
+	}()
 	return nil
 }
 

@@ -12,6 +12,8 @@ import (
 	"path"
 	"strings"
 	"syscall"
+
+	"github.com/spillwaydb/spillway/internal/fault"
 )
 
 const (
@@ -146,7 +148,7 @@ func (w *writer) Commit(ctx context.Context) (Info, error) {
 
 // commit: the content is on disk before the name appears, the name before the caller hears of it.
 func (w *writer) commit(ctx context.Context) (Info, error) {
-	info, err := w.finishFile()
+	info, err := w.finishFile(ctx)
 	if err != nil {
 		return Info{}, err
 	}
@@ -156,10 +158,10 @@ func (w *writer) commit(ctx context.Context) (Info, error) {
 	if err := w.checkPlace(); err != nil {
 		return Info{}, err
 	}
-	if err := w.appear(); err != nil {
+	if err := fault.Do(ctx, fault.Link, w.appear); err != nil {
 		return Info{}, err
 	}
-	if err := w.store.syncDir(w.root, path.Dir(w.key)); err != nil {
+	if err := fault.Do(ctx, fault.SyncDir, func() error { return w.store.syncDir(w.root, path.Dir(w.key)) }); err != nil {
 		return Info{}, err
 	}
 	if err := w.store.syncParents(w.root, w.key); err != nil {
@@ -168,14 +170,14 @@ func (w *writer) commit(ctx context.Context) (Info, error) {
 	return infoOf(w.key, info), nil
 }
 
-func (w *writer) finishFile() (fs.FileInfo, error) {
+func (w *writer) finishFile(ctx context.Context) (fs.FileInfo, error) {
 	if w.buf != nil {
 		if err := w.buf.Flush(); err != nil {
 			return nil, err
 		}
 	}
 	w.store.note("sync", w.temp)
-	if err := w.file.Sync(); err != nil {
+	if err := fault.Do(ctx, fault.Fsync, w.file.Sync); err != nil {
 		return nil, err
 	}
 	info, err := w.file.Stat()

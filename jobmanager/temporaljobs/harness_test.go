@@ -28,6 +28,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if text := os.Getenv(asWorker); text != "" {
+		fmt.Fprintln(os.Stderr, workerMain(text))
+		os.Exit(1)
+	}
 	code := m.Run()
 	if err := errors.Join(temporaltest.Stop(), pgtest.Stop()); err != nil {
 		fmt.Fprintln(os.Stderr, err)

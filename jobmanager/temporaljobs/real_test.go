@@ -24,6 +24,8 @@ import (
 
 // real is an installation with nothing faked: PostgreSQL, ledger, flush steps, Temporal.
 type real struct {
+	name    string
+	dir     string // of the storage
 	db      *pgtest.DB
 	ledger  *ledger.Ledger
 	flusher *flush.Flusher
@@ -33,7 +35,14 @@ type real struct {
 // newReal builds one, on the server behind c, with a table app.events that the worker's role may flush.
 func newReal(t testing.TB, c client.Client) *real {
 	t.Helper()
-	r := &real{db: pgtest.Database(t)}
+	r := newRealWithoutWorker(t, c, workflows.Tuning{})
+	r.startWorker(t, c, t.Context())
+	return r
+}
+
+func newRealWithoutWorker(t testing.TB, c client.Client, tuning workflows.Tuning) *real {
+	t.Helper()
+	r := &real{name: "real " + uuid.NewString(), dir: t.TempDir(), db: pgtest.Database(t)}
 	r.db.Exec(t,
 		`CREATE TABLE app.events (id bigint, note text)`,
 		fmt.Sprintf(`GRANT USAGE ON SCHEMA app TO %s`, r.db.Worker),
@@ -47,17 +56,28 @@ func newReal(t testing.TB, c client.Client) *real {
 	if err := l.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.EnsureDefaultStorage(t.Context(), t.TempDir()); err != nil {
+	if _, err := l.EnsureDefaultStorage(t.Context(), r.dir); err != nil {
 		t.Fatal(err)
 	}
-	quiet := slog.New(slog.DiscardHandler)
-	f, err := flush.New(flush.Deps{Hot: db, Ledger: l, Stores: flush.NewLedgerStores(l, nil), Log: quiet})
+	f, err := flush.New(flush.Deps{Hot: db, Ledger: l, Stores: flush.NewLedgerStores(l, nil), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.ledger, r.flusher = l, f
-	name := "real " + uuid.NewString()
-	w, err := worker.New(c, workflows.TaskQueue(name), activities.New(f, nil), &worker.Options{Logger: quiet})
+	r.manager, err = temporaljobs.New(c, l, &temporaljobs.Options{
+		Installation: r.name,
+		Types:        map[jobmanager.JobType]temporaljobs.Type{workflows.FlushType: temporaljobs.Flush(nil, tuning)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// startWorker starts a worker whose activities have contexts that come from base. It is stopped when the test ends.
+func (r *real) startWorker(t testing.TB, c client.Client, base context.Context) {
+	t.Helper()
+	w, err := worker.New(c, workflows.TaskQueue(r.name), activities.New(r.flusher, nil), &worker.Options{Logger: slog.New(slog.DiscardHandler), Context: base})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -69,14 +89,6 @@ func newReal(t testing.TB, c client.Client) *real {
 			t.Error(err)
 		}
 	})
-	r.manager, err = temporaljobs.New(c, l, &temporaljobs.Options{
-		Installation: name,
-		Types:        map[jobmanager.JobType]temporaljobs.Type{workflows.FlushType: temporaljobs.Flush(nil, workflows.Tuning{})},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
 }
 
 // TestRealFlush runs jobs with nothing faked. A3, A6, A8, A62

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -15,7 +16,7 @@ import (
 const module = "github.com/spillwaydb/spillway/"
 
 // rooms says which packages of this module each room may import. A room is a folder; the longest entry that holds a package
-// counts. internal/obs may be imported by all, and tests of a room by the room itself.
+// counts. internal/obs and internal/fault may be imported by all, and tests of a room by the room itself.
 var rooms = map[string][]string{
 	"cmd/spillway":         {"cmd/spillway/command"},
 	"cmd/spillway/command": {"*"},
@@ -44,6 +45,7 @@ var rooms = map[string][]string{
 	"internal/schedule":  {"internal/ledger", "jobmanager"},
 	"internal/obs":       {},
 	"internal/telemetry": {},
+	"internal/fault":     {},
 
 	"internal/embedtemporal":      {"internal/filelock", "internal/freeport"},
 	"internal/embedpg":            {"internal/filelock", "internal/freeport"},
@@ -82,7 +84,10 @@ var outside = map[string][]string{
 }
 
 // stdlibOnly lists rooms that import the standard library and this module alone.
-var stdlibOnly = []string{"sqlfront/parse", "internal/obs"}
+var stdlibOnly = []string{"sqlfront/parse", "internal/obs", "internal/fault"}
+
+// forAll lists rooms that every room may import.
+var forAll = []string{"internal/obs", "internal/fault"}
 
 // forTests is how a package that only tests import is called: it may use testing and what the tests of its room may.
 func forTests(pkg string) bool { return strings.HasSuffix(pkg, "test") }
@@ -114,6 +119,7 @@ func TestRules(t *testing.T) {
 		{"internal/flush", "github.com/parquet-go/parquet-go", false},
 		{"internal/segment", module + "internal/hot", false},
 		{"internal/segment", module + "internal/obs", true},
+		{"internal/objstore", module + "internal/fault", true},
 		{"internal/hot", module + "internal/flush", false},
 		{"internal/flush", "go.temporal.io/sdk/temporal", false},
 		{"sqlfront", module + "jobmanager/temporaljobs", false},
@@ -160,13 +166,13 @@ func forbidden(pkg, imp string) string {
 func forbiddenRoom(pkg, room, imp string) string {
 	target := roomOf(imp)
 	allowed := rooms[room]
-	if imp == "internal/obs" || target == room || slices.Contains(allowed, "*") || slices.Contains(allowed, target) {
+	if slices.Contains(forAll, imp) || target == room || slices.Contains(allowed, "*") || slices.Contains(allowed, target) {
 		return ""
 	}
 	if forTests(pkg) && strings.HasPrefix(pkg, target+"/") {
 		return "" // a suite or a helper beside what it tests
 	}
-	return fmt.Sprintf("%s may import %s", room, strings.Join(append([]string{"internal/obs"}, allowed...), ", "))
+	return fmt.Sprintf("%s may import %s", room, strings.Join(append(slices.Clone(forAll), allowed...), ", "))
 }
 
 // roomOf returns the longest entry of rooms that holds pkg, or "".
@@ -178,6 +184,29 @@ func roomOf(pkg string) string {
 		}
 	}
 	return best
+}
+
+// TestNoFaultsInTheProduct: only tests may make steps go wrong.
+func TestNoFaultsInTheProduct(t *testing.T) {
+	cmd := exec.Command("go", "list", "-f", `{{$dir := .Dir}}{{range .GoFiles}}{{$dir}}/{{.}}{{"\n"}}{{end}}`, module+"...")
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file := range strings.Lines(string(out)) {
+		file = strings.TrimSpace(file)
+		if file == "" || strings.Contains(file, "/tests/") {
+			continue
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(text, []byte("fault.With(")) {
+			t.Errorf("%s gives a context a hook that makes steps go wrong: only tests may", file)
+		}
+	}
 }
 
 func list(t *testing.T) []goPackage {

@@ -1,0 +1,62 @@
+package faults
+
+import (
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"testing"
+
+	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
+	"github.com/spillwaydb/spillway/internal/fault"
+	"github.com/spillwaydb/spillway/internal/objstore/cloudtest"
+	"github.com/spillwaydb/spillway/tests/audit"
+)
+
+// A31 A34: a segment that goes to a bucket in parts, and a part that does not arrive, arrives unnoticed, or is only said to have.
+func TestBucket(t *testing.T) {
+	t.Parallel()
+	s := cloudtest.Start(t)
+	options := cloudtest.Options(s.Endpoint)
+	options["part_size"] = "5MB"
+	name := s.Bucket(t)
+	dir := filepath.Join(s.Path(name), "cold")
+	audit.Bucket(t, "s3://"+name, s.Path(name))
+	l := newLaneIn(t, pgtest.Database(t), dir, "s3://"+name+"/cold", options)
+	// Text that does not compress well: more than one part of the smallest size that S3 takes.
+	l.fill = "SELECT i, i % 3, (SELECT string_agg(md5(i::text || j), '') FROM generate_series(1, 100) j), i FROM generate_series(1, 4000) i"
+	c := newCoverage()
+	for _, w := range []walk{
+		{op: opFlush, shot: shot{fault.UploadPart, fail}, way: retry},
+		{op: opFlush, shot: shot{fault.UploadPart, deny}, way: restart},
+		{op: opFlush, shot: shot{fault.UploadPart, lie}, way: retry},
+		{op: opFlush, shot: shot{fault.UploadPart, hang}, way: woken},
+		{op: opFlush, shot: shot{fault.UploadPart, crashAfter}, way: restart},
+		{op: opFlush, shot: shot{fault.UploadPart, crashAfter}, way: kill},
+		{op: opFlush, shot: shot{fault.Upload, deny}, way: retry},
+		{op: opFlush, shot: shot{fault.Upload, lie}, way: restart},
+		{op: opFlush, shot: shot{fault.Commit, hang}, way: terminate},
+	} {
+		ended := t.Run(w.name(), func(t *testing.T) {
+			w.take(t, l, c)
+			noParts(t, s.Path(name))
+		})
+		if !ended {
+			return // the next walk would meet what this one left
+		}
+	}
+	c.print(t)
+}
+
+// noParts wants no part of an upload that nobody will finish: no listing shows it, and it costs money.
+func noParts(t *testing.T, bucket string) {
+	t.Helper()
+	err := filepath.WalkDir(filepath.Join(bucket, ".sgwtmp", "multipart"), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			t.Errorf("part of an unfinished upload: %s", path)
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+}
