@@ -186,7 +186,10 @@ func (w walk) take(t *testing.T, l *lane, c *coverage) {
 	l.settle()
 	if w.shot.Kind == lie && w.shot.Point == fault.Delete && w.op != opCleanup {
 		// An object is left of an attempt whose row is gone. (A clean-up keeps the row, and the next one looks again.)
-		l.lookForStrays()
+		l.lookForStrays(1)
+	}
+	if w.op == opStrays { // a clean-up that was killed, or was told a lie, may have left some: whoever looks finds them
+		l.lookForStrays(0)
 	}
 	l.judge()
 	if c != nil {
