@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"bytes"
 	"encoding/base64"
 	"log/slog"
 	"os"
@@ -9,6 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	enumspb "go.temporal.io/api/enums/v1"
+	historypb "go.temporal.io/api/history/v1"
+	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/log"
 	"go.temporal.io/sdk/worker"
 	"go.temporal.io/sdk/workflow"
@@ -43,15 +47,50 @@ func TestReplay(t *testing.T) {
 	for _, file := range histories(t) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
-			r := worker.NewWorkflowReplayer()
-			r.RegisterWorkflowWithOptions(FlushJob, workflow.RegisterOptions{Name: FlushJobName})
-			r.RegisterWorkflowWithOptions(RestoreJob, workflow.RegisterOptions{Name: RestoreJobName})
-			r.RegisterWorkflowWithOptions(VerifyJob, workflow.RegisterOptions{Name: VerifyJobName})
-			r.RegisterWorkflowWithOptions(CleanupJob, workflow.RegisterOptions{Name: CleanupJobName})
-			if err := r.ReplayWorkflowHistoryFromJSONFile(quiet, file); err != nil {
+			if err := newReplayer().ReplayWorkflowHistoryFromJSONFile(quiet, file); err != nil {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// newReplayer knows the workflows of today.
+func newReplayer() worker.WorkflowReplayer {
+	r := worker.NewWorkflowReplayer()
+	r.RegisterWorkflowWithOptions(FlushJob, workflow.RegisterOptions{Name: FlushJobName})
+	r.RegisterWorkflowWithOptions(RestoreJob, workflow.RegisterOptions{Name: RestoreJobName})
+	r.RegisterWorkflowWithOptions(VerifyJob, workflow.RegisterOptions{Name: VerifyJobName})
+	r.RegisterWorkflowWithOptions(CleanupJob, workflow.RegisterOptions{Name: CleanupJobName})
+	return r
+}
+
+// A job that is alive while the binary is replaced has a history that ends in the middle. So each one is also replayed cut off
+// behind each of its workflow tasks: the steps that were taken until then have to come out the same.
+func TestReplayFromEveryStep(t *testing.T) {
+	t.Parallel()
+	cuts := 0
+	for _, file := range histories(t) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := client.HistoryFromJSON(bytes.NewReader(text), client.HistoryJSONOptions{})
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		for i, ev := range h.Events {
+			if ev.GetEventType() != enumspb.EVENT_TYPE_WORKFLOW_TASK_STARTED || i == 0 {
+				continue
+			}
+			cuts++
+			part := &historypb.History{Events: h.Events[:i+1]}
+			if err := newReplayer().ReplayWorkflowHistory(quiet, part); err != nil {
+				t.Errorf("%s, cut off after event %d: %v", filepath.Base(file), ev.GetEventId(), err)
+			}
+		}
+	}
+	if cuts < 100 {
+		t.Errorf("only %d places to cut at", cuts)
 	}
 }
 
