@@ -7,7 +7,12 @@ MAKEFLAGS   += --no-print-directory
 
 GO       ?= go
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS  := -X github.com/spillwaydb/spillway/cmd/spillway/command.version=$(VERSION)
+COMMIT   ?= $(shell git rev-parse HEAD 2>/dev/null)
+# Of the commit and not of the day: two builds of one commit are the same.
+DATE     ?= $(shell TZ=UTC0 git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null)
+COMMAND  := github.com/spillwaydb/spillway/cmd/spillway/command
+LDFLAGS  := -X $(COMMAND).version=$(VERSION) -X $(COMMAND).commit=$(COMMIT) -X $(COMMAND).buildDate=$(DATE)
+PLATFORMS ?= linux/amd64 linux/arm64
 BIN      := bin/spillway
 DEMOFLAGS  ?=
 BENCHFLAGS ?=
@@ -17,7 +22,7 @@ RELEASE    ?= unreleased
 # of them run at once than there may be processors.
 TIMEOUT  ?= 30m
 
-.PHONY: help build demo test test-long roundtrip faults mutants test-race test-server check fmt vet lint workflowcheck vulncheck imports replay fuzz release reproducible bench many-values servers postgres docs tidy clean
+.PHONY: help build demo test test-long roundtrip faults mutants test-race test-server check fmt vet lint workflowcheck vulncheck imports replay fuzz release dist reproducible bench many-values servers postgres docs tidy clean
 
 help: ## print this help
 	@echo "Spillway moves old rows of a PostgreSQL table to Parquet files, each row exactly once."; echo
@@ -81,6 +86,20 @@ replay: ## record the histories that workflows replays, once per release: RELEAS
 	$(GO) test -count=1 -v ./jobmanager/temporaljobs -run TestRecord -record '$(RELEASE)'
 	$(GO) test -count=1 ./workflows -run 'Replay|Histories'
 
+release: ## the first step of a release: RELEASE=v1.2.0; what to do then it prints (docs/upgrade.md)
+	@[[ "$(RELEASE)" =~ ^v[0-9]+\.[0-9]+\.[0-9]+$$ ]] || { echo "RELEASE=$(RELEASE): expected a version, as in RELEASE=v1.2.0"; exit 2; }
+	@[ -z "$$(git tag -l '$(RELEASE)')" ] || { echo "the tag $(RELEASE) exists"; exit 2; }
+	@[ -z "$$(git status --porcelain)" ] || { echo "there are changes that are not committed"; exit 2; }
+	@$(MAKE) replay RELEASE=$(RELEASE)
+	@echo; echo "Now: git add -A workflows/testdata/replay && git commit && git tag $(RELEASE), then: make dist"
+
+dist: ## build static binaries of the checked-out tag for $(PLATFORMS) into dist/, with licences and checksums
+	@rm -rf dist; mkdir -p dist; for p in $(PLATFORMS); do \
+	  f=dist/spillway-$(VERSION)-$${p%/*}-$${p#*/}; echo "$$f"; \
+	  CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid= $(LDFLAGS)' -o "$$f" ./cmd/spillway; done
+	$(GO) run ./tests/licences > dist/LICENSES
+	@cd dist && sha256sum spillway-$(VERSION)-* LICENSES | tee SHA256SUMS
+
 many-values: postgres ## flush 100 000 partition values and print the memory that it takes
 	SPILLWAY_MANY_VALUES=100000 $(GO) test -count=1 -v -timeout 60m ./internal/flush -run TestMemoryOfManyValues
 
@@ -92,14 +111,8 @@ fuzz: ## fuzz every target for a minute each; FUZZTIME=10m for longer. What it f
 	@GO="$(GO)" scripts/fuzz $${FUZZTIME:-1m}
 
 # Nothing in the binary tells where or when it was built.
-release: ## build bin/release/spillway as a release has it, with the licences of all that is in it
-	@mkdir -p bin/release
-	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid= $(LDFLAGS)' -o bin/release/spillway ./cmd/spillway
-	$(GO) run ./tests/licences > bin/release/LICENSES
-	@cd bin/release && sha256sum spillway LICENSES | tee SHA256SUMS
-
 reproducible: ## build a release twice, from two folders, and fail if the bytes differ
-	@GO="$(GO)" VERSION="$(VERSION)" scripts/reproducible
+	@GO="$(GO)" VERSION="$(VERSION)" COMMIT="$(COMMIT)" DATE="$(DATE)" PLATFORMS="$$($(GO) env GOOS)/$$($(GO) env GOARCH)" scripts/reproducible
 
 servers: ## build the object stores that tests talk to; cold, that takes longer than a test may
 	@cd tests/servers && for s in versitygw fake-gcs-server; do $(GO) tool -n $$s; done
@@ -114,4 +127,4 @@ tidy: ## go mod tidy
 	$(GO) mod tidy
 
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf bin dist

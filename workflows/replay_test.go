@@ -1,6 +1,7 @@
 package workflows
 
 import (
+	"bytes"
 	"encoding/base64"
 	"log/slog"
 	"os"
@@ -10,6 +11,9 @@ import (
 	"testing"
 
 	"go.opentelemetry.io/otel/sdk/trace"
+	enumspb "go.temporal.io/api/enums/v1"
+	historypb "go.temporal.io/api/history/v1"
+	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/contrib/opentelemetry"
 	"go.temporal.io/sdk/interceptor"
 	"go.temporal.io/sdk/log"
@@ -46,18 +50,24 @@ func TestReplay(t *testing.T) {
 	for _, file := range histories(t) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
-			r := worker.NewWorkflowReplayer()
-			r.RegisterWorkflowWithOptions(FlushJob, workflow.RegisterOptions{Name: FlushJobName})
-			r.RegisterWorkflowWithOptions(RestoreJob, workflow.RegisterOptions{Name: RestoreJobName})
-			r.RegisterWorkflowWithOptions(VerifyJob, workflow.RegisterOptions{Name: VerifyJobName})
-			r.RegisterWorkflowWithOptions(CleanupJob, workflow.RegisterOptions{Name: CleanupJobName})
-			r.RegisterWorkflowWithOptions(FlushScheduler, workflow.RegisterOptions{Name: FlushSchedulerName})
-			r.RegisterWorkflowWithOptions(ScheduledRun, workflow.RegisterOptions{Name: ScheduledRunName})
-			if err := r.ReplayWorkflowHistoryFromJSONFile(quiet, file); err != nil {
+			if err := newReplayer().ReplayWorkflowHistoryFromJSONFile(quiet, file); err != nil {
 				t.Error(err)
 			}
 		})
 	}
+}
+
+// newReplayer knows the workflows of today.
+func newReplayer() worker.WorkflowReplayer { return register(worker.NewWorkflowReplayer()) }
+
+func register(r worker.WorkflowReplayer) worker.WorkflowReplayer {
+	for name, w := range map[string]any{
+		FlushJobName: FlushJob, RestoreJobName: RestoreJob, VerifyJobName: VerifyJob, CleanupJobName: CleanupJob,
+		FlushSchedulerName: FlushScheduler, ScheduledRunName: ScheduledRun,
+	} {
+		r.RegisterWorkflowWithOptions(w, workflow.RegisterOptions{Name: name})
+	}
+	return r
 }
 
 // A worker that is traced sees headers that a job which was started without has not, and the other way round: neither is a change
@@ -73,13 +83,40 @@ func TestReplayTraced(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.RegisterWorkflowWithOptions(FlushJob, workflow.RegisterOptions{Name: FlushJobName})
-		r.RegisterWorkflowWithOptions(RestoreJob, workflow.RegisterOptions{Name: RestoreJobName})
-		r.RegisterWorkflowWithOptions(VerifyJob, workflow.RegisterOptions{Name: VerifyJobName})
-		r.RegisterWorkflowWithOptions(CleanupJob, workflow.RegisterOptions{Name: CleanupJobName})
+		register(r)
 		if err := r.ReplayWorkflowHistoryFromJSONFile(quiet, file); err != nil {
 			t.Errorf("%s: %v", filepath.Base(file), err)
 		}
+	}
+}
+
+// A job that is alive while the binary is replaced has a history that ends in the middle. So each one is also replayed cut off
+// behind each of its workflow tasks: the steps that were taken until then have to come out the same.
+func TestReplayFromEveryStep(t *testing.T) {
+	t.Parallel()
+	cuts := 0
+	for _, file := range histories(t) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := client.HistoryFromJSON(bytes.NewReader(text), client.HistoryJSONOptions{})
+		if err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		for i, ev := range h.Events {
+			if ev.GetEventType() != enumspb.EVENT_TYPE_WORKFLOW_TASK_STARTED || i == 0 {
+				continue
+			}
+			cuts++
+			part := &historypb.History{Events: h.Events[:i+1]}
+			if err := newReplayer().ReplayWorkflowHistory(quiet, part); err != nil {
+				t.Errorf("%s, cut off after event %d: %v", filepath.Base(file), ev.GetEventId(), err)
+			}
+		}
+	}
+	if cuts < 100 {
+		t.Errorf("only %d places to cut at", cuts)
 	}
 }
 

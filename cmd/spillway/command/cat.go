@@ -39,8 +39,8 @@ both are, else as text.`,
 		RunE: func(cmd *cobra.Command, given []string) error { return runCat(cmd.Context(), env, &o, given[0]) },
 	}
 	o.flags(cmd)
-	cmd.Flags().StringVarP(&o.output, "output", "o", "csv", "csv (NULL and the empty string look the same) or json")
-	cmd.Flags().Lookup("output").Annotations = map[string][]string{"forms": {"csv", "json"}}
+	cmd.Flags().StringVarP(&o.output, "output", "o", "csv", "csv (NULL and the empty string look the same), json, or table, which holds all rows in memory")
+	cmd.Flags().Lookup("output").Annotations = map[string][]string{"forms": {"csv", "json", "table"}}
 	return cmd
 }
 
@@ -54,11 +54,8 @@ func runCat(ctx context.Context, env *Env, o *catOptions, table string) error {
 	if err != nil {
 		return err
 	}
-	var out sink = &jsonSink{w: env.Stdout}
-	if o.output == "csv" {
-		out = &csvSink{w: csv.NewWriter(env.Stdout)}
-	}
-	return catFiles(ctx, files, out)
+	form := view{form: o.output, width: terminalWidth(env)}
+	return catFiles(ctx, files, form.sink(env.Stdout))
 }
 
 // coldFiles returns a table's registered segments, oldest first. Those in buckets are read by this process, with the options
@@ -229,6 +226,7 @@ func commonType(a, b uint32) uint32 {
 type csvSink struct {
 	w    *csv.Writer
 	null string // stands for NULL
+	head []string
 	rec  []string
 }
 
@@ -240,6 +238,10 @@ func (s *csvSink) begin(cols []column) error {
 	for i, c := range cols {
 		names[i] = c.name
 	}
+	if slices.Equal(names, s.head) {
+		return nil // one file of rows has one line of names
+	}
+	s.head = names
 	return s.w.Write(names)
 }
 

@@ -118,6 +118,10 @@ func (c *client) run(ctx context.Context, statement string, s sink) error {
 	if err := results.Close(); err != nil && failed == nil {
 		failed = err
 	}
+	var pg *pgconn.PgError
+	if errors.As(failed, &pg) {
+		c.suggest(ctx, pg)
+	}
 	return ofStatement(failed, statement)
 }
 

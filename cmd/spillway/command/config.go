@@ -108,7 +108,7 @@ func readConfig(path string, known []string) (map[string]setting, error) {
 		if !slices.Contains(known, key.Value) {
 			return nil, &usageError{
 				msg:  fmt.Sprintf("config file %s:%d: unknown key %q", path, key.Line, key.Value),
-				hint: "known keys: " + strings.Join(known, ", "),
+				hint: strings.TrimPrefix(didYouMean(nearest(key.Value, known))+" known keys: ", " ") + strings.Join(known, ", "),
 			}
 		}
 		if _, twice := out[key.Value]; twice {

@@ -268,7 +268,9 @@ func askErrors(t *testing.T) map[string]errorCase {
 	}
 	const unknown = "flush:app.events:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f"
 	return map[string]errorCase{
-		"no spillway runs": func(t *testing.T) result { return invoke(t, []string{"jobs", "list", "--data-dir", t.TempDir()}) },
+		"no spillway runs":                 func(t *testing.T) result { return invoke(t, []string{"jobs", "list", "--data-dir", t.TempDir()}) },
+		"`top` where there is no terminal": func(t *testing.T) result { return invoke(t, []string{"top"}) },
+		"a flag that was mistyped":         func(t *testing.T) result { return invoke(t, []string{"jobs", "list", "--tabel", "x"}) },
 		"spillway was killed": func(t *testing.T) result {
 			dir := t.TempDir()
 			up := upFile{PID: 1 << 30, SQLURL: "postgres://127.0.0.1:1/x"}

@@ -171,7 +171,11 @@ func waitJobs(cmd *cobra.Command, env *Env, c *client, ids []string, wait waiter
 	}
 	var bad []error
 	for _, id := range ids {
-		row, err := wait(cmd.Context(), c, id, &progress{w: env.Stderr, bar: env.Bar})
+		p := &progress{w: env.Stderr, bar: env.Bar}
+		if len(ids) > 1 {
+			p.label = targetOf(id) + ": "
+		}
+		row, err := wait(cmd.Context(), c, id, p)
 		if err != nil {
 			return err
 		}
@@ -185,6 +189,15 @@ func waitJobs(cmd *cobra.Command, env *Env, c *client, ids []string, wait waiter
 	}
 	err := printJobs(cmd.Context(), c, newSink(cmd, env), "job_id IN ("+strings.Join(quoted, ", ")+")")
 	return errors.Join(append(bad, err)...)
+}
+
+// targetOf is the table in a job's id, or the whole id of a job that has none.
+func targetOf(id string) string {
+	_, rest, _ := strings.Cut(id, ":")
+	if i := strings.LastIndexByte(rest, ':'); i > 0 {
+		return rest[:i]
+	}
+	return id
 }
 
 // jobError is the error of a job that did not complete.

@@ -93,8 +93,9 @@ func jobCommand(env *Env, name, short, verb string) *cobra.Command {
 				return err
 			}
 			defer c.close()
+			s := newSink(cmd, env)
 			for _, id := range ids {
-				if err := c.run(cmd.Context(), verb+literal(id), newSink(cmd, env)); err != nil {
+				if err := c.run(cmd.Context(), verb+literal(id), s); err != nil {
 					return err
 				}
 			}
@@ -117,7 +118,11 @@ func newJobsWait(env *Env) *cobra.Command {
 				return err
 			}
 			defer c.close()
-			return waitJobs(cmd, env, c, ids, whenComplete)
+			wait := whenComplete
+			if env.Bar {
+				wait = follow
+			}
+			return waitJobs(cmd, env, c, ids, wait)
 		},
 	}
 	o.flags(cmd)

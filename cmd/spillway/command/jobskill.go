@@ -34,8 +34,9 @@ stay cold, the others stay in their tables.`,
 			if o.where != "" {
 				return o.killWhere(cmd, env, c)
 			}
+			s := newSink(cmd, env)
 			for _, id := range ids {
-				if err := c.run(cmd.Context(), "KILL JOB "+literal(id), newSink(cmd, env)); err != nil {
+				if err := c.run(cmd.Context(), "KILL JOB "+literal(id), s); err != nil {
 					return err
 				}
 			}

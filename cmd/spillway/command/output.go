@@ -3,6 +3,7 @@ package command
 import (
 	"bufio"
 	"bytes"
+	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/spillwaydb/spillway/internal/segment"
 )
@@ -23,14 +25,21 @@ func checkOutput(cmd *cobra.Command) error {
 	if f == nil {
 		return nil
 	}
-	forms := []string{"table", "json"}
+	forms := formsOf(f)
+	if slices.Contains(forms, f.Value.String()) {
+		return nil
+	}
+	last := len(forms) - 1
+	return &usageError{msg: fmt.Sprintf("--output %s: expected %s or %s", f.Value, strings.Join(forms[:last], ", "), forms[last]),
+		hint: didYouMean(nearest(f.Value.String(), forms))}
+}
+
+// formsOf are the words that a flag -o takes.
+func formsOf(f *pflag.Flag) []string {
 	if own := f.Annotations["forms"]; own != nil {
-		forms = own
+		return own
 	}
-	if !slices.Contains(forms, f.Value.String()) {
-		return usagef("--output %s: expected %s", f.Value, strings.Join(forms, " or "))
-	}
-	return nil
+	return []string{"table", "json", "csv"}
 }
 
 // column heads a column of printed rows.
@@ -48,8 +57,11 @@ type sink interface {
 
 // newSink returns the sink for cmd's -o.
 func newSink(cmd *cobra.Command, env *Env) sink {
-	if out, _ := cmd.Flags().GetString("output"); out == "json" {
+	switch out, _ := cmd.Flags().GetString("output"); out {
+	case "json":
 		return &jsonSink{w: env.Stdout}
+	case "csv":
+		return &csvSink{w: csv.NewWriter(env.Stdout)}
 	}
 	return &tableSink{w: env.Stdout, width: env.Width}
 }

@@ -2,8 +2,10 @@ package command
 
 import (
 	"bytes"
+	"encoding/csv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
 )
@@ -74,8 +76,9 @@ func TestProgress(t *testing.T) {
 		{"status": "running", "progress": "0.32", "rows_flushed": "61235", "rows_total": "200000", "segments": "4", "bytes_written": "1234567"},
 		{"status": "completed", "progress": "1", "rows_flushed": "200000", "rows_total": "200000", "segments": "9", "bytes_written": "4234567"},
 	}
+	still := func() time.Time { return time.Unix(0, 0) }
 	var plain, bar bytes.Buffer
-	for _, p := range []*progress{{w: &plain}, {w: &bar, bar: true}} {
+	for _, p := range []*progress{{w: &plain, now: still}, {w: &bar, bar: true, now: still}} {
 		for _, j := range jobs {
 			p.show(j)
 		}
@@ -90,6 +93,43 @@ func TestProgress(t *testing.T) {
 	mustContain(t, bar.String(), "\r\x1b[K[#######.................] running     31 %", "[########################] completed")
 	if !strings.HasSuffix(bar.String(), "\n") {
 		t.Error("the bar's last line has no end")
+	}
+}
+
+// Each kind of job counts what it works on, and tells how fast it goes and how long it still takes.
+func TestProgressRates(t *testing.T) {
+	t.Parallel()
+	at := time.Unix(0, 0)
+	for id, c := range map[string]struct{ first, last string }{
+		"flush:a.b:x":   {"running     25 %  1 000 of 4 000 rows, 1 segment, 10 B", "running     50 %  2 000 of 4 000 rows, 2 segments, 20 B, 100 rows/s, 20s left"},
+		"restore:a.b:x": {"running     25 %  1 000 of 4 000 rows, 1 segment, 10 B", "running     50 %  2 000 of 4 000 rows, 2 segments, 20 B, 100 rows/s, 20s left"},
+		"verify:a.b:x":  {"running     25 %  20 of 80 segments read", "running     50 %  40 of 80 segments read, 2.0 segments/s, 20s left"},
+		"cleanup:x":     {"running     25 %  1 of 4 groups", "running     50 %  2 of 4 groups, 0.1 groups/s, 20s left"},
+	} {
+		var b bytes.Buffer
+		p := &progress{w: &b, now: func() time.Time { return at }}
+		job := rowMap{"job_id": id, "status": "running", "progress": "0.25", "rows_flushed": "1000", "rows_total": "4000", "segments": "1", "bytes_written": "10", "chunks_done": "1", "chunks_total": "4"}
+		countSegments(job, "80")
+		p.show(job)
+		at = at.Add(10 * time.Second)
+		job["progress"], job["rows_flushed"], job["segments"], job["bytes_written"], job["chunks_done"] = "0.5", "2000", "2", "20", "2"
+		countSegments(job, "80")
+		p.show(job)
+		if got, want := b.String(), c.first+"\n"+c.last+"\n"; got != want {
+			t.Errorf("%s:\n%swant\n%s", id, got, want)
+		}
+	}
+}
+
+func TestCSV(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	s := &csvSink{w: csv.NewWriter(&b)}
+	feed(t, s)
+	feed(t, s) // as for several ids: the names stand once
+	row := "1,\"a \"\"b\"\"\n<é>\x1b\",t,\"{\"\"a\"\":\n 1}\",NaN\n1000,,f,,-0.5\n"
+	if want := "id,note,ok,doc,f\n" + row + row; b.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
 	}
 }
 

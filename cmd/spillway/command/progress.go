@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"golang.org/x/term"
 
 	"github.com/spillwaydb/spillway/jobmanager"
 )
@@ -19,6 +21,10 @@ const pollEvery = 200 * time.Millisecond
 
 // follow looks at a job until it has ended, showing its progress on the way, and returns its last row.
 func follow(ctx context.Context, c *client, id string, p *progress) (rowMap, error) {
+	segments := ""
+	if jobType(rowMap{"job_id": id}) == "verify" {
+		segments = c.segmentsOf(ctx, id)
+	}
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	defer p.done()
@@ -30,6 +36,7 @@ func follow(ctx context.Context, c *client, id string, p *progress) (rowMap, err
 		if len(rows) != 1 {
 			return nil, fmt.Errorf("job %q: %d rows in the answer to SHOW JOB", id, len(rows))
 		}
+		countSegments(rows[0], segments)
 		p.show(rows[0])
 		if jobmanager.Status(rows[0]["status"]).Terminal() {
 			return rows[0], nil
@@ -70,15 +77,24 @@ func whenComplete(ctx context.Context, c *client, id string, p *progress) (rowMa
 type progress struct {
 	w       io.Writer
 	bar     bool
+	label   string           // what stands before it: the table, where there are several jobs
+	now     func() time.Time // nil: the clock
 	last    string
 	pending bool // the bar's line has no end yet
+	amount  pace // rows, or what else the job counts
+	share   pace
 }
 
 func (p *progress) show(job rowMap) {
-	line := progressLine(job)
+	now := time.Now()
+	if p.now != nil {
+		now = p.now()
+	}
+	p.amount.add(now, float(job[unitOf(job).column]))
+	p.share.add(now, share(job))
+	line := p.label + progressLine(job) + p.speed(job, now)
 	if p.bar {
-		fmt.Fprintf(p.w, "\r\x1b[K%s %s", drawBar(share(job), 24), line)
-		p.pending = true
+		p.draw(share(job), line)
 		return
 	}
 	// Ten lines for a long job are enough in a log.
@@ -89,15 +105,43 @@ func (p *progress) show(job rowMap) {
 	}
 }
 
-// tell shows a line of the server's own.
-func (p *progress) tell(line string) {
-	if p.bar {
-		fmt.Fprintf(p.w, "\r\x1b[K%s", line)
-		p.pending = true
-		return
+// speed says how fast a running job goes, and how long it still takes.
+func (p *progress) speed(job rowMap, now time.Time) string {
+	if job["status"] != string(jobmanager.Running) {
+		return ""
 	}
-	fmt.Fprintln(p.w, line)
+	text := ""
+	if rate := unitOf(job).rate(p.amount.perSecond(now)); rate != "" {
+		text = ", " + rate
+	}
+	if d, ok := p.share.left(now, 1); ok {
+		text += ", " + spanText(d) + " left"
+	}
+	return text
 }
+
+// draw puts the bar over the last one. A line that wraps could not be drawn over: what is too long for the terminal goes.
+func (p *progress) draw(share float64, line string) {
+	text := drawBar(share, 24) + " " + line
+	if width := widthOf(p.w); width > 0 && displayWidth(text) >= width {
+		text = clip(drawBar(share, 8)+" "+line, width-1)
+	}
+	fmt.Fprintf(p.w, "\r\x1b[K%s", text)
+	p.pending = true
+}
+
+// widthOf is the width of the terminal behind w; 0: there is none.
+func widthOf(w io.Writer) int {
+	if f, ok := w.(*os.File); ok {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil {
+			return width
+		}
+	}
+	return 0
+}
+
+// tell shows a line of the server's own.
+func (p *progress) tell(line string) { fmt.Fprintln(p.w, line) }
 
 // done ends the bar's line.
 func (p *progress) done() {
@@ -107,16 +151,95 @@ func (p *progress) done() {
 	}
 }
 
+// unit is what a job counts.
+type unit struct {
+	column    string // of system.jobs
+	total     string // the column of how many there will be
+	one, many string
+}
+
+// unitOf goes by the type of the job: a verification moves no row, and a clean-up has no segments.
+func unitOf(job rowMap) unit {
+	switch jobType(job) {
+	case "verify":
+		if job["segments_total"] != "" {
+			return unit{column: "segments_done", total: "segments_total", one: "segment", many: "segments"}
+		}
+		return unit{column: "chunks_done", total: "chunks_total", one: "group", many: "groups"}
+	case "cleanup":
+		return unit{column: "chunks_done", total: "chunks_total", one: "group", many: "groups"}
+	}
+	return unit{column: "rows_flushed", total: "rows_total", one: "row", many: "rows"}
+}
+
+// countSegments tells of a verification in segments. It reads them in groups of about the same size, so of one that runs the
+// number is an estimate.
+func countSegments(job rowMap, total string) {
+	if n := float(total); n > 0 && jobType(job) == "verify" {
+		job["segments_total"] = total
+		job["segments_done"] = strconv.Itoa(int(share(job) * n))
+	}
+}
+
+// segmentsOf asks how many segments the table of a job has; "": not known. It is for people to look at, and no error.
+func (c *client) segmentsOf(ctx context.Context, id string) string {
+	jobs, err := c.view(ctx, "jobs")
+	if err != nil {
+		return ""
+	}
+	tables, err := c.view(ctx, "tables")
+	if err != nil {
+		return ""
+	}
+	rows, err := c.rows(ctx, "SELECT t.segments FROM "+jobs+" AS j JOIN "+tables+" AS t ON t.table_schema || '.' || t.table_name = j.target WHERE j.job_id = "+literal(id))
+	if err != nil || len(rows) != 1 {
+		return ""
+	}
+	return rows[0]["segments"]
+}
+
+// jobType is what stands first in a job's id.
+func jobType(job rowMap) string {
+	typ, _, _ := strings.Cut(job["job_id"], ":")
+	return typ
+}
+
+// rate writes so many in a second; "": none.
+func (u unit) rate(perSecond float64) string {
+	switch {
+	case perSecond <= 0:
+		return ""
+	case perSecond < 10:
+		return strconv.FormatFloat(perSecond, 'f', 1, 64) + " " + u.many + "/s"
+	}
+	return groups(strconv.FormatFloat(perSecond, 'f', 0, 64)) + " " + u.many + "/s"
+}
+
+// doneText is how much a job has done of what it counts.
+func doneText(job rowMap) string {
+	u := unitOf(job)
+	if total := job[u.total]; total != "" && total != "0" {
+		return groups(job[u.column]) + " of " + groups(total) + " " + u.many
+	}
+	if job[u.column] == "1" && u.one != "row" {
+		return "1 " + u.one
+	}
+	return groups(job[u.column]) + " " + u.many
+}
+
 func progressLine(job rowMap) string {
-	line := fmt.Sprintf("%-10s %3.0f %%  %s", job["status"], share(job)*100, groups(job["rows_flushed"]))
-	if total := job["rows_total"]; total != "" {
-		line += " of " + groups(total)
+	line := fmt.Sprintf("%-10s %3.0f %%  %s", job["status"], share(job)*100, doneText(job))
+	switch jobType(job) {
+	case "cleanup":
+		return line
+	case "verify":
+		return line + " read"
 	}
 	segments := " segments, "
 	if job["segments"] == "1" {
 		segments = " segment, "
 	}
-	return line + " rows, " + groups(job["segments"]) + segments + bytesText(job["bytes_written"])
+	return line + ", " + groups(job["segments"]) + segments + bytesText(job["bytes_written"])
 }
 
 // share returns the done share of a job, 0 to 1.

@@ -28,11 +28,9 @@ Flush a table:      spillway flush app.events --wait
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return &usageError{msg: err.Error(), hint: "see `" + cmd.CommandPath() + " --help`"}
-	})
+	root.SetFlagErrorFunc(flagError)
 	root.PersistentFlags().String("config", "", "read settings from this YAML file: the same names as the flags")
-	root.PersistentFlags().StringP("output", "o", "table", "how rows are printed: table or json (one object per line)")
+	root.PersistentFlags().StringP("output", "o", "table", "how rows are printed: table, json (one object per line) or csv")
 	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error { return applySettings(cmd, env) }
 
 	root.AddGroup(
@@ -47,10 +45,11 @@ Flush a table:      spillway flush app.events --wait
 		}
 	}
 	group("run", newDemo(env), newUp(env), newWorker(env), newFront(env))
-	group("use", newSQL(env), newFlush(env), newJobs(env), newTables(env), newCat(env),
+	group("use", newSQL(env), newFlush(env), newJobs(env), newTop(env), newTables(env), newCat(env),
 		newSchedule(env), newPolicy(env), newStorage(env), newRestore(env), newVerify(env), newCleanup(env))
 	group("help", newDoctor(env), newHealthcheck(env), newGrants(env), newUninstall(env), newVersion(env), newCompletion(env))
 	root.SetHelpCommandGroupID("help")
+	addCompletions(root, env)
 	return root
 }
 
@@ -82,6 +81,7 @@ func args(names ...string) cobra.PositionalArgs {
 // parent is a command that only holds others.
 func parent(cmd *cobra.Command) *cobra.Command {
 	cmd.Args = unknownCommand
+	cmd.SuggestionsMinimumDistance = 2
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	return cmd
 }

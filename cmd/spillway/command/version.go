@@ -28,10 +28,10 @@ func newVersion(env *Env) *cobra.Command {
 		Args:  args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s := newSink(cmd, env)
-			if err := s.begin([]column{{name: "spillway"}, {name: "go"}, {name: "platform"}}); err != nil {
+			if err := s.begin([]column{{name: "spillway"}, {name: "go"}, {name: "platform"}, {name: "commit"}, {name: "built"}}); err != nil {
 				return err
 			}
-			if err := s.row([][]byte{[]byte(versionText()), []byte(runtime.Version()), []byte(runtime.GOOS + "/" + runtime.GOARCH)}); err != nil {
+			if err := s.row([][]byte{[]byte(versionText()), []byte(runtime.Version()), []byte(runtime.GOOS + "/" + runtime.GOARCH), orNull(builtFrom()), orNull(builtAt())}); err != nil {
 				return err
 			}
 			return s.end("")

@@ -1,0 +1,125 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+const (
+	feedPatience = 5 * time.Second  // how long a look may take
+	actPatience  = 30 * time.Second // how long a KILL, PAUSE or RESUME may take
+	topMost      = 500              // rows of one list
+)
+
+// topSource is where the view has its rows from, and who carries out what its keys ask for.
+type topSource interface {
+	jobs(ctx context.Context) ([]rowMap, error)
+	workers(ctx context.Context) ([]rowMap, error)
+	tables(ctx context.Context) ([]rowMap, error)
+	act(ctx context.Context, verb, jobID string) error // KILL, PAUSE, RESUME
+}
+
+// topFeed asks the front-end in SQL, as every client command does. Looks and deeds have connections of their own: a table
+// that somebody locks whole keeps the reader of its size waiting, and that may not hold up the list of jobs or a KILL.
+type topFeed struct{ main, sizes, deeds topLine }
+
+func newTopFeed(o *clientOptions) *topFeed {
+	return &topFeed{main: topLine{dial: o.connect}, sizes: topLine{dial: o.connect}, deeds: topLine{dial: o.connect}}
+}
+
+func (f *topFeed) close() {
+	for _, l := range []*topLine{&f.main, &f.sizes, &f.deeds} {
+		l.hangUp()
+	}
+}
+
+// jobs are those that live, and those that ended in the last hour.
+func (f *topFeed) jobs(ctx context.Context) ([]rowMap, error) {
+	return f.main.look(ctx, "jobs", `SELECT job_id, target, status, phase, progress, rows_total, rows_flushed, bytes_written, segments, chunks_done, chunks_total,
+		attempt, error, error_class, requested_by, statement, created_at, started_at, finished_at, ui_url,
+		extract(epoch FROM now() - created_at)::bigint AS age, extract(epoch FROM now() - finished_at)::bigint AS ended
+	FROM %s WHERE finished_at IS NULL OR finished_at > now() - interval '1 hour'
+	ORDER BY finished_at IS NOT NULL, created_at DESC, job_id`)
+}
+
+func (f *topFeed) workers(ctx context.Context) ([]rowMap, error) {
+	return f.main.look(ctx, "workers", `SELECT identity, host, pid, status, slots_used, slots_total, version,
+		extract(epoch FROM now() - started_at)::bigint AS age, extract(epoch FROM now() - last_seen_at)::bigint AS silent
+	FROM %s ORDER BY host, pid, identity`)
+}
+
+func (f *topFeed) tables(ctx context.Context) ([]rowMap, error) {
+	return f.sizes.look(ctx, "tables", `SELECT table_schema || '.' || table_name AS name, bytes_hot, rows_dead, rows_cold, bytes_cold, segments,
+		extract(epoch FROM now() - last_flush_at)::bigint AS flushed
+	FROM %s ORDER BY bytes_hot DESC NULLS LAST, 1`)
+}
+
+func (f *topFeed) act(ctx context.Context, verb, jobID string) error {
+	return f.deeds.with(ctx, actPatience, func(ctx context.Context, c *client) error {
+		_, err := c.rows(ctx, verb+" JOB "+literal(jobID))
+		return err
+	})
+}
+
+// topLine is a connection that is made when it is needed, and again after it was lost.
+type topLine struct {
+	dial  func(context.Context) (*client, error)
+	mu    sync.Mutex
+	c     *client
+	views map[string]string
+}
+
+// look reads a view.
+func (l *topLine) look(ctx context.Context, view, query string) (rows []rowMap, err error) {
+	err = l.with(ctx, feedPatience, func(ctx context.Context, c *client) error {
+		if l.views[view] == "" {
+			name, err := c.view(ctx, view)
+			if err != nil {
+				return err
+			}
+			l.views[view] = name
+		}
+		rows, err = c.rows(ctx, fmt.Sprintf(query, l.views[view])+fmt.Sprintf(" LIMIT %d", topMost))
+		return err
+	})
+	return rows, err
+}
+
+// with lends the connection. An answer of the server leaves it as it is; anything else ends it.
+func (l *topLine) with(ctx context.Context, patience time.Duration, use func(context.Context, *client) error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if l.c == nil {
+		c, err := l.dial(ctx)
+		if err != nil {
+			return err
+		}
+		l.c, l.views = c, map[string]string{}
+	}
+	err := use(ctx, l.c)
+	var answer *pgconn.PgError
+	if err != nil && (!errors.As(err, &answer) || l.c.conn.IsClosed()) {
+		l.c.close()
+		l.c = nil
+	}
+	if err != nil && ctx.Err() == context.DeadlineExceeded {
+		return fmt.Errorf("no answer within %s", patience)
+	}
+	return err
+}
+
+func (l *topLine) hangUp() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.c != nil {
+		l.c.close()
+		l.c = nil
+	}
+}
