@@ -18,16 +18,16 @@ type Mode struct {
 
 // Proxy passes TCP connections on to one upstream.
 type Proxy struct {
-	upstream string
-	ln       net.Listener
+	ln net.Listener
 
-	mu      sync.Mutex
-	changed chan struct{} // closed when mode changes
-	mode    Mode
-	conns   map[*conn]bool
-	commit  CommitFault
-	left    int // COMMITs that are still to be lost
-	closed  bool
+	mu       sync.Mutex
+	upstream string
+	changed  chan struct{} // closed when mode changes
+	mode     Mode
+	conns    map[*conn]bool
+	commit   CommitFault
+	left     int // COMMITs that are still to be lost
+	closed   bool
 
 	hits atomic.Int64
 }
@@ -53,6 +53,14 @@ func (p *Proxy) Close() {
 	p.mu.Unlock()
 	_ = p.ln.Close() // it may be closed already
 	p.Set(Mode{})
+	p.Cut()
+}
+
+// Redirect sends new connections to another upstream, as a failover does, and cuts those there are.
+func (p *Proxy) Redirect(upstream string) {
+	p.mu.Lock()
+	p.upstream = upstream
+	p.mu.Unlock()
 	p.Cut()
 }
 
@@ -99,7 +107,10 @@ func (p *Proxy) serve(client *net.TCPConn) {
 		reset(client)
 		return
 	}
-	up, err := net.DialTimeout("tcp", p.upstream, 5*time.Second)
+	p.mu.Lock()
+	upstream := p.upstream
+	p.mu.Unlock()
+	up, err := net.DialTimeout("tcp", upstream, 5*time.Second)
 	if err != nil {
 		reset(client)
 		return

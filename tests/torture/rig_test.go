@@ -104,7 +104,7 @@ type options struct {
 
 func newRig(t testing.TB, o options) *rig {
 	t.Helper()
-	g := &rig{t: t, seed: o.seed, known: map[string]vitals{}, grown: map[string]int{}, breath: 4 * time.Millisecond}
+	g := &rig{t: t, seed: o.seed, known: map[string]vitals{}, grown: map[string]int{}, breath: *breath}
 	settings := map[string]string{"shared_buffers": "32MB", "max_wal_size": "256MB", "autovacuum_naptime": "5s"}
 	for k, v := range o.settings {
 		settings[k] = v

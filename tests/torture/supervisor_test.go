@@ -145,9 +145,9 @@ func (u *unit) end() {
 
 // vitals are what must not grow in a process that lives on.
 type vitals struct {
-	pid                int
-	fds                int
-	goroutines, memory int64
+	pid                      int
+	fds                      int
+	goroutines, memory, heap int64
 }
 
 // vitals reads them; ok is false if the process is not there.
@@ -173,6 +173,7 @@ func (u *unit) vitals() (v vitals, ok bool) {
 	}
 	v.goroutines = metric(text.Bytes(), "go_goroutines")
 	v.memory = metric(text.Bytes(), "process_resident_memory_bytes")
+	v.heap = metric(text.Bytes(), "go_memstats_heap_inuse_bytes")
 	return v, v.goroutines > 0
 }
 
