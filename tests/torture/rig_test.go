@@ -38,7 +38,8 @@ type rig struct {
 	workers        []*unit
 	sql            string // address of the front-end
 
-	pg, rpc, s3 *netfault.Proxy // s3 is nil where the storage is a folder
+	pg, rpc, s3 *netfault.Proxy // of the workers; s3 is nil where the storage is a folder
+	pgDoor      *netfault.Proxy // of the front-end, to PostgreSQL
 	storage     string          // folder that holds the objects
 	disk        string          // mount point of the storage's own small disk; "" if none could be mounted
 
@@ -117,6 +118,9 @@ func newRig(t testing.TB, o options) *rig {
 	g.pg, err = netfault.New(g.srv.Address())
 	must(t, err)
 	t.Cleanup(g.pg.Close)
+	g.pgDoor, err = netfault.New(g.srv.Address())
+	must(t, err)
+	t.Cleanup(g.pgDoor.Close)
 	location := g.newStorage(t, o.s3)
 	g.grant("app.none")
 	g.startTemporal(t, folder(t))
@@ -143,10 +147,11 @@ func (g *rig) startOthers(t testing.TB, logs, location string, workers int) {
 	t.Helper()
 	worker, err := url.Parse(g.db.WorkerURL)
 	must(t, err)
-	worker.Host = g.pg.Address()
+	door := *worker
+	worker.Host, door.Host = g.pg.Address(), g.pgDoor.Address()
 	metrics := address(t)
 	g.sql = address(t)
-	g.door = supervise(t, "front", logs, metrics, "front", "--database-url", g.db.WorkerURL, "--temporal-address", g.rpc.Address(), "--sql-listen", g.sql,
+	g.door = supervise(t, "front", logs, metrics, "front", "--database-url", door.String(), "--temporal-address", g.rpc.Address(), "--sql-listen", g.sql,
 		"--metrics-listen", metrics, "--attempts", "200", "--heartbeat-timeout", "2s", "--log-format", "json")
 	for i := range workers {
 		metrics := address(t)
