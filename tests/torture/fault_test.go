@@ -65,7 +65,7 @@ func (g *rig) inflict(round uint64, aim string, until time.Time, stop <-chan str
 // inChunk waits until some chunk's transaction is open, for a moment at most, and then a little more.
 func (g *rig) inChunk(r *rand.Rand, stop <-chan struct{}) {
 	more := time.Duration(r.Int64N(int64(40 * time.Millisecond)))
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, g.db.SuperURL)
 	if err != nil {

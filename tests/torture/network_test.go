@@ -15,6 +15,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/objstore/cloudtest"
 	"github.com/spillwaydb/spillway/tests/audit"
 	"github.com/spillwaydb/spillway/tests/netfault"
+	"github.com/spillwaydb/spillway/tests/product"
 )
 
 const rowsOfCase = 2500 // about 190 bytes each: some eight chunks
@@ -134,6 +135,7 @@ type outcome struct {
 // wire is a case of TestNetwork: a fault on a link.
 type wire struct {
 	link, what string
+	long       bool // only of the long form
 	during     func(l *lane, p *netfault.Proxy)
 }
 
@@ -146,12 +148,12 @@ func wires() (list []wire) {
 					pause(nil, 300*time.Millisecond)
 				}
 			}},
-			{what: "half-closed", during: func(_ *lane, p *netfault.Proxy) { p.HalfClose() }},
-			{what: "15 ms late, 200 kB/s", during: func(_ *lane, p *netfault.Proxy) {
+			{what: "half-closed", long: true, during: func(_ *lane, p *netfault.Proxy) { p.HalfClose() }},
+			{what: "15 ms late, 200 kB/s", long: true, during: func(_ *lane, p *netfault.Proxy) {
 				p.Set(netfault.Mode{Delay: 15 * time.Millisecond, Rate: 200_000})
 				pause(nil, 3*time.Second)
 			}},
-			{what: "silent for 6 s, then alive", during: func(_ *lane, p *netfault.Proxy) {
+			{what: "silent for 6 s, then alive", long: true, during: func(_ *lane, p *netfault.Proxy) {
 				p.Set(netfault.Mode{Blackhole: true})
 				pause(nil, 6*time.Second)
 			}},
@@ -160,7 +162,7 @@ func wires() (list []wire) {
 				pause(nil, 3*time.Second)
 				p.Cut()
 			}},
-			{what: "refused for 3 s", during: func(_ *lane, p *netfault.Proxy) {
+			{what: "refused for 3 s", long: true, during: func(_ *lane, p *netfault.Proxy) {
 				p.Set(netfault.Mode{Refuse: true})
 				p.Cut()
 				pause(nil, 3*time.Second)
@@ -174,7 +176,7 @@ func wires() (list []wire) {
 }
 
 // A31, A36, A57: a fault on each link between processes in the middle of a flush, and of a restore; and each way in which the
-// answer to a COMMIT can be lost. The job ends well, under its own id, and each row is there once.
+// answer to a COMMIT can be lost. The job ends well, under its own id, and each row is there once. SPILLWAY_LONG=1 plays all.
 func TestNetwork(t *testing.T) {
 	_, err := cloudtest.Tool("versitygw")
 	if err != nil {
@@ -198,7 +200,7 @@ func TestNetwork(t *testing.T) {
 	}
 	for _, w := range wires() {
 		p := map[string]*netfault.Proxy{"postgres": l.pg, "temporal": l.rpc, "s3": l.s3}[w.link]
-		if p == nil {
+		if p == nil || w.long && !product.Long() {
 			continue
 		}
 		play(w.link, w.what, func(l *lane) {

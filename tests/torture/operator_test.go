@@ -2,12 +2,14 @@ package torture
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // operator starts, holds and ends jobs through the front-end, as people and scripts would.
@@ -48,7 +50,7 @@ func (o *operator) act() {
 		o.say("VERIFY", fmt.Sprintf("VERIFY TABLE %s", tb))
 	case k < 77:
 		o.say("CLEANUP", "CLEANUP")
-	case k < 83:
+	case k < 84: // the steps of a job that failed often wait long: killing it lets another begin
 		o.some("KILL JOB")
 	case k < 88:
 		o.some("PAUSE JOB")
@@ -115,6 +117,24 @@ func (o *operator) say(kind, statement string) bool {
 	}
 	o.g.count("said "+kind, 1)
 	return true
+}
+
+// try sends a statement and returns the SQLSTATE of the answer: "" is success, "08000" no answer.
+func (o *operator) try(statement string) string {
+	ctx, cancel := context.WithTimeout(context.Background(), patient)
+	defer cancel()
+	err := o.connect(ctx)
+	if err == nil {
+		_, err = o.conn.Exec(ctx, statement)
+	}
+	var pgErr *pgconn.PgError
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &pgErr):
+		return pgErr.Code
+	}
+	return "08000"
 }
 
 func (o *operator) failed(err error) {
