@@ -183,13 +183,17 @@ func soakTable(t *testing.T) string {
 		Jobs, Rows int64
 		Samples    int
 		Figures    []figure
+		Grew       []string
 	}
 	all := results[run](t, "soak.jsonl")
 	var b strings.Builder
-	for _, r := range all[max(0, len(all)-1):] {
-		fmt.Fprintf(&b, "%.0f minutes, %d jobs, %d rows, %d samples:\n\n| figure | first | mean of the second half | last | slope of the second half, per hour |\n|---|---|---|---|---|\n", r.Minutes, r.Jobs, r.Rows, r.Samples)
+	for _, r := range all {
+		fmt.Fprintf(&b, "\n%.0f minutes, %d jobs, %d rows, %d samples:\n\n| figure | first | mean of the second half | last | slope of the second half, per hour |\n|---|---|---|---|---|\n", r.Minutes, r.Jobs, r.Rows, r.Samples)
 		for _, f := range r.Figures {
 			fmt.Fprintf(&b, "| %s | %.1f | %.1f | %.1f | %+.1f |\n", f.Figure, f.First, f.Mean, f.Last, f.Slope)
+		}
+		if len(r.Grew) > 0 {
+			fmt.Fprintf(&b, "\nThis run failed: %s grew.\n", strings.Join(r.Grew, ", "))
 		}
 	}
 	return b.String()

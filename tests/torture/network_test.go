@@ -183,7 +183,6 @@ func TestNetwork(t *testing.T) {
 		t.Logf("links to a bucket are left out: versitygw is missing, `make servers` builds it: %v", err)
 	}
 	l := newLane(t, options{seed: 3, s3: err == nil, workers: 1})
-	var done []outcome
 	play := func(link, what string, fault func(l *lane)) {
 		t.Run(strings.ReplaceAll(link+" "+what, " ", "_"), func(t *testing.T) {
 			l.t = t // what goes wrong from here on is this case's
@@ -192,7 +191,7 @@ func TestNetwork(t *testing.T) {
 			l.fill()
 			fault(l)
 			lost, doubled := l.verdict()
-			done = append(done, outcome{link, what, l.rowsMoved() - before, lost, doubled, time.Since(began).Seconds()})
+			keep(t, "network", []outcome{{link, what, l.rowsMoved() - before, lost, doubled, time.Since(began).Seconds()}})
 		})
 	}
 	for _, f := range netfault.Faults {
@@ -214,7 +213,6 @@ func TestNetwork(t *testing.T) {
 		})
 	}
 	l.t = t
-	keep(t, "network", done)
 }
 
 const (
