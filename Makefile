@@ -22,7 +22,7 @@ RELEASE    ?= unreleased
 # of them run at once than there may be processors.
 TIMEOUT  ?= 30m
 
-.PHONY: help build demo test test-long roundtrip faults mutants test-race test-server check fmt vet lint workflowcheck vulncheck imports replay fuzz release dist reproducible bench many-values servers postgres docs tidy clean
+.PHONY: help build demo test test-long roundtrip faults mutants test-race test-server check fmt vet lint workflowcheck vulncheck imports replay fuzz release dist reproducible bench many-values torture soak servers postgres docs tidy clean
 
 help: ## print this help
 	@echo "Spillway moves old rows of a PostgreSQL table to Parquet files, each row exactly once."; echo
@@ -103,6 +103,13 @@ dist: ## build static binaries of the checked-out tag for $(PLATFORMS) into dist
 many-values: postgres ## flush 100 000 partition values and print the memory that it takes
 	SPILLWAY_MANY_VALUES=100000 $(GO) test -count=1 -v -timeout 60m ./internal/flush -run TestMemoryOfManyValues
 
+torture: postgres servers ## kill, freeze and starve processes under load: DURATION=10m AIM=kills SEED=1 RESULTS=tests/torture/results/runs.jsonl
+	SPILLWAY_LONG=$(LONG) $(GO) test -count=1 -v -timeout 0 ./tests/torture -run '$(or $(TESTS),TestTorture)' -duration $(or $(DURATION),10m) -round 60s \
+		-aim $(or $(AIM),all) -seed $(or $(SEED),0) -results '$(if $(RESULTS),$(abspath $(RESULTS)))'
+
+soak: postgres ## flush without a pause and look for what grows: DURATION=30m
+	$(GO) test -count=1 -v -timeout 0 ./tests/torture -run TestSoak -soak $(or $(DURATION),30m) -results '$(if $(RESULTS),$(abspath $(RESULTS)))'
+
 bench: postgres build ## measure: prints a table and writes a JSON file (docs/benchmarks.md)
 	$(GO) build -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/bench ./tests/bench
 	./bin/bench -spillway $(BIN) -json bin/bench.json $(BENCHFLAGS)
@@ -120,8 +127,8 @@ servers: ## build the object stores that tests talk to; cold, that takes longer 
 postgres: ## install PostgreSQL's server binaries if they are missing and a package manager may
 	@scripts/postgres
 
-docs: ## write the tests that name acceptance numbers into docs/acceptance.md
-	$(GO) test ./tests/docs -run TestAcceptance -update
+docs: ## write docs/acceptance.md, and the results of tests/torture into docs/reliability.md
+	$(GO) test ./tests/docs -run 'TestAcceptance|TestReliability' -update
 
 tidy: ## go mod tidy
 	$(GO) mod tidy

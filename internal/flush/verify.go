@@ -205,10 +205,10 @@ func (f *Flusher) checkSegments(ctx context.Context, in ChunkInput, m *meter) (C
 // planElement reads what the plan has for a chunk.
 func (f *Flusher) planElement(ctx context.Context, in ChunkInput, to any) error {
 	text, err := f.ledger.PlanElement(ctx, in.JobID, in.Chunk)
-	if err == nil {
-		err = json.Unmarshal(text, to)
+	if err != nil { // of its own class: a server that restarts is no fault of ours
+		return fmt.Errorf("chunk %d of %s: %w", in.Chunk, in.JobID, err)
 	}
-	if err != nil {
+	if err := json.Unmarshal(text, to); err != nil {
 		return classified(ClassInternal, fmt.Errorf("chunk %d of %s: %w", in.Chunk, in.JobID, err))
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
@@ -498,5 +499,29 @@ func TestVerifyWhileRowsMove(t *testing.T) {
 	r.db.Exec(t, "DROP TABLE app.t")
 	if found, err := r.verify(); err != nil || len(found) != 0 || len(r.segmentFiles()) <= len(paths) {
 		t.Errorf("%v, %v", found, err)
+	}
+}
+
+// A31: the server restarts just when a chunk of a VERIFY reads its plan. That is a lost connection, which is tried again, and no fault
+// of ours, which would fail the job at once.
+func TestServerRestartsUnderVerify(t *testing.T) {
+	t.Parallel()
+	srv := pgtest.Own(t, map[string]string{"fsync": "off"})
+	db := pgtest.DatabaseOn(t, srv)
+	r := newRigOn(t, db, "", events, fill(50))
+	flushTable(t, r, "t")
+	c := r.newCheck(r.flusher(nil))
+	if err := srv.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	err := c.chunk(0, 1)
+	if class := flush.ClassOf(err); err == nil || !class.Retryable {
+		t.Errorf("class %s, to be tried again: %v (%v)", class.Name, class.Retryable, err)
+	}
+	if err := srv.Restart(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.chunk(0, 2); err != nil {
+		t.Error(err)
 	}
 }

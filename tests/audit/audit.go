@@ -30,12 +30,18 @@ const pinned = `SET DateStyle = 'ISO, MDY'; SET IntervalStyle = postgres; SET Ti
 // Hot reads the rows of a table, partitions included, and forgets their order. where may be "".
 func Hot(t testing.TB, url, schema, table, where string) Rows {
 	t.Helper()
-	conn := connect(t, url)
-	defer func() { _ = conn.Close(context.Background()) }()
 	sql := "SELECT * FROM " + pgx.Identifier{schema, table}.Sanitize()
 	if where != "" {
 		sql += " WHERE " + where
 	}
+	return Query(t, url, sql)
+}
+
+// Query reads the rows of a query, printed as those of Hot and Cold are.
+func Query(t testing.TB, url, sql string) Rows {
+	t.Helper()
+	conn := connect(t, url)
+	defer func() { _ = conn.Close(context.Background()) }()
 	rows := Rows{}
 	results := conn.PgConn().Exec(context.Background(), pinned+"; "+sql)
 	for results.NextResult() {
@@ -62,6 +68,21 @@ func (r Rows) Add(other Rows) Rows {
 		}
 	}
 	return sum
+}
+
+// Differ lists the rows that are there less often than in want, and those that are there more often.
+func (r Rows) Differ(want Rows) (lost, extra []string) {
+	for k, n := range want {
+		if r[k] < n {
+			lost = append(lost, k)
+		}
+	}
+	for k, n := range r {
+		if want[k] < n {
+			extra = append(extra, k)
+		}
+	}
+	return lost, extra
 }
 
 // Count is the number of rows.
@@ -155,17 +176,7 @@ func readSegment(t testing.TB, location string, size int64, sum string, into Row
 func Check(t testing.TB, url, schema, table string, want Rows) {
 	t.Helper()
 	got := Hot(t, url, schema, table, "").Add(Cold(t, url, schema, table))
-	var lost, extra []string
-	for k, n := range want {
-		if got[k] < n {
-			lost = append(lost, k)
-		}
-	}
-	for k, n := range got {
-		if want[k] < n {
-			extra = append(extra, k)
-		}
-	}
+	lost, extra := got.Differ(want)
 	report(t, "lost", lost)
 	report(t, "doubled or foreign", extra)
 	if got.Count() != want.Count() {

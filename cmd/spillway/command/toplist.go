@@ -219,7 +219,7 @@ func (m *topModel) leftOf(r rowMap) string {
 	return spanText(d)
 }
 
-var tableColumns = []topColumn{
+var sizeColumns = []topColumn{
 	{name: "TABLE", cell: plain("name")},
 	{name: "HOT", right: true, rank: 1, cell: known("bytes_hot", bytesText), order: byNumber("bytes_hot")},
 	{name: "DEAD ROWS", right: true, rank: 4, cell: known("rows_dead", groups), order: byNumber("rows_dead")},

@@ -53,7 +53,7 @@ func newTopModel(ctx context.Context, source topSource, now func() time.Time, o 
 	m := &topModel{ctx: ctx, source: source, now: now, refresh: o.refresh, all: o.all, paces: map[string]*topPace{}}
 	m.lists = [3]topList{
 		topJobs:    {title: "Jobs", key: "job_id", columns: m.jobColumns(), sorted: -1},
-		topSizes:   {title: "Tables", key: "name", columns: tableColumns, sorted: -1},
+		topSizes:   {title: "Tables", key: "name", columns: sizeColumns, sorted: -1},
 		topWorkers: {title: "Workers", key: "identity", columns: workerColumns, sorted: -1},
 	}
 	return m
