@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -118,7 +117,7 @@ func validate(spec jobmanager.JobSpec) error {
 func (h *harness) StartWorker(t testing.TB) {
 	t.Helper()
 	srv := temporaltest.Shared(t)
-	var dead atomic.Bool
+	alive, die := context.WithCancel(context.Background())
 	c, err := client.Dial(client.Options{
 		HostPort:  srv.Address(),
 		Namespace: srv.Namespace(),
@@ -127,18 +126,24 @@ func (h *harness) StartWorker(t testing.TB) {
 		WorkerHeartbeatInterval: time.Second,
 		ConnectionOptions: client.ConnectionOptions{DialOptions: []grpc.DialOption{
 			grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-				if dead.Load() {
+				ctx, cut := context.WithCancel(ctx)
+				defer cut()
+				defer context.AfterFunc(alive, cut)() // a poll that waits ends too
+				err := alive.Err()
+				if err == nil {
+					err = invoke(ctx, method, req, reply, cc, opts...)
+				}
+				if alive.Err() != nil {
 					return serviceerror.NewInvalidArgument("dead") // not retried
 				}
-				return invoke(ctx, method, req, reply, cc, opts...)
+				return err
 			}),
 		}},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	alive, die := context.WithCancel(context.Background())
-	h.crash = func() { dead.Store(true); die() }
+	h.crash = die
 	h.worker = h.newWorker(t, c, alive)
 	t.Cleanup(func() { die(); c.Close() })
 }
