@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -118,7 +117,7 @@ func validate(spec jobmanager.JobSpec) error {
 func (h *harness) StartWorker(t testing.TB) {
 	t.Helper()
 	srv := temporaltest.Shared(t)
-	var dead atomic.Bool
+	alive, die := context.WithCancel(context.Background())
 	c, err := client.Dial(client.Options{
 		HostPort:  srv.Address(),
 		Namespace: srv.Namespace(),
@@ -127,9 +126,12 @@ func (h *harness) StartWorker(t testing.TB) {
 		WorkerHeartbeatInterval: time.Second,
 		ConnectionOptions: client.ConnectionOptions{DialOptions: []grpc.DialOption{
 			grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-				if dead.Load() {
+				if alive.Err() != nil {
 					return serviceerror.NewInvalidArgument("dead") // not retried
 				}
+				ctx, cut := context.WithCancel(ctx) // polls too: the server sees them end, as it does when a process dies
+				defer cut()
+				defer context.AfterFunc(alive, cut)()
 				return invoke(ctx, method, req, reply, cc, opts...)
 			}),
 		}},
@@ -137,8 +139,7 @@ func (h *harness) StartWorker(t testing.TB) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	alive, die := context.WithCancel(context.Background())
-	h.crash = func() { dead.Store(true); die() }
+	h.crash = die
 	h.worker = h.newWorker(t, c, alive)
 	t.Cleanup(func() { die(); c.Close() })
 }
