@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"go.temporal.io/sdk/activity"
-	"go.temporal.io/sdk/temporal"
 
 	"github.com/spillwaydb/spillway/internal/policy"
 )
@@ -139,18 +138,6 @@ func (p *Policies) beat(ctx context.Context, stop func()) (stopping func() bool)
 	}
 }
 
-// handOver is how long the next try waits after a worker has stopped: a server may still give a task to a poll of the worker that is about
-// to be closed, and nobody would know until the heartbeat is missed.
-const handOver = 500 * time.Millisecond
-
-// gaveUp is what a watch says that did not end by itself.
-func (p *Policies) gaveUp(ctx context.Context) error {
-	if ctx.Err() != nil {
-		return interrupted(ctx, noChunk)
-	}
-	return temporal.NewApplicationErrorWithOptions(message(ClassShutdown, noChunk), ClassShutdown, temporal.ApplicationErrorOptions{
-		NextRetryDelay: handOver,
-		Details:        []any{ErrorDetails{Chunk: noChunk, Stopped: true, StartedAt: startedAt(ctx)}},
-		Category:       temporal.ApplicationErrorCategoryBenign,
-	})
-}
+// gaveUp is what a watch says that did not end by itself. The next try, by the workflow's retry policy, is soon: a worker that stops has
+// the server close its polls first, so that no try is given to nobody.
+func (p *Policies) gaveUp(ctx context.Context) error { return interrupted(ctx, noChunk) }

@@ -66,6 +66,7 @@ func EnsureScheduler(ctx context.Context, c client.Client, taskQueue string) err
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_USE_EXISTING,
 		WorkflowIDReusePolicy:    enumspb.WORKFLOW_ID_REUSE_POLICY_ALLOW_DUPLICATE,
 		StaticSummary:            workflows.SchedulerSummary,
+		StaticDetails:            workflows.SchedulerDetails,
 	}, workflows.FlushSchedulerName, workflows.SchedulerInput{})
 	return err
 }

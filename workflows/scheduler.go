@@ -16,6 +16,9 @@ const (
 	FlushSchedulerName = "FlushScheduler"
 	// SchedulerSummary is what lists of workflows show of it.
 	SchedulerSummary = "flushes tables by their policies"
+	// SchedulerDetails is what its page shows of it, in Markdown.
+	SchedulerDetails = "Watches the tables that have a flush policy, and starts their flushes. It is no job, and never ends: workers begin it anew if somebody ends it. " +
+		"To stop flushes by policies: `ALTER TABLE … PAUSE FLUSH POLICY`."
 )
 
 const (
@@ -64,7 +67,7 @@ func schedulerDetails(r activities.PolicyReport) string {
 	var b strings.Builder
 	// Not Fprintf: workflowcheck knows of Sprintf alone that it is deterministic.
 	b.WriteString(fmt.Sprintf("**%d** tables with a policy: **%d** active, %d paused, %d failing, %d without a table; **%d** flushes run\n",
-		r.Tables, r.Tables-r.Paused-r.Missing, r.Paused, r.Failing, r.Missing, r.Running))
+		r.Tables, r.Tables-r.Paused-r.Missing-r.Failing, r.Paused, r.Failing, r.Missing, r.Running))
 	if len(r.Recent) > 0 {
 		b.WriteString("\n| last started | table | because of | rows found |\n|---|---|---|---|\n")
 		for _, s := range r.Recent {

@@ -56,6 +56,10 @@ func TestPolicies(t *testing.T) {
 	if n := pgtest.Value[int64](t, db, `SELECT count(next_flush_at) FROM system.tables WHERE policy_status = 'active'`); n != 1 {
 		t.Errorf("%d times of next flushes in the view", n)
 	}
+	db.Super(t, `UPDATE spillway.tables SET policy = '{"rows": 1, "moon": "full"}' WHERE table_name = 'newer'`)
+	if got := pgtest.Value[string](t, db, `SELECT string_agg(table_name, ' ' ORDER BY table_name) FROM system.tables WHERE policy_status = 'unreadable'`); got != "new newer newest" {
+		t.Errorf("the view calls %q unreadable", got)
+	}
 
 	must(t, l.ResetPolicy(ctx, "app", "t"))
 	for what, err := range map[string]error{

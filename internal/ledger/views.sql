@@ -165,7 +165,10 @@ CREATE OR REPLACE VIEW @system@.tables AS
 SELECT t.table_schema, t.table_name, t.registered_at, t.policy, t.last_flush_at, t.last_job_id, s.segments, s.rows_cold, s.bytes_cold,
        h.bytes_hot, h.rows_dead, l.rows_flushed AS last_rows_flushed, l.hot_bytes_before AS last_bytes_hot_before,
        l.hot_bytes_after AS last_bytes_hot_after, l.dead_rows AS last_rows_dead, l.dead_bytes AS last_bytes_dead,
-       CASE WHEN t.policy IS NULL THEN NULL WHEN t.policy_paused_at IS NOT NULL THEN 'paused' WHEN t.policy_failures > 0 THEN 'failing' ELSE 'active' END AS policy_status,
+       CASE WHEN t.policy IS NULL THEN NULL
+            WHEN CASE pg_catalog.jsonb_typeof(t.policy) WHEN 'object' THEN t.policy - '{interval,rows,bytes,min_rows,flush}'::text[] <> '{}'
+                       OR t.policy ->> 'interval' !~ '^([0-9]{1,7}h)?([0-9]{1,9}m)?([0-9]{1,9}([.][0-9]{1,9})?s)?$' ELSE true END THEN 'unreadable'
+            WHEN t.policy_paused_at IS NOT NULL THEN 'paused' WHEN t.policy_failures > 0 THEN 'failing' ELSE 'active' END AS policy_status,
        p.policy_set_by, p.policy_paused_at, p.policy_paused_by, p.policy_failures, p.policy_error, p.policy_error_class, p.policy_next_try, p.policy_job_id,
        coalesce(t.last_flush_at, p.policy_set_at)
            + CASE WHEN p.policy ->> 'interval' ~ '^(?=.)([0-9]{1,7}h)?([0-9]{1,9}m)?([0-9]{1,9}([.][0-9]{1,9})?s)?$' THEN (p.policy ->> 'interval')::interval END AS next_flush_at
@@ -201,7 +204,7 @@ COMMENT ON COLUMN @system@.tables.last_bytes_hot_before IS 'What the table took 
 COMMENT ON COLUMN @system@.tables.last_bytes_hot_after IS 'What the table took up when its last flush ended.';
 COMMENT ON COLUMN @system@.tables.last_rows_dead IS 'Dead rows when its last flush ended: those that it moved, and older ones.';
 COMMENT ON COLUMN @system@.tables.last_bytes_dead IS 'About how much of last_bytes_hot_after was dead rows, for VACUUM to make free.';
-COMMENT ON COLUMN @system@.tables.policy_status IS 'active; paused: it starts nothing; failing: its last try failed. Null: there is no policy.';
+COMMENT ON COLUMN @system@.tables.policy_status IS 'active; paused: it starts nothing; failing: its last try failed; unreadable: a newer version wrote it, and this one starts nothing. Null: there is no policy.';
 COMMENT ON COLUMN @system@.tables.policy_set_by IS 'The database user who set the policy.';
 COMMENT ON COLUMN @system@.tables.policy_paused_at IS 'Since when the policy rests. Null: it does not.';
 COMMENT ON COLUMN @system@.tables.policy_paused_by IS 'Who made it rest: a database user, or the job of a restore.';

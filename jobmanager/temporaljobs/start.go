@@ -268,10 +268,11 @@ func details(spec jobmanager.JobSpec) string {
 	if !spec.Table.IsZero() {
 		text += fmt.Sprintf(" on table `%s`", spec.Table)
 	}
-	text += fmt.Sprintf(", started by a %s", triggerOf(spec.Trigger))
+	by := fmt.Sprintf("a %s", triggerOf(spec.Trigger))
 	if spec.Schedule != "" {
-		text += fmt.Sprintf(" `%s`", spec.Schedule)
+		by = fmt.Sprintf("the schedule `%s`", spec.Schedule)
 	}
+	text += ", started by " + by
 	if spec.RequestedBy != "" {
 		text += fmt.Sprintf(" of user `%s`", spec.RequestedBy)
 	}

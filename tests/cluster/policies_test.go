@@ -50,9 +50,12 @@ func TestWatcherMoves(t *testing.T) {
 		})
 	}
 	flushed(1)
-	for n, leave := range []func(p *product.Process){
-		func(p *product.Process) { must(t, syscall.Kill(p.PID(), syscall.SIGKILL)) },
-		func(p *product.Process) { p.Terminate() },
+	for n, c := range []struct {
+		leave func(p *product.Process)
+		most  time.Duration // until the rows have been flushed
+	}{
+		{func(p *product.Process) { must(t, syscall.Kill(p.PID(), syscall.SIGKILL)) }, 15 * time.Second}, // its silence of 5 s has to be noticed
+		{func(p *product.Process) { p.Terminate() }, 5 * time.Second},                                    // no silence has to be
 	} {
 		pid := watching()
 		p := workers[pid]
@@ -60,11 +63,15 @@ func TestWatcherMoves(t *testing.T) {
 		if len(workers) == 0 {
 			t.Fatal("nobody is left")
 		}
-		leave(p)
+		c.leave(p)
 		left := time.Now()
 		db.Exec(t, "INSERT INTO app.events SELECT i, 'x' FROM generate_series(1, 10) AS i")
 		flushed(n + 2)
-		t.Logf("the rows were flushed %s after the watcher had left", time.Since(left).Round(10*time.Millisecond))
+		took := time.Since(left).Round(10 * time.Millisecond)
+		t.Logf("the rows were flushed %s after the watcher had left", took)
+		if took > c.most {
+			t.Errorf("the rows were flushed %s after the watcher had left, want %s at most", took, c.most)
+		}
 		add()
 	}
 	for _, p := range workers {

@@ -40,7 +40,9 @@ cold rows can be read for ever. Before the ledger goes, the manifest.json of eac
 of the table's files. Run this on a machine that sees the storage, as the worker's role or a superuser.
 
 It refuses while a process of Spillway is connected to the database, while jobs have not ended, and where a schema is not
-Spillway's. Views of yours upon the system views are named; they go only with --cascade, tables never.`,
+Spillway's. Views of yours upon the system views are named; they go only with --cascade, tables never.
+
+Schedules and the FlushScheduler stay in a Temporal of your own, which this does not reach: it prints the commands that remove them.`,
 		Example: `  spillway uninstall --database-url postgres://spillway@db/app`,
 		Args:    args(),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runUninstall(cmd, env, &o) },
@@ -120,10 +122,12 @@ func (u *uninstaller) run(ctx context.Context) error {
 	if err := u.publish(ctx, left); err != nil {
 		return hint(err, "nothing was removed; --keep-manifests leaves the manifests as they are")
 	}
+	parts := u.temporalParts(ctx)
 	if err := u.ledger.Uninstall(ctx, u.options(false)); err != nil {
 		return err
 	}
 	u.say("removed: schema %s", strings.Join(schemas, ", schema "))
+	u.tellTemporal(parts)
 	return nil
 }
 

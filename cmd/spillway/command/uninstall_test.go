@@ -29,6 +29,9 @@ func TestUninstall(t *testing.T) {
 	if r := s.spillway(t, "flush", "app.events", "--where", "id <= 2000", "--with", "chunk_bytes=64kB", "--wait"); r.code != 0 {
 		t.Fatal(r.errOut)
 	}
+	if r := s.spillway(t, "sql", "-c", "CREATE SCHEDULE nightly FOR VERIFY TABLE app.events CRON '0 3 * * *'"); r.code != 0 {
+		t.Fatal(r.errOut)
+	}
 	s.db.Exec(t, "CREATE VIEW app.mine AS SELECT job_id FROM system.jobs")
 	database := []string{"--database-url", s.db.WorkerURL}
 	r := invoke(t, append([]string{"uninstall", "--yes"}, database...))
@@ -57,7 +60,8 @@ func TestUninstall(t *testing.T) {
 		t.Fatal(r.errOut)
 	}
 	mustContain(t, r.out, `{"table":"app.events","segments":`, `"rows":2000,`, `"manifest":"`+manifest+`"`)
-	mustContain(t, r.errOut, "files stay where they are: 2 000 cold rows, ", "read_json('"+manifest+"')", "removed: schema spillway, schema system")
+	mustContain(t, r.errOut, "files stay where they are: 2 000 cold rows, ", "read_json('"+manifest+"')", "removed: schema spillway, schema system",
+		"\n  temporal schedule delete --schedule-id "+shellQuote(s.db.Name+"/schedule/nightly")+"\n", "\n  temporal workflow terminate --workflow-id "+shellQuote(s.db.Name+"/scheduler")+"\n")
 	if text, err := os.ReadFile(manifest); err != nil || !strings.Contains(string(text), `"rows": 2000`) {
 		t.Errorf("the manifest was not written: %s, %v", text, err)
 	}
