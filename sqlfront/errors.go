@@ -3,6 +3,12 @@ package sqlfront
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/sqlfront/parse"
@@ -24,6 +30,7 @@ const (
 	codeInUse          = "55006"
 	codeTooLarge       = "54000"
 	codeCannotConnect  = "57P03"
+	codeLost           = "08006"
 	codeCancelled      = "57014"
 	codeSystem         = "58000"
 	codeDamaged        = "XX001"
@@ -69,7 +76,32 @@ func sqlError(err error, pos int) *pgwire.Error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return &pgwire.Error{Code: codeCancelled, Message: "canceling statement due to user request"}
 	}
+	if code := lostCode(err); code != "" {
+		return &pgwire.Error{Code: code, Message: "PostgreSQL went away during the statement: " + err.Error(),
+			Hint: "jobs that run are not lost. Try again when the database answers"}
+	}
 	return &pgwire.Error{Code: codeInternal, Message: err.Error()}
+}
+
+// lostCode is the SQLSTATE of an error that says that the database of the ledger ended the connection, refuses new ones or is gone;
+// "" of any other.
+func lostCode(err error) string {
+	var (
+		said    *pgconn.PgError
+		connect *pgconn.ConnectError
+		network net.Error
+	)
+	switch {
+	case errors.As(err, &said):
+		if strings.HasPrefix(said.Code, "57P") || strings.HasPrefix(said.Code, "08") {
+			return said.Code
+		}
+		return ""
+	case errors.As(err, &connect), errors.As(err, &network), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed),
+		errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ECONNRESET), errors.Is(err, pgconn.ErrConnClosed):
+		return codeLost
+	}
+	return ""
 }
 
 // classes gives an SQLSTATE to the error classes of failed jobs, for statements that wait for them.

@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"syscall"
 	"testing"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/sqlfront/parse"
@@ -35,6 +39,12 @@ func TestSQLErrors(t *testing.T) {
 		{context.Canceled, "57014", 0, false},
 		{context.DeadlineExceeded, "57014", 0, false},
 		{errors.New("odd"), "XX000", 0, false},
+		{&pgconn.PgError{Code: "57P01", Message: "terminating connection due to administrator command"}, "57P01", 0, true},
+		{&pgconn.PgError{Code: "57P03"}, "57P03", 0, true},
+		{&pgconn.PgError{Code: "08006"}, "08006", 0, true},
+		{&pgconn.PgError{Code: "42P01", Message: "m"}, "XX000", 0, false},
+		{io.ErrUnexpectedEOF, "08006", 0, true},
+		{&net.OpError{Op: "read", Err: syscall.ECONNRESET}, "08006", 0, true},
 	} {
 		for _, err := range []error{c.err, fmt.Errorf("step: %w", c.err)} {
 			if got := sqlError(err, 7); got.Code != c.code || got.Position != c.pos || (got.Hint != "") != c.hint || got.Message == "" {

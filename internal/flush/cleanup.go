@@ -103,6 +103,11 @@ func (f *Flusher) planCleanup(ctx context.Context, in PlanInput) (PlanResult, er
 			doc.Chunks = append(doc.Chunks, cleanupChunk{First: first, Objects: min(cleanupBatch, len(opt.Objects)-first)})
 		}
 	} else {
+		if !opt.DryRun {
+			if err := f.endPublishes(ctx); err != nil {
+				return PlanResult{}, err
+			}
+		}
 		left, err := f.ledger.Abandoned(ctx)
 		if err != nil {
 			return PlanResult{}, err

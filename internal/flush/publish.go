@@ -3,8 +3,12 @@ package flush
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
+
+	"github.com/spillwaydb/spillway/internal/objstore"
+	"github.com/spillwaydb/spillway/internal/obs"
 )
 
 // ManifestName is the file beside a table's segments that lists them for readers without PostgreSQL.
@@ -103,21 +107,69 @@ func (f *Flusher) publishCurrent(ctx context.Context, schema, table, key string,
 	if err != nil {
 		return err
 	}
+	var lost error
 	for range maxPublishes {
 		holding, err := f.ledger.LiveStorages(ctx, schema, table)
 		if err != nil {
 			return err
 		}
 		storages = append(storages, holding...) // next time, one of them may hold nothing any more, and list what it held
-		if err := f.publishAt(ctx, schema, table, key, storages); err != nil {
-			return err
+		lost = f.publishAt(ctx, schema, table, key, storages)
+		if lost != nil && !errors.Is(lost, objstore.ErrNotExist) { // somebody who began later was faster: objstore.Rivals
+			return lost
 		}
 		written := before
-		if before, err = f.ledger.SegmentsState(ctx, schema, table); err != nil || before == written {
+		if before, err = f.ledger.SegmentsState(ctx, schema, table); err != nil || lost == nil && before == written {
 			return err
 		}
 	}
-	return nil
+	return lost
+}
+
+// endPublishes writes those manifests again whose writers left unfinished files behind: killed ones for good, live ones for now. What
+// cannot be done with one does not keep the others, and the next one may do it.
+func (f *Flusher) endPublishes(ctx context.Context) error {
+	ours, err := ownerOf(ctx, f.ledger)
+	if err != nil {
+		return err
+	}
+	tables, err := f.ledger.RegisteredTables(ctx, "")
+	if err != nil {
+		return err
+	}
+	storages, err := f.ledger.Storages(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range storages {
+		store, _, err := f.stores.Store(ctx, s.Name)
+		if err == nil {
+			err = requireOwner(ctx, store, ours)
+		}
+		if err != nil {
+			f.log.Warn("could not look for unfinished manifests", obs.KeyStorage, s.Name, obs.KeyClass, ClassOf(err).Name)
+			continue
+		}
+		rivals, ok := store.(objstore.Rivals)
+		for i := 0; ok && i < len(tables); i++ {
+			if err := f.endPublish(ctx, rivals, s.Name, tables[i].Schema, tables[i].Table); err != nil {
+				f.log.Warn("could not end an unfinished manifest", obs.KeyStorage, s.Name, obs.KeyClass, ClassOf(err).Name)
+			}
+		}
+	}
+	return ctx.Err()
+}
+
+func (f *Flusher) endPublish(ctx context.Context, store objstore.Rivals, storage, schema, table string) error {
+	key, err := ManifestKey(schema, table)
+	if err != nil {
+		return err
+	}
+	n, err := store.Unfinished(ctx, key)
+	if err != nil || n == 0 {
+		return err
+	}
+	return f.PublishTable(ctx, schema, table, storage)
 }
 
 // ManifestKey is where a storage holds the manifest of a table.

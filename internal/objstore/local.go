@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"path"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 )
@@ -192,7 +193,12 @@ func (l *local) CreateReplacing(ctx context.Context, key string) (Writer, error)
 	if err != nil {
 		return nil, err
 	}
-	w.appear = w.rename
+	found, err := unfinished(w.root, key)
+	if err != nil {
+		return nil, l.fail("replace", key, errors.Join(err, w.drop()))
+	}
+	w.rivals = slices.DeleteFunc(found, func(name string) bool { return name == w.temp })
+	w.appear = w.replaceRivals
 	return w, nil
 }
 

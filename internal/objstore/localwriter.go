@@ -35,6 +35,7 @@ type writer struct {
 	out    io.Writer     // file, or buf
 	buf    *bufio.Writer // nil when unbuffered
 	appear func() error
+	rivals []string // unfinished files of the same object when this one was begun
 	done   bool
 }
 

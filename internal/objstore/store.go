@@ -61,7 +61,8 @@ type Writer interface {
 
 // Replacer is a Store that can write a large object in place of an earlier one as it comes.
 type Replacer interface {
-	// CreateReplacing is Create, but Commit puts the object in place of an earlier one, as Replace does.
+	// CreateReplacing is Create, but Commit puts the object in place of an earlier one, as Replace does. ErrNotExist when
+	// another writer, which began later, has committed before: what it wrote stays.
 	CreateReplacing(ctx context.Context, key string) (Writer, error)
 }
 

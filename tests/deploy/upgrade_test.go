@@ -60,6 +60,9 @@ func previousBuild(t *testing.T) (path, version string) {
 // migrated forwards, the workflow's history replayed, each row is there once. The previous build then refuses the ledger.
 func TestUpgradeInMidFlush(t *testing.T) {
 	t.Parallel()
+	if !product.Long() {
+		t.Skip("it builds the previous version, which takes minutes: SPILLWAY_LONG=1 runs it")
+	}
 	old, version := previousBuild(t)
 	db := pgtest.Database(t)
 	const rows = 6000
