@@ -127,8 +127,9 @@ servers: ## build the object stores that tests talk to; cold, that takes longer 
 postgres: ## install PostgreSQL's server binaries if they are missing and a package manager may
 	@scripts/postgres
 
-docs: ## write docs/acceptance.md, and the results of tests/torture into docs/reliability.md
+docs: ## write what is generated of docs/: acceptance, configuration, cli, and the results of tests/torture in reliability
 	$(GO) test ./tests/docs -run 'TestAcceptance|TestReliability' -update
+	$(GO) test ./cmd/spillway/command -run TestReference -update
 
 tidy: ## go mod tidy
 	$(GO) mod tidy

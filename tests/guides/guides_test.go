@@ -18,6 +18,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/embedpg"
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/freeport"
+	"github.com/spillwaydb/spillway/internal/objstore/cloudtest"
 	"github.com/spillwaydb/spillway/tests/product"
 	"github.com/spillwaydb/spillway/tests/transcript"
 )
@@ -26,6 +27,9 @@ var show = flag.Bool("show", false, "print what the commands answer, for writing
 
 // patience is how long one command may take.
 const patience = 90 * time.Second
+
+// brokenPipe is the exit code of a shell whose command wrote to a reader that had gone.
+const brokenPipe = 128 + int(syscall.SIGPIPE)
 
 // Every page of docs/guides does what it says, for a reader who types it.
 func TestGuides(t *testing.T) {
@@ -46,7 +50,7 @@ func TestGuides(t *testing.T) {
 		if len(p.commands) == 0 {
 			continue // nothing to type
 		}
-		t.Run(strings.TrimSuffix(filepath.Base(path), ".md"), func(t *testing.T) { newSite(t, binary).follow(t, p) })
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".md"), func(t *testing.T) { newSite(t, binary, p).follow(t, p) })
 	}
 }
 
@@ -55,6 +59,9 @@ type site struct {
 	pg      *embedpg.Server
 	dir     string // where commands are typed
 	environ []string
+	exports string            // what was exported so far
+	begun   []*exec.Cmd       // what was started with & and lives
+	ended   []chan struct{}   // closed when it has ended
 	names   *strings.Replacer // what a page says → what is here
 	back    *strings.Replacer
 }
@@ -66,9 +73,14 @@ const (
 )
 
 // newSite makes a server with a database "app", whose tables belong to the role "app". The pages call it db.example.com.
-func newSite(t *testing.T, binary string) *site {
+func newSite(t *testing.T, binary string, p *page) *site {
 	t.Helper()
 	s := &site{pg: pgtest.Own(t, nil)}
+	var more []string
+	if p.bucket {
+		server := cloudtest.Start(t)
+		more = []string{"https://s3.example.com", server.Endpoint, "company-cold", server.Bucket(t), "AKIAEXAMPLE", cloudtest.AccessKey, "EXAMPLESECRET", cloudtest.SecretKey}
+	}
 	var err error
 	s.dir, err = os.MkdirTemp("", "spillway-guide-") // t.TempDir is closed to PostgreSQL's account
 	must(t, err)
@@ -80,7 +92,7 @@ func newSite(t *testing.T, binary string) *site {
 		"ALTER DATABASE app SET timezone TO 'UTC'")
 	s.sql(t, "app", "CREATE SCHEMA app AUTHORIZATION app")
 
-	var ports [4]int
+	var ports [5]int
 	for i := range ports {
 		ports[i], err = freeport.Pick("127.0.0.1")
 		must(t, err)
@@ -93,8 +105,9 @@ func newSite(t *testing.T, binary string) *site {
 		"SPILLWAY_SQL_LISTEN="+at(0), "SPILLWAY_TEMPORAL_LISTEN="+at(1), "SPILLWAY_UI_LISTEN="+at(2), "SPILLWAY_METRICS_LISTEN="+at(3), "PGCONNECT_TIMEOUT=30")
 	pairs := []string{
 		"db.example.com", s.pg.Address(), "/srv/cold", filepath.Join(s.dir, "cold"), "make build", "true", "localhost:7432", at(0),
-		"-h localhost -p 7432", "-h 127.0.0.1 -p " + strconv.Itoa(ports[0]), "http://127.0.0.1:8233", "http://" + at(2), "127.0.0.1:9464", at(3), "127.0.0.1 -p 7432", "127.0.0.1 -p " + strconv.Itoa(ports[0]),
+		"-h 127.0.0.1 -p 7432", "-h 127.0.0.1 -p " + strconv.Itoa(ports[0]), "http://127.0.0.1:8233", "http://" + at(2), "127.0.0.1:9464", at(3), "127.0.0.1:7233", at(1), "127.0.0.1:7442", at(4),
 	}
+	pairs = append(pairs, more...)
 	s.names = strings.NewReplacer(pairs...)
 	for i := 0; i < len(pairs); i += 2 {
 		pairs[i], pairs[i+1] = pairs[i+1], pairs[i]
@@ -128,6 +141,10 @@ func (s *site) sql(t *testing.T, database string, statements ...string) {
 // follow types a page.
 func (s *site) follow(t *testing.T, p *page) {
 	s.sql(t, "app", p.prepare...)
+	began := time.Now()
+	defer func() {
+		t.Logf("%s: %d commands in %s", filepath.Base(p.path), len(p.commands), time.Since(began).Round(100*time.Millisecond))
+	}()
 	known := transcript.Book{}
 	for _, c := range p.commands {
 		at := fmt.Sprintf("%s:%d", filepath.Base(p.path), c.line)
@@ -136,6 +153,12 @@ func (s *site) follow(t *testing.T, p *page) {
 		var err error
 		if text, background := strings.CutSuffix(typed, " &"); background {
 			got = s.begin(t, text)
+		} else if strings.HasPrefix(typed, "export ") {
+			s.exports += typed + "\n"
+		} else if typed == "kill -9 %1" {
+			must(t, s.begun[0].Process.Kill())
+			<-s.ended[0]
+			s.begun, s.ended = s.begun[1:], s.ended[1:]
 		} else {
 			got, err = s.run(t, typed)
 		}
@@ -159,11 +182,13 @@ func (s *site) run(t *testing.T, text string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "bash", "-o", "pipefail", "-c", text)
+	cmd := exec.CommandContext(ctx, "bash", "-o", "pipefail", "-c", s.exports+text)
 	cmd.Dir, cmd.Env, cmd.WaitDelay = s.dir, s.environ, time.Second
 	out, err := cmd.CombinedOutput()
 	if ctx.Err() != nil {
 		err = errors.Join(err, ctx.Err())
+	} else if cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == brokenPipe {
+		err = nil // head has seen enough
 	}
 	return strings.TrimRight(string(out), "\n"), err
 }
@@ -172,12 +197,13 @@ func (s *site) run(t *testing.T, text string) (string, error) {
 func (s *site) begin(t *testing.T, text string) string {
 	t.Helper()
 	var log bytes.Buffer
-	cmd := exec.Command("bash", "-c", "exec "+text)
+	cmd := exec.Command("bash", "-c", s.exports+"exec "+text)
 	cmd.Dir, cmd.Env, cmd.Stderr, cmd.WaitDelay = s.dir, s.environ, &log, 5*time.Second
 	out, err := cmd.StdoutPipe()
 	must(t, err)
 	must(t, cmd.Start())
 	ready, done := make(chan string, 1), make(chan struct{})
+	s.begun, s.ended = append(s.begun, cmd), append(s.ended, done)
 	go func() {
 		buf := make([]byte, 4096)
 		n, _ := out.Read(buf)

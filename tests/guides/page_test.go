@@ -19,13 +19,14 @@ type command struct {
 type page struct {
 	path     string
 	prepare  []string // SQL, as the superuser, before the first command
+	bucket   bool     // the page writes to the bucket company-cold
 	commands []command
 }
 
-var directive = regexp.MustCompile(`^<!-- (prepare|fails)(?:: (.*))? -->$`)
+var directive = regexp.MustCompile(`^<!-- (prepare|fails|bucket)(?:: (.*))? -->$`)
 
 // read takes the commands out of the console blocks of a page. A comment "prepare: SQL" makes what the page takes for granted;
-// "fails" says that the last command of the next block ends with an error.
+// "fails" says that the last command of the next block ends with an error, "bucket" that there is an S3 server.
 func read(t *testing.T, path string) *page {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -48,6 +49,8 @@ func read(t *testing.T, path string) *page {
 		default:
 			if m := directive.FindStringSubmatch(line); m != nil && m[1] == "prepare" {
 				p.prepare = append(p.prepare, m[2])
+			} else if m != nil && m[1] == "bucket" {
+				p.bucket = true
 			} else if m != nil {
 				fails = true
 			}
