@@ -67,8 +67,8 @@ func NewPolicies(w PolicyWatcher, opt *PolicyOptions) (*Policies, error) {
 // another one takes over.
 func (p *Policies) WatchPolicies(ctx context.Context, last PolicyReport) (PolicyReport, error) {
 	watch, stop := context.WithCancel(ctx)
-	defer stop()
-	stopping := p.beat(watch, stop)
+	stopping, quiet := p.beat(ctx, watch, stop)
+	defer func() { stop(); <-quiet }()
 	select {
 	case p.turn <- struct{}{}: // an earlier one of this process may not have noticed yet that it was given up
 		defer func() { <-p.turn }()
@@ -109,16 +109,18 @@ func (p *Policies) setWatching(on bool) {
 	p.watching = on
 }
 
-// beat sends heartbeats until ctx ends, and calls stop when the worker stops. The function it returns reports whether that was so.
-func (p *Policies) beat(ctx context.Context, stop func()) (stopping func() bool) {
-	stopped := activity.GetWorkerStopChannel(ctx)
+// beat sends heartbeats of ctx until watch ends, and calls stop when the worker stops. The function it returns reports whether that was so;
+// the channel is closed after the last heartbeat.
+func (p *Policies) beat(ctx, watch context.Context, stop func()) (stopping func() bool, quiet <-chan struct{}) {
+	stopped, ended := activity.GetWorkerStopChannel(ctx), make(chan struct{})
 	go func() {
+		defer close(ended)
 		tick := time.NewTicker(p.opt.Heartbeat)
 		defer tick.Stop()
 		activity.RecordHeartbeat(ctx)
 		for {
 			select {
-			case <-ctx.Done():
+			case <-watch.Done():
 				return
 			case <-stopped:
 				stop()
@@ -135,7 +137,7 @@ func (p *Policies) beat(ctx context.Context, stop func()) (stopping func() bool)
 		default:
 			return false
 		}
-	}
+	}, ended
 }
 
 // gaveUp is what a watch says that did not end by itself. The next try, by the workflow's retry policy, is soon: a worker that stops has
