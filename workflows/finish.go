@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
@@ -112,10 +113,17 @@ func statusOf(cause error) jobmanager.Status {
 	switch {
 	case cause == nil:
 		return jobmanager.Completed
-	case temporal.IsCanceledError(cause):
+	case temporal.IsCanceledError(cause), untried(cause):
 		return jobmanager.Cancelled
 	}
 	return jobmanager.Failed
+}
+
+// untried reports whether a step might have been tried again, but for a cancel: Temporal gives an activity no further try once that
+// was asked for, so that the last one of a dead worker ends by its timeout.
+func untried(cause error) bool {
+	var step *temporal.ActivityError
+	return errors.As(cause, &step) && step.RetryState() == enumspb.RETRY_STATE_CANCEL_REQUESTED
 }
 
 // closing returns the error that closes the workflow with the given status.

@@ -90,6 +90,7 @@ func TestFaultsOfActivities(t *testing.T) {
 	t.Parallel()
 	temporaltest.SearchAttributes(t, workflows.SearchAttributes())
 	for _, f := range []faulty{
+		{fault.Plan, "silent", true}, {fault.Plan, "crash before", true}, {fault.Heartbeat, "crash before", true},
 		{fault.Heartbeat, "hang", false}, {fault.Heartbeat, "hang", true}, {fault.Heartbeat, "crash before", false}, {fault.Heartbeat, "crash after", false},
 		{fault.Activity, "fail", false}, {fault.Activity, "fail", true}, {fault.Activity, "deny", false}, {fault.Activity, "deny", true},
 		{fault.Activity, "hang", true}, {fault.Activity, "crash before", false}, {fault.Activity, "crash after", false},
@@ -114,17 +115,30 @@ func (f faulty) take(t *testing.T) {
 	want := audit.Hot(t, r.db.SuperURL, "app", "events", "")
 	spec := smallChunks("true")
 	var id jobmanager.JobID
+	var told chan struct{} // closed when the job's end is known
 	if strings.HasPrefix(f.kind, "crash") {
 		child := f.child(t, r)
 		id = mustStart(t, r.manager, spec)
 		child(t)
+		if f.kill { // nobody is there to hear of it, and Temporal gives the dead worker's step no further try
+			if err := r.manager.CancelJob(t.Context(), id); err != nil {
+				t.Fatal(err)
+			}
+		}
 		r.startWorker(t, c, t.Context())
 	} else {
 		var fired atomic.Bool
 		at := make(chan struct{})
 		release := make(chan struct{})
+		told = make(chan struct{})
 		defer close(release)
 		r.startWorker(t, c, fault.With(t.Context(), func(ctx context.Context, p fault.Point, effect func() error) error {
+			if f.kind == "silent" && p == fault.Heartbeat && fired.Load() { // for the server, as if this worker were dead
+				select {
+				case <-told:
+				case <-ctx.Done():
+				}
+			}
 			if p != f.point || !fired.CompareAndSwap(false, true) {
 				return effect()
 			}
@@ -140,6 +154,9 @@ func (f faulty) take(t *testing.T) {
 		}
 	}
 	info, err := r.manager.WaitJob(t.Context(), id)
+	if told != nil {
+		close(told)
+	}
 	if err != nil || f.kill && info.Status != jobmanager.Cancelled || !f.kill && (info.Status != jobmanager.Completed || info.RowsFlushed != 2000) {
 		t.Errorf("the job ended as %s (%s) with %d rows, %v", info.Status, info.ErrorClass, info.RowsFlushed, err)
 	}
