@@ -35,11 +35,12 @@ type Proxy struct {
 	mu     sync.Mutex
 	decide func(op string, r *http.Request) Fault
 	seen   map[string]int
+	passed map[string]int
 }
 
 // NewProxy runs a proxy until the test ends.
 func NewProxy(t testing.TB, s *Server) *Proxy {
-	p := &Proxy{target: strings.TrimPrefix(s.Endpoint, "http://"), client: &http.Client{Transport: &http.Transport{DisableCompression: true}}, seen: map[string]int{}}
+	p := &Proxy{target: strings.TrimPrefix(s.Endpoint, "http://"), client: &http.Client{Transport: &http.Transport{DisableCompression: true}}, seen: map[string]int{}, passed: map[string]int{}}
 	server := httptest.NewServer(p)
 	p.Endpoint = server.URL
 	t.Cleanup(func() {
@@ -79,11 +80,18 @@ func (p *Proxy) Seen(op string) int {
 	return p.seen[op]
 }
 
+// Passed counts the requests of an operation that the server has answered so far.
+func (p *Proxy) Passed(op string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.passed[op]
+}
+
 // Forget sets the counts to zero.
 func (p *Proxy) Forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.seen = map[string]int{}
+	p.seen, p.passed = map[string]int{}, map[string]int{}
 }
 
 func (p *Proxy) fault(r *http.Request) Fault {
@@ -170,6 +178,11 @@ func (p *Proxy) forward(w http.ResponseWriter, r *http.Request, f Fault) {
 		out.Body = http.NoBody
 	}
 	answer, err := p.client.Do(out)
+	if err == nil {
+		p.mu.Lock()
+		p.passed[Operation(r)]++
+		p.mu.Unlock()
+	}
 	if err != nil {
 		reset(w)
 		return
