@@ -157,7 +157,7 @@ func wires() (list []wire) {
 				p.Set(netfault.Mode{Blackhole: true})
 				pause(nil, 6*time.Second)
 			}},
-			{what: "silent for 3 s, then cut", during: func(_ *lane, p *netfault.Proxy) {
+			{what: "silent for 3 s, then cut", long: true, during: func(_ *lane, p *netfault.Proxy) {
 				p.Set(netfault.Mode{Blackhole: true})
 				pause(nil, 3*time.Second)
 				p.Cut()
@@ -194,7 +194,11 @@ func TestNetwork(t *testing.T) {
 			keep(t, "network", []outcome{{link, what, l.rowsMoved() - before, lost, doubled, time.Since(began).Seconds()}})
 		})
 	}
-	for _, f := range netfault.Faults {
+	faults := netfault.Faults
+	if !product.Long() {
+		faults = faults[:2]
+	}
+	for _, f := range faults {
 		play("postgres", f.String(), func(l *lane) { l.loseEach(f) })
 	}
 	for _, w := range wires() {
