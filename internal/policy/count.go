@@ -18,7 +18,7 @@ const (
 	// firstSample is how many rows are weighed to learn what one takes.
 	firstSample = 1000
 	// measuredAtOnce is how many heaps are measured in a tick. Those of tables that changed come first.
-	measuredAtOnce = 2000
+	measuredAtOnce = 10_000
 )
 
 // sort brings the entries in the order of their names.

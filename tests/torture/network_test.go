@@ -230,8 +230,10 @@ func (l *lane) loseEach(f netfault.CommitFault) {
 		before := l.pg.Lost()
 		l.pg.LoseCommits(f, 3)
 		id := l.start(statement)
+		cut := before
 		l.await("three COMMITs have met the fault", func() bool {
-			if l.pg.Lost() > before && f == netfault.Swallow {
+			if lost := l.pg.Lost(); lost > cut && f == netfault.Swallow { // once for each, or no other would come that far
+				cut = lost
 				pause(nil, 500*time.Millisecond)
 				l.pg.Cut() // else the answer is waited for, for a minute
 			}
