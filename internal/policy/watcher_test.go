@@ -11,8 +11,9 @@ import (
 	"github.com/spillwaydb/spillway/internal/policy"
 )
 
-// noticed is how late a threshold that is passed may be noticed.
-const noticed = 2 * time.Second
+// noticed is how late a threshold that is passed may be noticed here: where other tests keep the machine busy and a count takes a
+// tenth of a second, the next one waits for twenty times that. That 2 s are kept, the benchmark shows (`-only policies`).
+const noticed = 5 * time.Second
 
 // A40: the interval has passed and there are rows: a flush starts, and again after the same interval.
 func TestInterval(t *testing.T) {
