@@ -98,6 +98,7 @@ func className(err error) string {
 	var location *objstore.LocationError
 	var option *objstore.OptionError
 	var held *ledger.HeldError
+	var connect *hot.ConnectError // without an SQLSTATE: TLS, say, which one worker's certificates may fail and another's not
 	switch {
 	case errors.Is(err, ledger.ErrClaimLost):
 		return ClassInterrupted
@@ -128,7 +129,7 @@ func className(err error) string {
 	switch {
 	case errors.Is(err, context.Canceled):
 		return ClassCancelled
-	case errors.Is(err, context.DeadlineExceeded), hot.IsConnectionError(err):
+	case errors.Is(err, context.DeadlineExceeded), hot.IsConnectionError(err), errors.As(err, &connect):
 		return ClassConnection
 	}
 	return ClassInternal

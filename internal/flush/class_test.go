@@ -3,9 +3,13 @@ package flush_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/objstore"
 )
 
@@ -32,6 +36,27 @@ func TestClassOfStorageErrors(t *testing.T) {
 		class := flush.ClassOf(fmt.Errorf("chunk 3: %w", c.err))
 		if class.Name != c.class || class.Retryable != c.retryable {
 			t.Errorf("%v: %+v", c.err, class)
+		}
+	}
+}
+
+// A31: no way in which a connection fails is taken for a fault of ours.
+func TestClassOfConnectErrors(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		err       *hot.ConnectError
+		class     string
+		retryable bool
+	}{
+		{&hot.ConnectError{Class: hot.ConnectUnreachable, Err: io.ErrUnexpectedEOF}, flush.ClassConnection, true},
+		{&hot.ConnectError{Class: hot.ConnectTLS, Err: errors.New("tls: failed to verify certificate")}, flush.ClassConnection, true},
+		{&hot.ConnectError{Class: hot.ConnectAuth, Err: errors.New("failed SASL auth")}, flush.ClassConnection, true},
+		{&hot.ConnectError{Class: hot.ConnectAuth, Err: &pgconn.PgError{Code: "28P01"}}, flush.ClassInvalid, false},
+		{&hot.ConnectError{Class: hot.ConnectUnreachable, Err: &pgconn.PgError{Code: "57P03"}}, flush.ClassShutdown, true},
+	} {
+		class := flush.ClassOf(fmt.Errorf("open session: %w", c.err))
+		if class.Name != c.class || class.Retryable != c.retryable {
+			t.Errorf("%s, %v: %+v", c.err.Class, c.err.Err, class)
 		}
 	}
 }

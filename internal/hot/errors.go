@@ -116,6 +116,9 @@ func classOfConnect(err error) (class, hint string) {
 		return ConnectUnreachable, ""
 	}
 	text := err.Error()
+	if lost(err) && !strings.Contains(text, "remote error") { // TLS alerts come as errors of the network
+		return ConnectUnreachable, "The server closed the connection: it may be starting up or shutting down."
+	}
 	if strings.Contains(text, "tls:") || strings.Contains(text, "x509:") || strings.Contains(text, "TLS") {
 		return ConnectTLS, "Check sslmode and the certificates in the database URL."
 	}
@@ -171,9 +174,15 @@ func IsConnectionError(err error) bool {
 	if state := SQLState(err); state != "" {
 		return strings.HasPrefix(state, "08") || strings.HasPrefix(state, "57P")
 	}
+	return lost(err) || errors.Is(err, pgconn.ErrConnClosed) || pgconn.SafeToRetry(err)
+}
+
+// lost reports whether the network failed, or the other side went away. Whatever pgx was doing at that moment, be it to prove a
+// password, says nothing about the cause.
+func lost(err error) bool {
 	var ne net.Error
 	return errors.As(err, &ne) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
-		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, pgconn.ErrConnClosed) || pgconn.SafeToRetry(err)
+		errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }
 
 // missingTable turns PostgreSQL's own words for a missing table into ErrNoTable, with the name.

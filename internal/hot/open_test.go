@@ -132,6 +132,18 @@ func TestConnectErrorsFromServer(t *testing.T) {
 // refusing is the address of a server that answers every start-up with an error.
 func refusing(t *testing.T, code, message string) string {
 	t.Helper()
+	return serve(t, func(conn net.Conn) {
+		be := pgproto3.NewBackend(conn, conn)
+		if _, err := be.ReceiveStartupMessage(); err == nil {
+			be.Send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: code, Message: message})
+			_ = be.Flush() // the client may have gone
+		}
+	})
+}
+
+// serve is the address of a server that does one thing with every connection and closes it.
+func serve(t *testing.T, talk func(net.Conn)) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -143,15 +155,74 @@ func refusing(t *testing.T, code, message string) string {
 			if err != nil {
 				return
 			}
-			be := pgproto3.NewBackend(conn, conn)
-			if _, err := be.ReceiveStartupMessage(); err == nil {
-				be.Send(&pgproto3.ErrorResponse{Severity: "FATAL", Code: code, Message: message})
-				_ = be.Flush() // the client may have gone
-			}
+			talk(conn)
 			conn.Close()
 		}
 	}()
 	return l.Addr().String()
+}
+
+// A server that stops while a password is being proved has not said that it is wrong: a job goes on when the server is back.
+func TestServerGoesAwayWhileConnecting(t *testing.T) {
+	t.Parallel()
+	first := "r=%sserver,s=c2FsdHNhbHQ=,i=4096"
+	for name, answers := range map[string][]func(nonce string) pgproto3.BackendMessage{
+		"at once": {},
+		"before the proof": {
+			func(string) pgproto3.BackendMessage {
+				return &pgproto3.AuthenticationSASL{AuthMechanisms: []string{"SCRAM-SHA-256"}}
+			},
+		},
+		"after the proof": {
+			func(string) pgproto3.BackendMessage {
+				return &pgproto3.AuthenticationSASL{AuthMechanisms: []string{"SCRAM-SHA-256"}}
+			},
+			func(nonce string) pgproto3.BackendMessage {
+				return &pgproto3.AuthenticationSASLContinue{Data: fmt.Appendf(nil, first, nonce)}
+			},
+		},
+		"after the password": {
+			func(string) pgproto3.BackendMessage { return &pgproto3.AuthenticationCleartextPassword{} },
+		},
+	} {
+		_, err := hot.Open(t.Context(), "postgres://u:"+secret+"@"+leaving(t, answers)+"/d?sslmode=disable", nil)
+		var ce *hot.ConnectError
+		if !errors.As(err, &ce) || ce.Class != hot.ConnectUnreachable || !hot.IsConnectionError(err) || ce.Hint == "" {
+			t.Errorf("%s: %v: %#v", name, err, ce)
+		}
+		secretFree(t, name, err)
+	}
+}
+
+// leaving is the address of a server that gives some answers and then goes away.
+func leaving(t *testing.T, answers []func(nonce string) pgproto3.BackendMessage) string {
+	t.Helper()
+	return serve(t, func(conn net.Conn) {
+		be := pgproto3.NewBackend(conn, conn)
+		if _, err := be.ReceiveStartupMessage(); err != nil {
+			return
+		}
+		nonce := ""
+		for _, answer := range answers {
+			m := answer(nonce)
+			be.Send(m)
+			if be.Flush() != nil {
+				return
+			}
+			if _, ok := m.(*pgproto3.AuthenticationSASL); ok {
+				_ = be.SetAuthType(pgproto3.AuthTypeSASL)
+			} else if _, ok := m.(*pgproto3.AuthenticationSASLContinue); ok {
+				_ = be.SetAuthType(pgproto3.AuthTypeSASLContinue)
+			}
+			got, err := be.Receive()
+			if err != nil {
+				return
+			}
+			if first, ok := got.(*pgproto3.SASLInitialResponse); ok {
+				_, nonce, _ = strings.Cut(string(first.Data), "r=")
+			}
+		}
+	})
 }
 
 func TestOpenGivesUp(t *testing.T) {

@@ -90,6 +90,8 @@ func first(list []string) string {
 	return list[0]
 }
 
+const unexplained = "error class that nothing explains"
+
 // What must not be there once every job has ended. Each query lists it.
 var leftovers = map[string]string{
 	"open transaction of ours": `SELECT application_name || ' ' || state || ' ' || left(query, 100) FROM pg_stat_activity
@@ -102,7 +104,7 @@ var leftovers = map[string]string{
 	"claim of a job that ended":   `SELECT c.job_id FROM spillway.claims c`,
 	"job without an end":          `SELECT DISTINCT job_id FROM spillway.plans p WHERE NOT EXISTS (SELECT FROM spillway.job_history h WHERE h.job_id = p.job_id)`,
 	"damaged or missing segment":  `SELECT kind || ' ' || location || ' ' || problem FROM spillway.findings WHERE kind IN ('damaged', 'missing')`,
-	"error class that nothing explains": `SELECT job_id || ' ' || error_class || ' ' || left(error, 200) FROM spillway.job_history
+	unexplained: `SELECT job_id || ' ' || error_class || ' ' || left(error, 200) FROM spillway.job_history
 		WHERE error_class IN ('internal', 'damaged', 'conflict', 'unknown')`,
 	"lasting lock wait": `SELECT application_name || ' ' || left(query, 100) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND now() - query_start > interval '5 s'`,
 }
@@ -124,6 +126,9 @@ func (g *rig) leftovers() {
 		})
 		if !gone {
 			g.fail("%d times: %s: %s", len(found), what, strings.Join(found[:min(3, len(found))], " | "))
+			if what == unexplained {
+				g.story(conn, strings.Fields(found[0])[0])
+			}
 		}
 	}
 }
