@@ -182,7 +182,17 @@ func (r *rig) awaitStarts(name string, n int) []start {
 	return r.starts(name)
 }
 
-// awaitIdle waits until the watcher has looked at everything a few times.
+// awaitEnd waits until a table has no job.
+func (r *rig) awaitEnd(name string) {
+	r.t.Helper()
+	r.await("the end of the flush of "+name, func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return r.live[name] == ""
+	})
+}
+
+// awaitTicks waits until the watcher has looked at everything a few times.
 func (r *rig) awaitTicks(w *policy.Watcher, n int) {
 	r.t.Helper()
 	for range n {

@@ -12,7 +12,8 @@ import (
 )
 
 // noticed is how late a threshold that is passed may be noticed here: where other tests keep the machine busy and a count takes a
-// tenth of a second, the next one waits for twenty times that. That 2 s are kept, the benchmark shows (`-only policies`).
+// tenth of a second, the next one waits for twenty times that. That 2 s are kept, TestRowThreshold shows, and the benchmark where
+// there are many tables (`-only policies`).
 const noticed = 5 * time.Second
 
 // A40: the interval has passed and there are rows: a flush starts, and again after the same interval.
@@ -43,8 +44,8 @@ func TestInterval(t *testing.T) {
 	}
 }
 
-// A41: the rows are reached: it starts at once, also where PostgreSQL's counters lag behind. Passing it by the last row of a session
-// that has just told its counts is what they are slowest to tell.
+// A41: the rows are reached: it starts within 2 s, also where PostgreSQL's counters lag behind. Passing it by the last row of a
+// session that has just told its counts is what they are slowest to tell. Other tests keep the machine busy, so the best of three counts.
 func TestRowThreshold(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -52,22 +53,27 @@ func TestRowThreshold(t *testing.T) {
 	r.policy("events", `{"rows": 10}`)
 	w, _ := r.watch(quick)
 	conn := r.db.Connect(t, r.db.OwnerURL)
-	for range 9 {
+	var late time.Duration
+	for n := range 3 {
+		for range 9 {
+			if _, err := conn.Exec(t.Context(), "INSERT INTO app.events (note) VALUES ('x')"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.awaitTicks(w, 5)
+		if got := len(r.starts("events")); got > n { // A44
+			t.Fatalf("%d starts below the threshold", got-n)
+		}
+		at := time.Now()
 		if _, err := conn.Exec(t.Context(), "INSERT INTO app.events (note) VALUES ('x')"); err != nil {
 			t.Fatal(err)
 		}
+		if late = r.awaitStarts("events", n+1)[n].at.Sub(at); late <= 2*time.Second {
+			return
+		}
+		r.awaitEnd("events")
 	}
-	r.awaitTicks(w, 5)
-	if n := len(r.starts("events")); n > 0 { // A44
-		t.Fatalf("%d starts below the threshold", n)
-	}
-	at := time.Now()
-	if _, err := conn.Exec(t.Context(), "INSERT INTO app.events (note) VALUES ('x')"); err != nil {
-		t.Fatal(err)
-	}
-	if late := r.awaitStarts("events", 1)[0].at.Sub(at); late > noticed {
-		t.Errorf("noticed after %s", late)
-	}
+	t.Errorf("noticed after %s", late)
 }
 
 // A41: the same for bytes.
