@@ -23,7 +23,10 @@ import (
 	"github.com/spillwaydb/spillway/tests/transcript"
 )
 
-var show = flag.Bool("show", false, "print what the commands answer, for writing a page")
+var (
+	show   = flag.Bool("show", false, "print what the commands answer, for writing a page")
+	record = flag.String("record", "", "file to write down what is typed and answered, with times; for one page")
+)
 
 // patience is how long one command may take.
 const patience = 90 * time.Second
@@ -146,11 +149,13 @@ func (s *site) follow(t *testing.T, p *page) {
 		t.Logf("%s: %d commands in %s", filepath.Base(p.path), len(p.commands), time.Since(began).Round(100*time.Millisecond))
 	}()
 	known := transcript.Book{}
+	var tape strings.Builder
 	for _, c := range p.commands {
 		at := fmt.Sprintf("%s:%d", filepath.Base(p.path), c.line)
 		typed := s.names.Replace(known.Translate(c.text))
 		var got string
 		var err error
+		typedAt := time.Now()
 		if text, background := strings.CutSuffix(typed, " &"); background {
 			got = s.begin(t, text)
 		} else if strings.HasPrefix(typed, "export ") {
@@ -166,6 +171,9 @@ func (s *site) follow(t *testing.T, p *page) {
 		if *show {
 			fmt.Printf("%s\n$ %s\n%s\n", at, c.text, got)
 		}
+		if c.text != "make build" { // the binary is there; scripts/record times the build
+			fmt.Fprintf(&tape, "$ %s\n%s# %.1f s\n\n", c.text, lines(got), time.Since(typedAt).Seconds())
+		}
 		if (err != nil) != c.fails {
 			t.Errorf("%s: $ %s\n%s%v", at, typed, got, err)
 		} else if err := known.Compare(strings.Join(c.answer, "\n"), got); err != nil {
@@ -175,6 +183,17 @@ func (s *site) follow(t *testing.T, p *page) {
 			t.FailNow() // what follows builds on it
 		}
 	}
+	if *record != "" {
+		must(t, os.WriteFile(*record, []byte(tape.String()), 0o644))
+	}
+}
+
+// lines ends text with a newline, unless it is empty.
+func lines(text string) string {
+	if text == "" {
+		return ""
+	}
+	return text + "\n"
 }
 
 // run types a command and waits for its end.
