@@ -22,7 +22,7 @@ RELEASE    ?= unreleased
 # of them run at once than there may be processors.
 TIMEOUT  ?= 30m
 
-.PHONY: help build demo test test-long roundtrip faults mutants test-race test-server check fmt vet lint workflowcheck vulncheck imports replay fuzz release dist reproducible bench many-values torture soak servers postgres docs tidy clean
+.PHONY: help build demo test test-long roundtrip faults mutants test-race test-server check fmt vet lint workflowcheck vulncheck imports replay record fuzz release dist reproducible bench many-values torture soak servers postgres docs tidy clean
 
 help: ## print this help
 	@echo "Spillway moves old rows of a PostgreSQL table to Parquet files, each row exactly once."; echo
@@ -113,6 +113,9 @@ soak: postgres ## flush without a pause and look for what grows: DURATION=30m
 bench: postgres build ## measure: prints a table and writes a JSON file (docs/benchmarks.md)
 	$(GO) build -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/bench ./tests/bench
 	./bin/bench -spillway $(BIN) -json bin/bench.json $(BENCHFLAGS)
+
+record: postgres ## record a newcomer's path, from a clean clone and a cold build, into docs/guides/first-table.txt
+	@GO="$(GO)" scripts/record
 
 fuzz: ## fuzz every target for a minute each; FUZZTIME=10m for longer. What it finds is kept in testdata/fuzz
 	@GO="$(GO)" scripts/fuzz $${FUZZTIME:-1m}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
@@ -23,25 +22,7 @@ const patience = 90 * time.Second
 
 var binary string
 
-func TestMain(m *testing.M) { os.Exit(runAll(m)) }
-
-func runAll(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "spillway-clients-bin-")
-	if err == nil {
-		defer os.RemoveAll(dir)
-		binary, err = product.Binary(dir)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "clients:", err)
-		return 1
-	}
-	code := m.Run()
-	if err := pgtest.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, "clients:", err)
-		code = max(code, 1)
-	}
-	return code
-}
+func TestMain(m *testing.M) { product.Main(m, &binary) }
 
 // rig is a `spillway up` in front of a PostgreSQL server.
 type rig struct {

@@ -21,25 +21,7 @@ import (
 
 var binary string
 
-func TestMain(m *testing.M) { os.Exit(runAll(m)) }
-
-func runAll(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "spillway-cluster-bin-")
-	if err == nil {
-		defer os.RemoveAll(dir)
-		binary, err = product.Binary(dir)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "cluster:", err)
-		return 1
-	}
-	code := m.Run()
-	if err := pgtest.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, "cluster:", err)
-		code = max(code, 1)
-	}
-	return code
-}
+func TestMain(m *testing.M) { product.Main(m, &binary) }
 
 // database makes a database with a table of 1000 rows and the rights that `spillway grants` prints.
 func database(t *testing.T) *pgtest.DB {

@@ -30,25 +30,7 @@ import (
 
 var binary string
 
-func TestMain(m *testing.M) { os.Exit(runAll(m)) }
-
-func runAll(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "spillway-compose-bin-")
-	if err == nil {
-		defer os.RemoveAll(dir)
-		binary, err = product.Binary(dir)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "compose:", err)
-		return 1
-	}
-	code := m.Run()
-	if err := pgtest.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, "compose:", err)
-		code = max(code, 1)
-	}
-	return code
-}
+func TestMain(m *testing.M) { product.Main(m, &binary) }
 
 // load reads the file with no variable set, as on a fresh machine.
 func load(t *testing.T) *types.Project {

@@ -1,38 +1,18 @@
 package deploy
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
-	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/tests/product"
 )
 
 var binary string
 
-func TestMain(m *testing.M) { os.Exit(runAll(m)) }
-
-func runAll(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "spillway-deploy-bin-")
-	if err == nil {
-		defer os.RemoveAll(dir)
-		binary, err = product.Binary(dir)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "deploy:", err)
-		return 1
-	}
-	code := m.Run()
-	if err := pgtest.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, "deploy:", err)
-		code = max(code, 1)
-	}
-	return code
-}
+func TestMain(m *testing.M) { product.Main(m, &binary) }
 
 func must(t testing.TB, err error) {
 	t.Helper()

@@ -1,14 +1,10 @@
 package torture
 
 import (
-	"errors"
 	"flag"
-	"fmt"
-	"os"
 	"testing"
 	"time"
 
-	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/objstore/cloudtest"
 	"github.com/spillwaydb/spillway/tests/product"
 )
@@ -28,25 +24,7 @@ var (
 
 var binary string
 
-func TestMain(m *testing.M) { os.Exit(runAll(m)) }
-
-func runAll(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "spillway-torture-bin-")
-	if err == nil {
-		defer os.RemoveAll(dir)
-		binary, err = product.Binary(dir)
-	}
-	if err := errors.Join(err, cloudtest.SetKeys()); err != nil {
-		fmt.Fprintln(os.Stderr, "torture:", err)
-		return 1
-	}
-	code := m.Run()
-	if err := pgtest.Stop(); err != nil {
-		fmt.Fprintln(os.Stderr, "torture:", err)
-		code = max(code, 1)
-	}
-	return code
-}
+func TestMain(m *testing.M) { product.Main(m, &binary, cloudtest.SetKeys) }
 
 func must(t testing.TB, err error) {
 	t.Helper()

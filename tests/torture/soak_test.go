@@ -123,7 +123,8 @@ const same = `DO $$ DECLARE n bigint; BEGIN
 	END IF;
 END $$`
 
-// work fills one table and flushes it, again and again; every fiftieth time all comes back, is compared, and goes.
+// work fills one table and flushes it, again and again; every tenth time all comes back, is compared, and goes, so that a
+// restore is always among the newest jobs and what it has to do stays the same.
 func (s *soak) work(n int, stop <-chan struct{}) {
 	ctx := context.Background()
 	u, err := url.Parse(s.db.OwnerURL)
@@ -149,12 +150,9 @@ func (s *soak) work(n int, stop <-chan struct{}) {
 				INSERT INTO app.all_%[1]d SELECT id, note FROM new`, n),
 			fmt.Sprintf("FLUSH TABLE app.soak_%d WITH (chunk_bytes = '64kB', parallelism = 2, wait = true)", n),
 		}
-		if i%50 == 0 { // keeps the number of rows, and so what a restore has to do, within bounds
+		if i%10 == 0 { // VACUUM as autovacuum would, but in time: a flush has a chunk for each 64 kB of the table, empty ones too
 			statements = append(statements, fmt.Sprintf("RESTORE TABLE app.soak_%d WITH (wait = true)", n), fmt.Sprintf(same, n),
-				fmt.Sprintf("DELETE FROM app.soak_%d", n), fmt.Sprintf("DELETE FROM app.all_%d", n))
-		}
-		if i%10 == 0 { // as autovacuum would, but in time: a flush has a chunk for each 64 kB of the table, empty ones too
-			statements = append(statements, fmt.Sprintf("VACUUM app.soak_%d", n), fmt.Sprintf("VACUUM app.all_%d", n))
+				fmt.Sprintf("DELETE FROM app.soak_%d", n), fmt.Sprintf("DELETE FROM app.all_%d", n), fmt.Sprintf("VACUUM app.soak_%d", n), fmt.Sprintf("VACUUM app.all_%d", n))
 		}
 		for _, statement := range statements {
 			if _, err := conn.Exec(ctx, statement); err != nil {
