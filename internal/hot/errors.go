@@ -116,13 +116,12 @@ func classOfConnect(err error) (class, hint string) {
 		return ConnectUnreachable, ""
 	}
 	text := err.Error()
-	if lost(err) && !strings.Contains(text, "remote error") { // TLS alerts come as errors of the network
-		return ConnectUnreachable, "The server closed the connection: it may be starting up or shutting down."
-	}
-	if strings.Contains(text, "tls:") || strings.Contains(text, "x509:") || strings.Contains(text, "TLS") {
+	away := lost(err) && !strings.Contains(text, "remote error") // TLS alerts come as errors of the network
+	switch {
+	case away: // whatever was being proved
+	case strings.Contains(text, "tls:"), strings.Contains(text, "x509:"), strings.Contains(text, "TLS"):
 		return ConnectTLS, "Check sslmode and the certificates in the database URL."
-	}
-	if strings.Contains(text, "password") || strings.Contains(text, "SASL") || strings.Contains(text, "SCRAM") {
+	case strings.Contains(text, "password"), strings.Contains(text, "SASL"), strings.Contains(text, "SCRAM"):
 		return ConnectAuth, "Check user and password in the database URL, and pg_hba.conf on the server."
 	}
 	return ConnectUnreachable, "Check that PostgreSQL runs and that host and port in the database URL are right."
