@@ -62,7 +62,12 @@ func TestRestoreOfNothing(t *testing.T) {
 // A segment that cannot be restored fails the job; what others have put back is published.
 func TestRestoreMeetsADamagedSegment(t *testing.T) {
 	t.Parallel()
-	f := &fake{plan: chunksOf(2)}
+	f := &fake{}
+	f.plan = func(in flush.PlanInput) (flush.PlanResult, error) {
+		p, err := chunksOf(2)(in)
+		p.Parallelism = 1 // the first segment is back before the second one is looked at
+		return p, err
+	}
 	f.chunk = func(_ context.Context, in flush.ChunkInput) (flush.ChunkResult, error) {
 		if in.Chunk == 1 {
 			return flush.ChunkResult{}, failing(flush.ClassDamaged)

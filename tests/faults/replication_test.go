@@ -2,8 +2,11 @@ package faults
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/fault"
@@ -20,12 +23,15 @@ func TestEndedWhileWaitingForAStandby(t *testing.T) {
 			j := l.furnish(t, op)
 			ctx := context.Background()
 			waiting := make(chan struct{})
+			var first sync.Once
 			hook := func(_ context.Context, p fault.Point, effect func() error) error {
 				if p != fault.Commit {
 					return effect()
 				}
-				l.standby("nobody")
-				close(waiting)
+				first.Do(func() {
+					l.standby("nobody")
+					close(waiting)
+				})
 				return effect()
 			}
 			victim := l.victim()
@@ -64,6 +70,14 @@ func (l *lane) standby(name string) {
 	if !holds(time.Minute, func() bool { return value[string](l, "SHOW synchronous_standby_names") == name }) {
 		l.t.Error("the server does not read its settings again")
 	}
+	// The postmaster wakes its children one after the other, and makes a new one when it has woken all: from then on each backend
+	// reads the settings before its next command.
+	conn, err := pgx.Connect(ctx, l.db.SuperURL)
+	if err != nil {
+		l.t.Errorf("connect: %v", err)
+		return
+	}
+	_ = conn.Close(ctx) // it has served
 }
 
 // await waits until a query says true.
