@@ -50,6 +50,9 @@ func (s *Schedules) RunSchedule(ctx context.Context, in ScheduleInput) (Schedule
 		_ = activity.GetHeartbeatDetails(ctx, &b.last) // what cannot be read is found out again
 	}
 	before := b.last
+	if info := activity.GetInfo(ctx); info.Attempt > 1 {
+		in.Since = info.ScheduledTime
+	}
 	done := make(chan struct{})
 	var beating sync.WaitGroup
 	beating.Go(func() {

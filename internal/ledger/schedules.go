@@ -216,3 +216,12 @@ func (l *Ledger) TablesWithSegments(ctx context.Context, namespace string) ([]Re
 		SELECT DISTINCT table_schema, table_name FROM @schema@.segments
 		WHERE restored_at IS NULL AND replaced_at IS NULL AND ($1 = '' OR table_schema = $1) ORDER BY 1, 2`), namespace)
 }
+
+// ScheduledJob returns the first ended job of a schedule on a table that was asked for at since or later, or "".
+func (l *Ledger) ScheduledJob(ctx context.Context, schedule, jobType, schema, table string, since time.Time) (jobID string, err error) {
+	err = l.pool.QueryRow(ctx, l.expand(`
+		SELECT coalesce((SELECT job_id FROM @schema@.job_history
+		                 WHERE table_schema = $1 AND table_name = $2 AND created_at >= $3 AND schedule = $4 AND job_type = $5
+		                 ORDER BY created_at LIMIT 1), '')`), schema, table, since, schedule, jobType).Scan(&jobID)
+	return jobID, wrap("look for the job of a schedule", err)
+}

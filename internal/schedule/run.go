@@ -37,6 +37,7 @@ type Ledger interface {
 	ScheduleByID(ctx context.Context, id uuid.UUID) (ledger.ScheduleRow, error)
 	ScheduleBegan(ctx context.Context, id uuid.UUID) error
 	ScheduleStarted(ctx context.Context, id uuid.UUID, jobID string) error
+	ScheduledJob(ctx context.Context, schedule, jobType, schema, table string, since time.Time) (jobID string, err error)
 	ScheduleEnded(ctx context.Context, id uuid.UUID, status, jobID, message string) error
 	RoleRights(ctx context.Context, login, runAs, operator string) (ledger.RoleRights, error)
 	TableRights(ctx context.Context, role string, schemas, names []string, owned string) ([]ledger.TableRights, error)
@@ -90,6 +91,8 @@ func New(l Ledger, jobs Starter, opt *Options) (*Runner, error) {
 type Input struct {
 	Name string
 	ID   string // tells it from an earlier one of the same name
+
+	Since time.Time `json:"-"` // not zero: an earlier try of this run, which began then, may have died before it could tell what it had started
 }
 
 // Progress is what a run has done so far. It holds names only.
@@ -120,6 +123,7 @@ func (e *FailedError) Error() string { return e.msg }
 type run struct {
 	*Runner
 	row      ledger.ScheduleRow
+	since    time.Time
 	progress Progress
 	report   func(Progress)
 	result   Result
@@ -140,7 +144,7 @@ func (r *Runner) Run(ctx context.Context, in Input, before Progress, report func
 	if err != nil {
 		return Result{}, err
 	}
-	u := &run{Runner: r, row: row, progress: before, report: report}
+	u := &run{Runner: r, row: row, since: in.Since, progress: before, report: report}
 	u.progress.Jobs = maps.Clone(u.progress.Jobs)
 	if !u.progress.Begun {
 		if err := r.ledger.ScheduleBegan(ctx, id); err != nil {
@@ -233,6 +237,9 @@ func (u *run) start(ctx context.Context, spec jobmanager.JobSpec) (id jobmanager
 			return id, true, nil // it is still there; asking costs less than a start that is refused
 		}
 	}
+	if lost, err := u.untold(ctx, spec); err != nil || !lost.IsZero() {
+		return lost, false, err
+	}
 	got, err := u.jobs.StartJob(ctx, spec)
 	var inUse *jobmanager.BusyError
 	var bad *jobmanager.SpecError
@@ -253,14 +260,36 @@ func (u *run) start(ctx context.Context, spec jobmanager.JobSpec) (id jobmanager
 	case err != nil:
 		return id, false, err
 	}
+	u.has(key, got.ID)
+	u.opt.Logger.Info("schedule started a job", "schedule", u.row.Name, "table", key, "job", got.ID.String(), "existing", got.Existing)
+	return got.ID, false, u.ledger.ScheduleStarted(ctx, u.row.ID, got.ID.String())
+}
+
+// has notes whose end the run waits for.
+func (u *run) has(key string, id jobmanager.JobID) {
 	delete(u.progress.Waiting, key)
 	if u.progress.Jobs == nil {
 		u.progress.Jobs = map[string]string{}
 	}
-	u.progress.Jobs[key] = got.ID.String()
+	u.progress.Jobs[key] = id.String()
 	u.told()
-	u.opt.Logger.Info("schedule started a job", "schedule", u.row.Name, "table", key, "job", got.ID.String(), "existing", got.Existing)
-	return got.ID, false, u.ledger.ScheduleStarted(ctx, u.row.ID, got.ID.String())
+}
+
+// untold returns the job that an earlier try of this run started and did not live to tell of, if it has ended by now: one that lives is
+// found by StartJob. Without this look the run would do its work twice.
+func (u *run) untold(ctx context.Context, spec jobmanager.JobSpec) (id jobmanager.JobID, err error) {
+	if u.since.IsZero() {
+		return id, nil
+	}
+	text, err := u.ledger.ScheduledJob(ctx, u.row.Name, string(spec.Type), spec.Table.Namespace, spec.Table.Name, u.since)
+	if err != nil || text == "" {
+		return id, err
+	}
+	if id, err = jobmanager.ParseJobID(text); err != nil {
+		return id, err
+	}
+	u.has(spec.Table.String(), id)
+	return id, nil
 }
 
 // await waits for the end of a job.

@@ -25,6 +25,7 @@ type book struct {
 	status  string
 	job     string
 	message string
+	untold  string // an ended job that a try did not live to tell of
 }
 
 func (b *book) ScheduleByID(context.Context, uuid.UUID) (ledger.ScheduleRow, error) {
@@ -41,6 +42,12 @@ func (b *book) ScheduleEnded(_ context.Context, _ uuid.UUID, status, job, messag
 		b.job = job
 	}
 	return nil
+}
+func (b *book) ScheduledJob(_ context.Context, schedule, jobType, _, table string, since time.Time) (string, error) {
+	if b.untold == "" || since.IsZero() || schedule != b.row.Name || jobType != b.row.JobType || table != b.row.Table {
+		return "", nil
+	}
+	return b.untold, nil
 }
 func (b *book) RoleRights(context.Context, string, string, string) (ledger.RoleRights, error) {
 	return b.rights, nil
@@ -127,6 +134,27 @@ func TestRun(t *testing.T) {
 	// The next try, after a crash, starts nothing.
 	if _, _, err := run(t, b, w, last); err != nil || len(w.starts) != 1 || b.began != 1 {
 		t.Errorf("%v, %d starts, began %d times", err, len(w.starts), b.began)
+	}
+}
+
+// A46: a try that was killed before it could tell which job it had started does not make the next one start another.
+func TestRunFindsWhatAnEarlierTryStarted(t *testing.T) {
+	t.Parallel()
+	b, w := nightly(), &works{}
+	b.untold = "flush:app.events:" + uuid.NewString()
+	r, err := schedule.New(b, w, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last schedule.Progress
+	in := schedule.Input{Name: b.row.Name, ID: b.row.ID.String(), Since: time.Now()}
+	res, err := r.Run(t.Context(), in, schedule.Progress{}, func(p schedule.Progress) { last = p })
+	if err != nil || res.Completed != 1 || len(w.starts) != 0 || last.Jobs["app.events"] != b.untold {
+		t.Errorf("%+v, %v, %d starts, %+v", res, err, len(w.starts), last)
+	}
+	in.Since = time.Time{} // a first try knows of none before it
+	if _, err := r.Run(t.Context(), in, schedule.Progress{}, func(schedule.Progress) {}); err != nil || len(w.starts) != 1 {
+		t.Errorf("%v, %d starts", err, len(w.starts))
 	}
 }
 

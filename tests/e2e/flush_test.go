@@ -20,17 +20,6 @@ func TestFlushGoesOnByItself(t *testing.T) {
 	if answer.existing {
 		t.Errorf("%s was not started", answer.id)
 	}
-	// A test machine is busy, so the best of ten starts counts, each of a job of its own; the benchmark measures the rest.
-	best := time.Hour
-	for i := 0; i < 10 && best > 100*time.Millisecond; i++ {
-		next := u.table(t, fmt.Sprintf("by_itself_%d", i), 10)
-		began := time.Now()
-		s.flush(next, fire(small, "parallelism = 1"))
-		best = min(best, time.Since(began))
-	}
-	if best > 100*time.Millisecond {
-		t.Errorf("FLUSH took %s to answer", best)
-	}
 	if !strings.HasPrefix(answer.id, "flush:app.by_itself:") {
 		t.Errorf("job id %s does not say what it is", answer.id)
 	}
@@ -61,8 +50,23 @@ func TestFlushGoesOnByItself(t *testing.T) {
 		t.Errorf("times of the completed job: %v, %v, %v", j.CreatedAt, j.StartedAt, j.FinishedAt)
 	}
 	logLines(t, u, tb, j)
-	for _, other := range s.jobs("WHERE target LIKE 'app.by_itself_%'") {
-		s.wait(other.ID, "completed")
+}
+
+// A1: FLUSH answers within 100 ms. Without t.Parallel, so that it runs before the tests that keep the machine busy; those of another package
+// may do so, so the best of ten starts counts, each of a job of its own. The benchmark measures the rest.
+func TestFlushAnswersAtOnce(t *testing.T) {
+	u := shared(t)
+	s := u.super(t)
+	best := time.Hour
+	for i := 0; i < 10 && best > 100*time.Millisecond; i++ {
+		tb := u.table(t, fmt.Sprintf("at_once_%d", i), 10)
+		began := time.Now()
+		answer := s.flush(tb, "")
+		best = min(best, time.Since(began))
+		s.wait(answer.id, "completed")
+	}
+	if best > 100*time.Millisecond {
+		t.Errorf("FLUSH took %s to answer", best)
 	}
 }
 
