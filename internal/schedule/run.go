@@ -289,7 +289,7 @@ func (u *run) untold(ctx context.Context, spec jobmanager.JobSpec) (id jobmanage
 		return id, err
 	}
 	u.has(spec.Table.String(), id)
-	return id, nil
+	return id, u.ledger.ScheduleStarted(ctx, u.row.ID, text) // that try may have died before this, too
 }
 
 // await waits for the end of a job.

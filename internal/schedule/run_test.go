@@ -149,7 +149,7 @@ func TestRunFindsWhatAnEarlierTryStarted(t *testing.T) {
 	var last schedule.Progress
 	in := schedule.Input{Name: b.row.Name, ID: b.row.ID.String(), Since: time.Now()}
 	res, err := r.Run(t.Context(), in, schedule.Progress{}, func(p schedule.Progress) { last = p })
-	if err != nil || res.Completed != 1 || len(w.starts) != 0 || last.Jobs["app.events"] != b.untold {
+	if err != nil || res.Completed != 1 || len(w.starts) != 0 || last.Jobs["app.events"] != b.untold || b.job != b.untold {
 		t.Errorf("%+v, %v, %d starts, %+v", res, err, len(w.starts), last)
 	}
 	in.Since = time.Time{} // a first try knows of none before it
