@@ -151,6 +151,7 @@ func (g *rig) leaks() {
 		}
 		if g.grown[u.name]++; g.grown[u.name] >= 4 {
 			g.fail("%s grows: %d descriptors and %d goroutines, %d and %d a round before", u.name, now.fds, now.goroutines, before.fds, before.goroutines)
+			g.t.Logf("%s holds: %s", u.name, u.holds())
 		}
 	}
 }

@@ -135,7 +135,7 @@ func (g *rig) startTemporal(t testing.TB, logs string) {
 	other := pgtest.Database(t)
 	at, metrics := address(t), address(t)
 	g.temporal = supervise(t, "temporal", logs, metrics, "up", "--data-dir", folder(t), "--database-url", other.SuperURL, "--temporal-listen", at,
-		"--ui-listen", "127.0.0.1:0", "--sql-listen", "127.0.0.1:0", "--metrics-listen", metrics)
+		"--ui-listen", "127.0.0.1:0", "--sql-listen", "127.0.0.1:0", "--metrics-listen", metrics, "--pprof")
 	var err error
 	g.rpc, err = netfault.New(at)
 	must(t, err)

@@ -3,12 +3,14 @@ package torture
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -175,6 +177,26 @@ func (u *unit) vitals() (v vitals, ok bool) {
 	v.memory = metric(text.Bytes(), "process_resident_memory_bytes")
 	v.heap = metric(text.Bytes(), "go_memstats_heap_inuse_bytes")
 	return v, v.goroutines > 0
+}
+
+// holds counts what a process has open, by kind, and its goroutines by where they were made: what to read where it grows.
+func (u *unit) holds() string {
+	kinds := map[string]int{}
+	dir := fmt.Sprintf("/proc/%d/fd", u.pid())
+	fds, _ := os.ReadDir(dir) // it may have ended
+	for _, fd := range fds {
+		target, _ := os.Readlink(filepath.Join(dir, fd.Name()))
+		kind, _, _ := strings.Cut(target, ":")
+		kinds[kind]++
+	}
+	c := http.Client{Timeout: 5 * time.Second}
+	r, err := c.Get("http://" + u.metrics + "/debug/pprof/goroutine?debug=1")
+	if err != nil {
+		return fmt.Sprint(kinds)
+	}
+	defer r.Body.Close()
+	text, _ := io.ReadAll(io.LimitReader(r.Body, 20_000)) // the most frequent ones come first
+	return fmt.Sprintf("%v\n%s", kinds, text)
 }
 
 func metric(text []byte, name string) int64 {
