@@ -30,6 +30,8 @@ const (
 	Link         Point = "link"          // a local file gets its name
 	SyncDir      Point = "sync dir"      // that name becomes durable
 	UploadPart   Point = "upload part"   // to a bucket
+	LastPart     Point = "last part"     // to a bucket
+	Complete     Point = "complete"      // an upload in parts becomes an object
 	Upload       Point = "upload"        // the object is durable and has its name
 	FooterCheck  Point = "footer check"  // the object is read back
 	LedgerInsert Point = "ledger insert" // of the segments, in T1
@@ -62,7 +64,7 @@ const (
 func Points() []Point {
 	return []Point{
 		Claim, Plan, AttemptRow, Begin, Take, Lock, Fence, FirstByte, HalfStream, StageObjects, FileWritten, Fsync,
-		Link, SyncDir, UploadPart, Upload, FooterCheck, LedgerInsert, ChunkRow, Commit, RestoreInsert,
+		Link, SyncDir, UploadPart, LastPart, Complete, Upload, FooterCheck, LedgerInsert, ChunkRow, Commit, RestoreInsert,
 		RestoreUnstage, SegmentHistory, Condemn, Delete, DropAttempt, MarkSwept, Findings, DeleteStray, MarkDeleted,
 		Manifest, History, TouchTable, FreeTable, Heartbeat, Activity, WorkflowEnd,
 	}

@@ -127,11 +127,11 @@ func (w *bucketWriter) finish() error {
 		return err
 	}
 	if len(w.buf) > 0 {
-		if err := w.upload.part(w.life, w.buf); err != nil {
+		if err := fault.Do(w.life, fault.LastPart, func() error { return w.upload.part(w.life, w.buf) }); err != nil {
 			return err
 		}
 	}
-	return w.upload.complete(w.life)
+	return fault.Do(w.life, fault.Complete, func() error { return w.upload.complete(w.life) })
 }
 
 func (w *bucketWriter) Abort() error {

@@ -94,6 +94,7 @@ func TestFaultsOfActivities(t *testing.T) {
 		{fault.Heartbeat, "hang", false}, {fault.Heartbeat, "hang", true}, {fault.Heartbeat, "crash before", false}, {fault.Heartbeat, "crash after", false},
 		{fault.Activity, "fail", false}, {fault.Activity, "fail", true}, {fault.Activity, "deny", false}, {fault.Activity, "deny", true},
 		{fault.Activity, "hang", true}, {fault.Activity, "crash before", false}, {fault.Activity, "crash after", false},
+		{fault.Manifest, "crash before", true}, {fault.Manifest, "crash after", true}, {fault.Manifest, "hang", true}, {fault.Manifest, "deny", false},
 		{fault.WorkflowEnd, "fail", false}, {fault.WorkflowEnd, "deny", false}, {fault.WorkflowEnd, "hang", false},
 		{fault.WorkflowEnd, "crash before", false}, {fault.WorkflowEnd, "crash after", false},
 	} {
@@ -157,7 +158,9 @@ func (f faulty) take(t *testing.T) {
 	if told != nil {
 		close(told)
 	}
-	if err != nil || f.kill && info.Status != jobmanager.Cancelled || !f.kill && (info.Status != jobmanager.Completed || info.RowsFlushed != 2000) {
+	// With all rows moved, a kill that no worker was there to hear of may come too late: docs/job-states.md.
+	late := f.kill && f.point == fault.Manifest && info.Status == jobmanager.Completed && info.RowsFlushed == 2000
+	if err != nil || f.kill && !late && info.Status != jobmanager.Cancelled || !f.kill && (info.Status != jobmanager.Completed || info.RowsFlushed != 2000) {
 		t.Errorf("the job ended as %s (%s) with %d rows, %v", info.Status, info.ErrorClass, info.RowsFlushed, err)
 	}
 	mustWait(t, r.manager, mustStart(t, r.manager, spec), jobmanager.Completed)

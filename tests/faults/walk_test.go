@@ -56,6 +56,8 @@ var points = map[operation][]fault.Point{
 // elsewhere are the points that other tests reach, and where.
 var elsewhere = map[fault.Point]string{
 	fault.UploadPart:  "TestBucket",
+	fault.LastPart:    "TestBucket",
+	fault.Complete:    "TestBucket",
 	fault.Heartbeat:   "jobmanager/temporaljobs, TestFaultsOfActivities",
 	fault.Activity:    "jobmanager/temporaljobs, TestFaultsOfActivities",
 	fault.WorkflowEnd: "jobmanager/temporaljobs, TestFaultsOfActivities",
