@@ -80,14 +80,14 @@ func count(ctx context.Context, c client.Client, namespace string, names ...stri
 }
 
 func listMissing(ctx context.Context, c client.Client, namespace string, want map[string]enumspb.IndexedValueType) (map[string]enumspb.IndexedValueType, error) {
-	found, err := c.OperatorService().ListSearchAttributes(ctx, &operatorservice.ListSearchAttributesRequest{Namespace: namespace})
+	found, err := listAttributes(ctx, c, namespace)
 	if err != nil {
 		return want, fmt.Errorf("list search attributes: %w", err)
 	}
 	missing := map[string]enumspb.IndexedValueType{}
 	var wrong []string
 	for name, kind := range want {
-		have, ok := found.GetCustomAttributes()[name]
+		have, ok := found[name]
 		switch {
 		case !ok:
 			missing[name] = kind
@@ -101,6 +101,31 @@ func listMissing(ctx context.Context, c client.Client, namespace string, want ma
 		return missing, fmt.Errorf("%w: %s", ErrAttributeType, strings.Join(wrong, ", "))
 	}
 	return missing, nil
+}
+
+// listAttributes returns the search attributes that a namespace knows. Where visibility is kept in SQL, the server names its columns,
+// and the namespace says which name each has there.
+//
+// Warning: OperatorService.ListSearchAttributes is the call made for this, but Temporal 1.32 and before open a connection of their
+// own for each call of it and never close it, so that a server grows with every start of a worker.
+func listAttributes(ctx context.Context, c client.Client, namespace string) (map[string]enumspb.IndexedValueType, error) {
+	found, err := c.GetSearchAttributes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	described, err := c.WorkflowService().DescribeNamespace(ctx, &workflowservice.DescribeNamespaceRequest{Namespace: namespace})
+	if err != nil {
+		return nil, err
+	}
+	aliases := described.GetConfig().GetCustomSearchAttributeAliases()
+	have := map[string]enumspb.IndexedValueType{}
+	for name, kind := range found.GetKeys() {
+		if alias, ok := aliases[name]; ok {
+			name = alias
+		}
+		have[name] = kind
+	}
+	return have, nil
 }
 
 // waitUsable asks a question that names all attributes until the server understands it.

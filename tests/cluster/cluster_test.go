@@ -228,10 +228,10 @@ func TestAttributesOfOthers(t *testing.T) {
 	t.Parallel()
 	temporal := cluster(t)
 	namespace(t, temporal, "theirs")
-	const service = "/temporal.api.operatorservice.v1.OperatorService/"
+	const add = "/temporal.api.operatorservice.v1.OperatorService/AddSearchAttributes"
 	for name, denied := range map[string][]string{
-		"may_list": {service + "AddSearchAttributes"},
-		"may_not":  {service + "AddSearchAttributes", service + "ListSearchAttributes"},
+		"may_list": {add},
+		"may_not":  {add, "/temporal.api.workflowservice.v1.WorkflowService/GetSearchAttributes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
