@@ -133,24 +133,43 @@ func (g *rig) leftovers() {
 	}
 }
 
-// Growth beyond this from one round to the next, four rounds in a row, is a leak.
+// Growth beyond this from one round to the next, some rounds in a row, is a leak.
 const (
 	slackFiles      = 6
 	slackGoroutines = 15
+	growingRounds   = 4
+	// keptQueues is how long Temporal keeps the queues of a worker that is gone, each with goroutines of its own: matching.maxTaskQueueIdleTime
+	// is 5 minutes. Only what grows for longer grows.
+	keptQueues = 6 * time.Minute
 )
+
+// growth counts the rounds in a row in which a process grew.
+type growth struct {
+	last              vitals
+	files, goroutines int
+}
 
 // leaks compares processes that have lived since the round before.
 func (g *rig) leaks() {
 	for _, u := range append([]*unit{g.temporal, g.door}, g.workers...) {
 		now, ok := u.vitals()
-		before, was := g.known[u.name]
-		g.known[u.name] = now
-		if !ok || !was || before.pid != now.pid || now.fds <= before.fds+slackFiles && now.goroutines <= before.goroutines+slackGoroutines {
-			g.grown[u.name] = 0
-			continue
+		before := g.known[u.name]
+		after := growth{last: now}
+		if ok && before.last.pid == now.pid {
+			if now.fds > before.last.fds+slackFiles {
+				after.files = before.files + 1
+			}
+			if now.goroutines > before.last.goroutines+slackGoroutines {
+				after.goroutines = before.goroutines + 1
+			}
 		}
-		if g.grown[u.name]++; g.grown[u.name] >= 4 {
-			g.fail("%s grows: %d descriptors and %d goroutines, %d and %d a round before", u.name, now.fds, now.goroutines, before.fds, before.goroutines)
+		g.known[u.name] = after
+		rounds := growingRounds
+		if u == g.temporal {
+			rounds += int(keptQueues / *roundLen)
+		}
+		if after.files >= growingRounds || after.goroutines >= rounds {
+			g.fail("%s grows: %d descriptors and %d goroutines, %d and %d a round before", u.name, now.fds, now.goroutines, before.last.fds, before.last.goroutines)
 			g.t.Logf("%s holds: %s", u.name, u.holds())
 		}
 	}

@@ -47,8 +47,7 @@ type rig struct {
 	breath   time.Duration // between two operations of a client
 	failMu   sync.Mutex
 	failures []string
-	known    map[string]vitals
-	grown    map[string]int
+	known    map[string]growth
 }
 
 // fail notes that something must not be. The run goes on: one failure must not hide another.
@@ -105,7 +104,7 @@ type options struct {
 
 func newRig(t testing.TB, o options) *rig {
 	t.Helper()
-	g := &rig{t: t, seed: o.seed, known: map[string]vitals{}, grown: map[string]int{}, breath: *breath}
+	g := &rig{t: t, seed: o.seed, known: map[string]growth{}, breath: *breath}
 	settings := map[string]string{"shared_buffers": "32MB", "max_wal_size": "256MB", "autovacuum_naptime": "5s"}
 	for k, v := range o.settings {
 		settings[k] = v
