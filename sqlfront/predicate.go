@@ -90,7 +90,21 @@ func (c *checker) view(n int) string { return fmt.Sprintf("pg_temp.%s_%d", c.id,
 func (c *checker) create(ctx context.Context, head, tail string) error {
 	head = "CREATE TEMPORARY VIEW " + head + " (\n"
 	_, err := c.up.Query(ctx, head+c.pred.Text+"\n)"+tail)
-	return moveInto(err, c.pred, head)
+	return c.order(moveInto(err, c.pred, head))
+}
+
+// order adds what to do where the options were written after the predicate.
+func (c *checker) order(err error) error {
+	var e *pgwire.Error
+	if !errors.As(err, &e) || e.Code != parse.SyntaxError || e.Hint != "" {
+		return err
+	}
+	if text, at := []rune(c.pred.Text), int(e.Position-c.pred.Pos); at < 0 || at+4 > len(text) || !strings.EqualFold(string(text[at:at+4]), "WITH") {
+		return err
+	}
+	hinted := *e
+	hinted.Hint = "options go before WHERE: WITH (…) WHERE …"
+	return &hinted
 }
 
 func (c *checker) check(ctx context.Context) (string, error) {

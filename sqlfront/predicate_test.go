@@ -241,6 +241,21 @@ func TestPredicatePositions(t *testing.T) {
 	}
 }
 
+func TestOptionsAfterThePredicate(t *testing.T) {
+	t.Parallel()
+	_, conn := predicateWorld(t)
+	for sql, want := range map[string]bool{
+		"FLUSH TABLE app.events WHERE note = 'ü' with (wait = true)": true,
+		"FLUSH TABLE app.events WHERE id = 1 ORDER BY id":            false,
+		"FLUSH TABLE app.events WHERE id = 1 AND":                    false,
+	} {
+		pe := pgError(t, exec(t, conn, sql))
+		if pe.Code != "42601" || strings.Contains(pe.Hint, "options go before WHERE") != want {
+			t.Errorf("%s: %s %s, hint %q", sql, pe.Code, pe.Message, pe.Hint)
+		}
+	}
+}
+
 func TestPredicateMeansTheSameInstant(t *testing.T) {
 	t.Parallel()
 	w, conn := predicateWorld(t)
