@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -47,6 +48,8 @@ type attempt struct {
 	session  *hot.Session    // nil once it serves somebody else
 	object   objstore.Writer // being written
 	copying  bool            // the COPY was sent: a lock timeout from then on is about rows
+
+	unanswered atomic.Bool // an object of its may appear after it was deleted
 }
 
 // run opens the backend, records the attempt (T0) and moves the chunk (T1). On any failure it settles what it left.
@@ -367,6 +370,14 @@ func upload(ctx context.Context, object objstore.Writer) error {
 	return fault.Do(ctx, fault.Upload, func() error { _, err := object.Commit(ctx); return err })
 }
 
+// heed notes of an upload's error that the object may still appear.
+func (a *attempt) heed(err error) error {
+	if errors.Is(err, objstore.ErrUnanswered) {
+		a.unanswered.Store(true)
+	}
+	return err
+}
+
 // check reads an object back from its store, before COMMIT makes it the only copy: its footer, or all of it.
 func (a *attempt) check(ctx context.Context, key string, sum segment.Summary, full bool) error {
 	return fault.Do(ctx, fault.FooterCheck, func() error { return a.readBack(ctx, key, sum, full) })
@@ -492,7 +503,8 @@ func (a *attempt) condemn(ctx context.Context) (ledger.Verdict, error) {
 }
 
 // discard deletes what a condemned attempt of this process wrote. Its writer is closed and its transaction is over, so
-// nothing more can appear and its row may go too.
+// nothing more can appear and its row may go too; unless a bucket left an upload unanswered, which may appear yet. Then the row stays
+// for the sweeps to come.
 func (a *attempt) discard(ctx context.Context, verdict ledger.Verdict) {
 	if verdict != ledger.VerdictCondemned {
 		return
@@ -501,6 +513,12 @@ func (a *attempt) discard(ctx context.Context, verdict ledger.Verdict) {
 	defer cancel()
 	if _, err := a.f.deleteObjects(ctx, a.store, a.id, a.prefix); err != nil {
 		a.f.log.Warn("could not delete the objects of a failed attempt; the sweep will", obs.KeyJob, a.in.JobID, obs.KeyAttempt, a.id, obs.KeyErr, err)
+		return
+	}
+	if a.unanswered.Load() {
+		if err := a.f.markSwept(ctx, a.id); err != nil {
+			a.f.log.Warn("could not mark a failed attempt as swept", obs.KeyJob, a.in.JobID, obs.KeyAttempt, a.id, obs.KeyErr, err)
+		}
 		return
 	}
 	if err := fault.Do(ctx, fault.DropAttempt, func() error { return a.f.ledger.DropAttempt(ctx, a.id) }); err != nil {

@@ -70,7 +70,7 @@ func (a *attempt) span(ctx context.Context, name string) (context.Context, func(
 
 // durable makes an object durable.
 func (a *attempt) durable(ctx context.Context, object objstore.Writer) error {
-	return a.uploading(ctx, func(ctx context.Context) error { return upload(ctx, object) })
+	return a.uploading(ctx, func(ctx context.Context) error { return a.heed(upload(ctx, object)) })
 }
 
 // uploading measures how long it takes to make one object durable, or a batch of small ones.

@@ -259,7 +259,7 @@ func (p *parter) putBatch() error {
 func (a *attempt) putAll(ctx context.Context, batch []finished) error {
 	return inParallel(ctx, putters, batch, func(ctx context.Context, f finished) error {
 		if err := fault.Do(ctx, fault.Upload, func() error { return a.store.PutIfAbsent(ctx, f.object.Key, f.data) }); err != nil {
-			return err
+			return a.heed(err)
 		}
 		return a.check(ctx, f.object.Key, f.sum, a.plan.doc.Options.VerifyFull)
 	})

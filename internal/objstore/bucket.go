@@ -132,6 +132,16 @@ func (b *bucket) Stat(ctx context.Context, key string) (Info, error) {
 	return Info{Key: key, Size: a.size, ModTime: a.modTime}, nil
 }
 
+// unanswered marks the error of an upload that was sent, unless an answer says that there will be no object: a request that was given
+// up can lie in a queue of the network or of the server, and be carried out later.
+func unanswered(err error) error {
+	var e *Error
+	if errors.As(err, &e) && e.Kind == nil {
+		e.Kind = ErrUnanswered
+	}
+	return err
+}
+
 func (b *bucket) PutIfAbsent(ctx context.Context, key string, data []byte) error {
 	if err := b.check(ctx, "put", key); err != nil {
 		return err
@@ -139,7 +149,7 @@ func (b *bucket) PutIfAbsent(ctx context.Context, key string, data []byte) error
 	token := newToken()
 	err := b.driver.put(ctx, b.name(key), token, data, true)
 	if _, err = b.settle(ctx, key, token, int64(len(data)), err); err != nil {
-		return b.fail(ctx, "put", key, err)
+		return unanswered(b.fail(ctx, "put", key, err))
 	}
 	return nil
 }

@@ -26,6 +26,7 @@ type bucketWriter struct {
 	sent   chan error
 	busy   bool // a part is under way; its end comes by sent
 	failed error
+	shown  bool // the request that makes the object visible was sent
 	done   bool
 }
 
@@ -100,6 +101,9 @@ func (w *bucketWriter) Commit(ctx context.Context) (Info, error) {
 	info, err := w.commit(ctx)
 	if err != nil {
 		err = w.b.fail(ctx, "commit", w.key, err)
+		if w.shown {
+			err = unanswered(err)
+		}
 		if drop := w.drop(); drop != nil {
 			return Info{}, errors.Join(err, drop)
 		}
@@ -121,6 +125,7 @@ func (w *bucketWriter) commit(ctx context.Context) (Info, error) {
 // finish sends what is left and makes the object visible.
 func (w *bucketWriter) finish() error {
 	if w.upload == nil && w.failed == nil {
+		w.shown = true
 		return w.b.driver.put(w.life, w.b.name(w.key), w.token, w.buf, true)
 	}
 	if err := w.wait(); err != nil {
@@ -131,6 +136,7 @@ func (w *bucketWriter) finish() error {
 			return err
 		}
 	}
+	w.shown = true
 	return fault.Do(w.life, fault.Complete, func() error { return w.upload.complete(w.life) })
 }
 

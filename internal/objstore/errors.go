@@ -24,6 +24,9 @@ var (
 	// ErrChanged is returned by reads of an object that was replaced or deleted after it was opened, and by Commit when the
 	// object is another's after its upload was acknowledged.
 	ErrChanged = errors.New("object was changed by another")
+	// ErrUnanswered is returned by Commit of a bucket's writer when the upload was sent and what came of it is not known: the object may
+	// still appear, even after DeletePrefix has found nothing.
+	ErrUnanswered = errors.New("the upload was not answered")
 	// ErrInvalidKey is returned by every method for a key that breaks the rules of CheckKey.
 	ErrInvalidKey = errors.New("invalid object key")
 	// ErrReplaced is returned by Writer.Commit when the store's folder is not the one that the write began in: renamed,

@@ -52,7 +52,7 @@ type Writer interface {
 	io.Writer
 
 	// Commit makes the object durable and visible. ErrExists when the key was taken: what is there stays. After any
-	// other error the object may or may not exist; DeletePrefix settles it. Only the first call counts.
+	// other error the object may or may not exist; DeletePrefix settles it, unless it is ErrUnanswered. Only the first call counts.
 	Commit(ctx context.Context) (Info, error)
 
 	// Abort drops what was written. After Commit, or a second time, it does nothing.
