@@ -79,7 +79,7 @@ func (f *Flusher) runChunk(ctx context.Context, in ChunkInput, rep *reporter) (C
 		a.work = a.move
 		res, err := a.run(ctx)
 		// Rows whose locks others hold are waited for twice. Then they are left to them and the rest moves.
-		if err != nil && a.copying && hot.SQLState(err) == "55P03" && lockTimeouts < maxSkipLockedAfter {
+		if err != nil && a.copying && (hot.SQLState(err) == "55P03" || hot.SQLState(err) == "40P01") && lockTimeouts < maxSkipLockedAfter {
 			continue
 		}
 		return f.fenced(ctx, in, res, err)

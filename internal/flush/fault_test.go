@@ -146,6 +146,59 @@ func TestLockedRowIsLeftAndReported(t *testing.T) {
 	}
 }
 
+// A59: an application waits for a row of the flush, and then the flush comes to a row of the application: a deadlock, in which the
+// application has waited for longer. The flush is the one that is ended, and moves the rows when the application is done.
+func TestFlushYieldsInDeadlocks(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t)
+	if pgtest.Value[int](t, db, "SELECT current_setting('server_version_num')::int") < 150000 {
+		t.Skip("before PostgreSQL 15 only superusers may set deadlock_timeout")
+	}
+	db.Super(t, "ALTER DATABASE "+db.Name+" SET deadlock_timeout = '40s'", "GRANT SET ON PARAMETER deadlock_timeout TO "+db.Worker)
+	r := newRigOn(t, db, "", events, fill(1000))
+	r.params["lock_timeout"] = "20s"
+	j := r.newJob()
+	begin := func(sql ...string) *pgx.Conn {
+		conn := r.db.Connect(t, r.db.SuperURL)
+		for _, q := range append([]string{"SET deadlock_timeout = '4s'", "BEGIN"}, sql...) {
+			_, err := conn.Exec(t.Context(), q)
+			must(t, err)
+		}
+		return conn
+	}
+	gate := begin("SELECT FROM app.t WHERE id = 500 FOR UPDATE")
+	app := begin("UPDATE app.t SET note = 'newest' WHERE id = 900")
+	chunk := make(chan error, 1)
+	go func() { _, err := j.chunk(0); chunk <- err }()
+	waiting := func(who string) {
+		t.Helper()
+		for deadline := time.Now().Add(30 * time.Second); !pgtest.Value[bool](t, r.db, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND "+who+")"); {
+			if time.Now().After(deadline) {
+				t.Fatalf("nobody waits of whom it holds that %s", who)
+			}
+		}
+	}
+	waiting("application_name LIKE 'spillway:%'") // for the gate
+	done := make(chan error, 1)
+	go func() {
+		_, err := app.Exec(context.Background(), "UPDATE app.t SET note = 'newest' WHERE id = 1")
+		done <- err
+	}()
+	waiting("query LIKE '%WHERE id = 1'") // for the flush
+	_, err := gate.Exec(t.Context(), "ROLLBACK")
+	must(t, err)
+	if err := <-done; err != nil {
+		t.Errorf("the application was disturbed: %v", err)
+	}
+	_, err = app.Exec(t.Context(), "COMMIT")
+	must(t, err)
+	must(t, <-chunk)
+	r.want = nil
+	if _, left := j.run(); left.RowsLeft != 0 || r.hotCount() != 0 {
+		t.Errorf("%d rows left, %d hot", left.RowsLeft, r.hotCount())
+	}
+}
+
 func findRow(rows audit.Rows, prefix string) string {
 	for k := range rows {
 		if strings.HasPrefix(k, prefix) {

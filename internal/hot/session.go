@@ -24,7 +24,7 @@ const (
 // SessionOptions tune a Session; nil means defaults.
 type SessionOptions struct {
 	// LockTimeout bounds each wait for a lock. It is lowered to half of deadlock_timeout, so that this session gives up
-	// before PostgreSQL looks for a deadlock and perhaps ends somebody else. Default 200 ms.
+	// before somebody who came to wait for it later looks for a deadlock and is ended. Default 200 ms.
 	LockTimeout time.Duration
 }
 
@@ -116,12 +116,24 @@ func (s *Session) prepare(ctx context.Context, name string, opt *SessionOptions)
 	if lock <= 0 {
 		lock = 200 * time.Millisecond
 	}
-	err := s.conn.QueryRow(ctx, `
+	yield := "NULL::text"
+	if s.db.version >= parameterRights {
+		yield = yieldInDeadlocks
+	}
+	// reset_val: what all others have, whatever this session has set for itself.
+	return s.conn.QueryRow(ctx, `
 		SELECT backend_start, pg_catalog.set_config('application_name', $2, false),
-		       pg_catalog.set_config('lock_timeout', least($1::bigint, greatest(1, (SELECT setting::bigint / 2 FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout')))::text, false)
-		FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()`, lock.Milliseconds(), name).Scan(&s.start, nil, nil)
-	return err
+		       pg_catalog.set_config('lock_timeout', least($1::bigint, greatest(1, (SELECT reset_val::bigint / 2 FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout')))::text, false),
+		       `+yield+`
+		FROM pg_catalog.pg_stat_activity WHERE pid = pg_catalog.pg_backend_pid()`, lock.Milliseconds(), name).Scan(&s.start, nil, nil, nil)
 }
+
+// parameterRights is the version, as server_version_num, in which settings of superusers became grantable.
+const parameterRights = 150000
+
+// yieldInDeadlocks lets this session look for a deadlock almost as soon as it waits, where it may. Whoever looks first is the one that
+// PostgreSQL ends: somebody who has waited for us for nearly deadlock_timeout would be it, if we came to wait for him just then.
+const yieldInDeadlocks = `CASE WHEN pg_catalog.has_parameter_privilege('deadlock_timeout', 'SET') THEN pg_catalog.set_config('deadlock_timeout', '10ms', false) END`
 
 // PID and Start name the backend.
 func (s *Session) PID() int { return int(s.pid) }

@@ -220,6 +220,14 @@ func (g *grantScript) tableGrants(p func(string, ...any), role string) {
 		g.restoreGrants(p, role)
 	}
 	p("")
+	p("-- In a deadlock with an application the flush is to be the one that PostgreSQL ends, to try again: the worker looks for deadlocks sooner.")
+	p("-- Only a superuser may grant this, from PostgreSQL 15 on; without it an application may be ended, very rarely.")
+	p("DO $$ BEGIN")
+	p("    IF current_setting('server_version_num')::int >= 150000 AND (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN")
+	p("        GRANT SET ON PARAMETER deadlock_timeout TO %s;", role)
+	p("    END IF;")
+	p("END $$;")
+	p("")
 }
 
 // restoreGrants: rows go back through the table itself, also where it has partitions.

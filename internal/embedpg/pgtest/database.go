@@ -111,6 +111,7 @@ func (db *DB) drop(t testing.TB) {
 	db.checkIdle(t)
 	admin(t, db.Server, "postgres",
 		fmt.Sprintf("DROP DATABASE IF EXISTS %s WITH (FORCE)", db.Name),
+		fmt.Sprintf("DROP OWNED BY %s", db.Worker), // rights on settings outlive the database
 		fmt.Sprintf("DROP ROLE IF EXISTS %s, %s", db.Owner, db.Worker))
 }
 
