@@ -24,6 +24,14 @@ GRANT USAGE ON SCHEMA app TO spillway;
 GRANT SELECT, DELETE ON TABLE app.events TO spillway;
 GRANT UPDATE (id) ON TABLE app.events TO spillway;
 
+-- In a deadlock with an application the flush is to be the one that PostgreSQL ends, to try again: the worker looks for deadlocks sooner.
+-- Only a superuser may grant this, from PostgreSQL 15 on; without it an application may be ended, very rarely.
+DO $$ BEGIN
+    IF current_setting('server_version_num')::int >= 150000 AND (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN
+        GRANT SET ON PARAMETER deadlock_timeout TO spillway;
+    END IF;
+END $$;
+
 -- Members of this role may flush tables that they do not own, and kill any job: GRANT spillway_operator TO somebody;
 DO $$ BEGIN
     IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'spillway_operator') THEN
