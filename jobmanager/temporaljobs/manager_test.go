@@ -24,6 +24,7 @@ import (
 	"github.com/spillwaydb/spillway/jobmanager/jobmanagertest"
 	"github.com/spillwaydb/spillway/jobmanager/jobmanagertest/steptest"
 	"github.com/spillwaydb/spillway/jobmanager/temporaljobs"
+	"github.com/spillwaydb/spillway/tests/await"
 	"github.com/spillwaydb/spillway/worker"
 	"github.com/spillwaydb/spillway/workflows"
 )
@@ -186,7 +187,7 @@ func TestTerminated(t *testing.T) {
 	mustWait(t, m, next, jobmanager.Completed)
 	info, err = m.JobStatus(t.Context(), id) // by its chain now: its workflow id has another job
 	check("status after the next job", info, err)
-	eventually(t, "the terminated job is listed", func() bool {
+	await.Until(t, "the terminated job is listed", func() bool {
 		return listed(t, m, jobmanager.JobFilter{Statuses: []jobmanager.Status{jobmanager.Cancelled}})[id]
 	})
 	if got := listed(t, m, jobmanager.JobFilter{All: true}); len(got) != 2 || !got[id] || !got[next] {
@@ -407,19 +408,4 @@ func listed(t *testing.T, m jobmanager.JobManager, f jobmanager.JobFilter) map[j
 		out[info.ID] = true
 	}
 	return out
-}
-
-// eventually waits for what visibility will show soon.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	patience := time.After(30 * time.Second)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-patience:
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
 }

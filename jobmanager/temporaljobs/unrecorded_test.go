@@ -12,6 +12,7 @@ import (
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/jobmanager/jobmanagertest"
 	"github.com/spillwaydb/spillway/jobmanager/temporaljobs"
+	"github.com/spillwaydb/spillway/tests/await"
 	"github.com/spillwaydb/spillway/workflows"
 )
 
@@ -45,7 +46,7 @@ func TestUnrecorded(t *testing.T) {
 		t.Fatal(err)
 	}
 	var end temporaljobs.End
-	eventually(t, "the terminated job is found", func() bool {
+	await.Until(t, "the terminated job is found", func() bool {
 		got := unrecorded()
 		if len(got) == 1 {
 			end = got[0]
@@ -98,7 +99,7 @@ func TestResetIsNoEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "visibility knows that the first run was terminated", func() bool {
+	await.Until(t, "visibility knows that the first run was terminated", func() bool {
 		n, err := h.client.CountWorkflow(t.Context(), &workflowservice.CountWorkflowExecutionsRequest{
 			Namespace: "default", Query: "WorkflowId = '" + wid + "' AND ExecutionStatus = 'Terminated'"})
 		return err == nil && n.GetCount() == 1

@@ -82,7 +82,7 @@ func TestLoginEnds(t *testing.T) {
 		t.Errorf("%q %v", got, err)
 	}
 	conn := connect(t, u.String(), pgx.QueryExecModeExec) // whoever is in may take his time
-	waitFor(t, db, "SELECT now() - backend_start > interval '400 ms' FROM pg_stat_activity WHERE usename = '"+db.Owner+"'")
+	awaitTrue(t, db, "SELECT now() - backend_start > interval '400 ms' FROM pg_stat_activity WHERE usename = '"+db.Owner+"'")
 	if _, err := conn.Exec(t.Context(), "SELECT 1"); err != nil {
 		t.Error(err)
 	}

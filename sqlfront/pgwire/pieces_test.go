@@ -168,5 +168,5 @@ func TestCopyEndedByPostgres(t *testing.T) {
 		t.Fatal(err)
 	}
 	nc.Close()
-	waitFor(t, db, "SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = '"+db.Owner+"'")
+	awaitTrue(t, db, "SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = '"+db.Owner+"'")
 }
