@@ -60,14 +60,7 @@ func mustWait(t *testing.T, m jobmanager.Waiter, id jobmanager.JobID, want jobma
 // TestWhatTemporalShows: the Web UI tells the story of a job, and nothing of its rows.
 func TestWhatTemporalShows(t *testing.T) {
 	t.Parallel()
-	w := jobmanagertest.NewWork()
-	h := newHarness(t, w, nil)
-	m := h.manager(t, h.client)
-	s := w.Table(events)
-	s.SetChunks(3)
-	s.Hold()
-	id := mustStart(t, m, flushOf(events))
-	s.AwaitBegun(t)
+	h, m, s, id := heldFlush(t, 3)
 	s.Pass(1)
 	s.AwaitBegun(t)
 	s.AwaitBegun(t) // one is done
@@ -252,14 +245,7 @@ func TestCancelThatComesTooLate(t *testing.T) {
 // TestStartWhileTheEndIsBeingTold: a job whose end is written is over, though its workflow still closes.
 func TestStartWhileTheEndIsBeingTold(t *testing.T) {
 	t.Parallel()
-	w := jobmanagertest.NewWork()
-	h := newHarness(t, w, nil)
-	m := h.manager(t, h.client)
-	s := w.Table(events)
-	s.SetChunks(1)
-	s.Hold()
-	id := mustStart(t, m, flushOf(events))
-	s.AwaitBegun(t)
+	h, m, s, id := heldFlush(t, 1)
 	h.ledger.Record(ledger.HistoryRow{JobID: id.String(), Status: "completed"}, "")
 	next := make(chan jobmanager.Started, 1)
 	go func() {

@@ -82,14 +82,7 @@ func TestUnrecorded(t *testing.T) {
 // A reset terminates a run, and the job goes on in another.
 func TestResetIsNoEnd(t *testing.T) {
 	t.Parallel()
-	w := jobmanagertest.NewWork()
-	h := newHarness(t, w, nil)
-	m := h.manager(t, h.client)
-	s := w.Table(events)
-	s.SetChunks(1)
-	s.Hold()
-	id := mustStart(t, m, flushOf(events))
-	s.AwaitBegun(t)
+	h, m, s, id := heldFlush(t, 1)
 	wid := workflows.WorkflowID(h.name, true, "flush", events)
 	_, err := h.client.ResetWorkflowExecution(t.Context(), &workflowservice.ResetWorkflowExecutionRequest{
 		Namespace:         "default",

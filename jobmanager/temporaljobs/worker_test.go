@@ -23,14 +23,7 @@ import (
 // A38
 func TestStopWaitsForRunningChunks(t *testing.T) {
 	t.Parallel()
-	w := jobmanagertest.NewWork()
-	h := newHarness(t, w, nil)
-	m := h.manager(t, h.client)
-	s := w.Table(events)
-	s.SetChunks(5)
-	s.Hold()
-	id := mustStart(t, m, flushOf(events))
-	s.AwaitBegun(t)
+	h, m, s, id := heldFlush(t, 5)
 	s.AwaitBegun(t)
 	stopped := make(chan error)
 	go func() { stopped <- h.worker.Stop(context.Background()) }()

@@ -77,16 +77,22 @@ func ownUpIn(t testing.TB, b *bucket, args ...string) *up {
 	return u
 }
 
+// incompressible makes a table of 12,000 rows with text that does not compress: its segment has more than one part.
+func (u *up) incompressible(t testing.TB, name string) *table {
+	t.Helper()
+	tb := u.table(t, name, 0)
+	u.db.Exec(t, `INSERT INTO app.`+name+` SELECT i, 1, (SELECT string_agg(md5(i::text || j), '') FROM generate_series(1, 60) j), NULL, NULL
+		FROM generate_series(1, 12000) i`)
+	tb.want = audit.Hot(t, u.db.SuperURL, "app", name, "")
+	return tb
+}
+
 // A10, A22, A23, A53: the default storage is a bucket: rows go there, the manifest too, and cat reads them back.
 func TestS3EndToEnd(t *testing.T) {
 	t.Parallel()
 	b := newBucket(t)
 	u := ownUpIn(t, b)
-	tb := u.table(t, "s3_cold", 0)
-	// Text that does not compress: a segment of more than one part.
-	u.db.Exec(t, `INSERT INTO app.s3_cold SELECT i, 1, (SELECT string_agg(md5(i::text || j), '') FROM generate_series(1, 60) j), NULL, NULL
-		FROM generate_series(1, 12000) i`)
-	tb.want = audit.Hot(t, u.db.SuperURL, "app", "s3_cold", "")
+	tb := u.incompressible(t, "s3_cold")
 	s := u.owner(t)
 	j := s.wait(s.flush(tb, "WITH (chunk_bytes = '1GB', verify = full)").id, "completed")
 	if j.Rows != 12000 || tb.hot() != 0 || !strings.HasPrefix(text(j.Location), "s3://"+b.name+"/cold/app/s3_cold") {
@@ -266,10 +272,7 @@ func TestS3KillInMidUpload(t *testing.T) {
 	t.Parallel()
 	b := newBucket(t)
 	u := ownUpIn(t, b)
-	tb := u.table(t, "s3_killed", 0)
-	u.db.Exec(t, `INSERT INTO app.s3_killed SELECT i, 1, (SELECT string_agg(md5(i::text || j), '') FROM generate_series(1, 60) j), NULL, NULL
-		FROM generate_series(1, 12000) i`)
-	tb.want = audit.Hot(t, u.db.SuperURL, "app", "s3_killed", "")
+	tb := u.incompressible(t, "s3_killed")
 	s := u.owner(t)
 	reached := make(chan struct{}, 100)
 	b.On(func(op string, r *http.Request) cloudtest.Fault {
