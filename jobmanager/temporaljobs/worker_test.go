@@ -48,20 +48,25 @@ func TestStopWaitsForRunningChunks(t *testing.T) {
 	}
 }
 
+// replaceWorker stops the harness's worker and makes one, not yet started, with the test's own options.
+func (h *harness) replaceWorker(t *testing.T, opt *worker.Options) *worker.Worker {
+	t.Helper()
+	h.StopWorker(t, false)
+	opt.Logger = slog.New(slog.DiscardHandler)
+	acts := activities.New(&steptest.Steps{Work: h.work, Ledger: h.ledger, Alive: context.Background()}, nil)
+	wk, err := worker.New(temporaltest.Client(t), workflows.TaskQueue(h.name), acts, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return wk
+}
+
 // A38
 func TestStopGivesUpAtItsTimeout(t *testing.T) {
 	t.Parallel()
 	w := jobmanagertest.NewWork()
 	h := newHarness(t, w, nil)
-	h.StopWorker(t, false)
-	acts := activities.New(&steptest.Steps{Work: w, Ledger: h.ledger, Alive: context.Background()}, nil)
-	wk, err := worker.New(temporaltest.Client(t), workflows.TaskQueue(h.name), acts, &worker.Options{
-		ShutdownTimeout: 50 * time.Millisecond,
-		Logger:          slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	wk := h.replaceWorker(t, &worker.Options{ShutdownTimeout: 50 * time.Millisecond})
 	ctx, stop := context.WithCancel(t.Context())
 	ran := make(chan error)
 	go func() { ran <- wk.Run(ctx) }()
@@ -86,15 +91,7 @@ func TestStopNamesWhatDoesNotEnd(t *testing.T) {
 	t.Parallel()
 	w := jobmanagertest.NewWork()
 	h := newHarness(t, w, nil)
-	h.StopWorker(t, false)
-	acts := activities.New(&steptest.Steps{Work: w, Ledger: h.ledger, Alive: context.Background()}, nil)
-	wk, err := worker.New(temporaltest.Client(t), workflows.TaskQueue(h.name), acts, &worker.Options{
-		Grace:  10 * time.Millisecond,
-		Logger: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	wk := h.replaceWorker(t, &worker.Options{Grace: 10 * time.Millisecond})
 	if err := wk.Start(); err != nil {
 		t.Fatal(err)
 	}
