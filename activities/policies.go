@@ -12,12 +12,7 @@ import (
 )
 
 // What the watcher of policies tells the workflow: names, numbers and classes.
-type (
-	PolicyReport  = policy.Report
-	PolicyStart   = policy.Start
-	PolicyNext    = policy.Next
-	PolicyFailure = policy.Failure
-)
+type PolicyReport = policy.Report
 
 // PolicyWatcher is the part of *policy.Watcher that activities call.
 type PolicyWatcher interface {

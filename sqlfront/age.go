@@ -153,6 +153,21 @@ func chooseAge(t target, a *parse.Age, named *timeColumn, aged []timeColumn, ord
 	return aged[0], nil
 }
 
+// unreadable is what PostgreSQL says of a value that it cannot read, at the place where the user wrote that. Other errors stay
+// as they are.
+func unreadable(err error, pos int, hint string) error {
+	var e *pgwire.Error
+	if !errors.As(err, &e) || !strings.HasPrefix(e.Code, "22") {
+		return err
+	}
+	moved := *e
+	moved.Position = pos
+	if moved.Hint == "" {
+		moved.Hint = hint
+	}
+	return &moved
+}
+
 // interval lets PostgreSQL read the interval, as the client's settings have it, and spells it so that it reads the same
 // everywhere. calendar means that it counts days or months, whose length depends on the time zone.
 func (r *request) interval(ctx context.Context, a *parse.Age) (text string, calendar bool, err error) {
@@ -160,17 +175,8 @@ func (r *request) interval(ctx context.Context, a *parse.Age) (text string, cale
 		SELECT isfinite(i), i < '0', extract(year FROM i) * 12 + extract(month FROM i), extract(day FROM i), extract(hour FROM i),
 		       extract(minute FROM i) * 60 + extract(second FROM i), now() - i
 		FROM (SELECT $1::interval AS i) AS x`, a.Interval)
-	var e *pgwire.Error
-	if errors.As(err, &e) && strings.HasPrefix(e.Code, "22") {
-		moved := *e
-		moved.Position = a.IntervalPos
-		if moved.Hint == "" {
-			moved.Hint = "for example: OLDER THAN '7 days'"
-		}
-		return "", false, &moved
-	}
 	if err != nil {
-		return "", false, err
+		return "", false, unreadable(err, a.IntervalPos, "for example: OLDER THAN '7 days'")
 	}
 	v := rows[0]
 	bad := func(what string) error {

@@ -39,29 +39,24 @@ func (r *request) kill(ctx context.Context, s *parse.KillJob) ([][]any, error) {
 
 // pause runs PAUSE JOB.
 func (r *request) pause(ctx context.Context, s *parse.PauseJob) ([][]any, error) {
-	return r.change(ctx, s.Job, func(ctx context.Context, id jobmanager.JobID) (jobmanager.Status, error) {
-		p, ok := r.jobs.(jobmanager.Pauser)
-		if !ok {
-			return "", cannotPause("pause", s.Job.Pos)
-		}
-		return r.standing(ctx, id, jobmanager.Pausing, p.PauseJob(ctx, id))
-	})
+	return r.setPaused(ctx, "pause", s.Job, jobmanager.Pausing, jobmanager.Pauser.PauseJob)
 }
 
 // resume runs RESUME JOB.
 func (r *request) resume(ctx context.Context, s *parse.ResumeJob) ([][]any, error) {
-	return r.change(ctx, s.Job, func(ctx context.Context, id jobmanager.JobID) (jobmanager.Status, error) {
-		p, ok := r.jobs.(jobmanager.Pauser)
-		if !ok {
-			return "", cannotPause("resume", s.Job.Pos)
-		}
-		return r.standing(ctx, id, jobmanager.Running, p.ResumeJob(ctx, id))
-	})
+	return r.setPaused(ctx, "resume", s.Job, jobmanager.Running, jobmanager.Pauser.ResumeJob)
 }
 
-func cannotPause(verb string, pos int) error {
-	return &pgwire.Error{Code: codeNotSupported, Position: pos, Message: "the job manager of this front-end cannot " + verb + " jobs",
-		Hint: "KILL JOB 'id' stops a job; a later FLUSH takes the rows that are still hot"}
+// setPaused asks a manager that can pause jobs for a change of one.
+func (r *request) setPaused(ctx context.Context, verb string, job parse.JobRef, asked jobmanager.Status, change func(jobmanager.Pauser, context.Context, jobmanager.JobID) error) ([][]any, error) {
+	return r.change(ctx, job, func(ctx context.Context, id jobmanager.JobID) (jobmanager.Status, error) {
+		p, ok := r.jobs.(jobmanager.Pauser)
+		if !ok {
+			return "", &pgwire.Error{Code: codeNotSupported, Position: job.Pos, Message: "the job manager of this front-end cannot " + verb + " jobs",
+				Hint: "KILL JOB 'id' stops a job; a later FLUSH takes the rows that are still hot"}
+		}
+		return r.standing(ctx, id, asked, change(p, ctx, id))
+	})
 }
 
 // standing says where a job stands after a request that ended with err: mostly where it was asked to, but it may be

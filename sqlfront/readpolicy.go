@@ -2,7 +2,6 @@ package sqlfront
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -116,17 +115,8 @@ func (r *request) policyInterval(ctx context.Context, o parse.Option) (time.Dura
 			FROM (SELECT $1::interval AS i) AS x`, o.Value)
 		return err
 	})
-	var e *pgwire.Error
-	if errors.As(err, &e) && strings.HasPrefix(e.Code, "22") {
-		moved := *e
-		moved.Position = o.ValuePos
-		if moved.Hint == "" {
-			moved.Hint = "for example: interval = '5 minutes'"
-		}
-		return 0, &moved
-	}
 	if err != nil {
-		return 0, err
+		return 0, unreadable(err, o.ValuePos, "for example: interval = '5 minutes'")
 	}
 	seconds, err := strconv.ParseFloat(str(rows[0][2]), 64)
 	switch {

@@ -87,14 +87,8 @@ func newJob(ctx workflow.Context, k *kind, in FlushInput) (*job, error) {
 // run does the work of the job, or of one run of it. It returns nil when the job is done and errContinue when the next
 // run has to go on.
 func (j *job) run(ctx workflow.Context) error {
-	j.watchCancel(ctx)
-	if err := j.hold(ctx); err != nil {
+	if err := j.planned(ctx); err != nil {
 		return err
-	}
-	if j.state.Generation == 0 {
-		if err := j.plan(ctx, 1); err != nil {
-			return err
-		}
 	}
 	if j.state.Total == 0 { // nothing to move: nothing to look for, nothing to publish
 		if j.kind.residue {

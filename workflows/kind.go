@@ -43,20 +43,20 @@ func runJob(ctx workflow.Context, k *kind, in FlushInput, work func(*job, workfl
 	return j.end(ctx, err)
 }
 
-// begin is the beginning of every run: it plans, unless a run before has, and does the chunks. A job without chunks has none
-// to do.
-func (j *job) begin(ctx workflow.Context) error {
+// planned is the beginning of every run: it watches for a cancel, waits while the job is paused, and plans, unless a run before
+// has.
+func (j *job) planned(ctx workflow.Context) error {
 	j.watchCancel(ctx)
-	if err := j.hold(ctx); err != nil {
+	if err := j.hold(ctx); err != nil || j.state.Generation != 0 {
 		return err
 	}
-	if j.state.Generation == 0 {
-		if err := j.plan(ctx, 1); err != nil {
-			return err
-		}
-	}
-	if j.state.Total == 0 {
-		return nil
+	return j.plan(ctx, 1)
+}
+
+// begin plans and does the chunks. A job without chunks has none to do.
+func (j *job) begin(ctx workflow.Context) error {
+	if err := j.planned(ctx); err != nil || j.state.Total == 0 {
+		return err
 	}
 	if err := j.move(ctx); err != nil {
 		return err

@@ -72,7 +72,7 @@ func (s *Server) launchOnce(ctx context.Context) error {
 		return fmt.Errorf("start postgres as %s: %w", s.folder.account, err)
 	}
 	begun := time.Now()
-	if err := s.waitReady(ctx, proc); err != nil {
+	if err := s.awaitReady(ctx, proc); err != nil {
 		stopErr := proc.stop(ctx, syscall.SIGQUIT)
 		return errors.Join(&ProcessError{Program: "postgres", Err: err, Output: tail(log, before)}, stopErr)
 	}
@@ -103,8 +103,8 @@ func (s *Server) command(log *os.File) *exec.Cmd {
 	return cmd
 }
 
-// waitReady connects until it succeeds, the process ends or ctx ends.
-func (s *Server) waitReady(ctx context.Context, proc *process) error {
+// awaitReady connects until it succeeds, the process ends or ctx ends.
+func (s *Server) awaitReady(ctx context.Context, proc *process) error {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {

@@ -23,22 +23,17 @@ type PostgresReport struct {
 // InspectPostgres looks at a store and changes nothing. An empty Owner fits every store. Error: *StoreError if nothing can be
 // seen.
 func InspectPostgres(ctx context.Context, o *PostgresOptions) (*PostgresReport, error) {
-	opt, err := o.withDefaults()
+	p, err := newPostgres(o)
 	if err != nil {
 		return nil, err
 	}
-	p := &Postgres{opt: opt}
-	if p.cfg, err = storeConfig(opt.URL); err != nil {
-		return nil, err
-	}
-	p.where = storeWhere(opt, p.cfg)
 	conn, err := p.connect(ctx, "")
 	if err != nil {
 		return nil, err
 	}
 	defer closeSoon(conn)
 	r := &PostgresReport{Where: p.where, Address: storeAddress(p.cfg), Database: p.cfg.Database, Version: conn.PgConn().ParameterStatus("server_version")}
-	row, err := readStoreRow(ctx, conn, opt.Schema)
+	row, err := readStoreRow(ctx, conn, p.opt.Schema)
 	if err != nil {
 		return nil, p.failed("look at the tables", err)
 	}
@@ -47,11 +42,11 @@ func InspectPostgres(ctx context.Context, o *PostgresOptions) (*PostgresReport, 
 		return r, nil
 	}
 	r.Made, r.Shards, r.Owner, r.Holder = true, row.shards, row.owner, row.holder
-	if opt.Owner == "" {
-		opt.Owner = row.owner
+	if p.opt.Owner == "" {
+		p.opt.Owner = row.owner
 	}
 	r.Trouble = p.checkRow(row)
-	key := storeKey(opt.Schema, "holder")
+	key := storeKey(p.opt.Schema, "holder")
 	err = conn.QueryRow(ctx, `
 		SELECT EXISTS (SELECT FROM pg_catalog.pg_locks k
 		WHERE k.locktype = 'advisory' AND k.granted AND k.objsubid = 1 AND k.classid = $1::bigint::oid AND k.objid = $2::bigint::oid

@@ -112,6 +112,22 @@ type Postgres struct {
 //
 // Errors: *StoreError, and what ctx ended with.
 func OpenPostgres(ctx context.Context, o *PostgresOptions) (*Postgres, error) {
+	p, err := newPostgres(o)
+	if err != nil {
+		return nil, err
+	}
+	if p.lock, err = p.awaitLock(ctx); err != nil {
+		return nil, err
+	}
+	go p.followLock()
+	if err := p.takeOver(ctx); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
+}
+
+// newPostgres is a store that nobody has looked at yet.
+func newPostgres(o *PostgresOptions) (*Postgres, error) {
 	opt, err := o.withDefaults()
 	if err != nil {
 		return nil, err
@@ -121,13 +137,6 @@ func OpenPostgres(ctx context.Context, o *PostgresOptions) (*Postgres, error) {
 		return nil, err
 	}
 	p.where = storeWhere(opt, p.cfg)
-	if p.lock, err = p.awaitLock(ctx); err != nil {
-		return nil, err
-	}
-	go p.followLock()
-	if err := p.takeOver(ctx); err != nil {
-		return nil, errors.Join(err, p.Close())
-	}
 	return p, nil
 }
 

@@ -32,8 +32,8 @@ func retry(ctx context.Context, f func(ctx context.Context) error, final func(er
 	}
 }
 
-// waitServing waits until the frontend serves, and the services behind it answer for our namespace.
-func (s *Server) waitServing(ctx context.Context) error {
+// awaitServing waits until the frontend serves, and the services behind it answer for our namespace.
+func (s *Server) awaitServing(ctx context.Context) error {
 	err := retry(ctx, func(ctx context.Context) error {
 		if err := s.Err(); err != nil {
 			return err

@@ -36,7 +36,7 @@ func EnsureSearchAttributes(ctx context.Context, c client.Client, namespace stri
 			return &SearchAttributesError{Namespace: namespace, Missing: missing, Err: err}
 		}
 	}
-	return waitUsable(ctx, c, namespace, attributes)
+	return aawaitUsable(ctx, c, namespace, attributes)
 }
 
 // MissingSearchAttributes are those that the namespace does not have. It changes nothing. One of another type is an error
@@ -128,8 +128,8 @@ func listAttributes(ctx context.Context, c client.Client, namespace string) (map
 	return have, nil
 }
 
-// waitUsable asks a question that names all attributes until the server understands it.
-func waitUsable(ctx context.Context, c client.Client, namespace string, attributes map[string]enumspb.IndexedValueType) error {
+// aawaitUsable asks a question that names all attributes until the server understands it.
+func aawaitUsable(ctx context.Context, c client.Client, namespace string, attributes map[string]enumspb.IndexedValueType) error {
 	if len(attributes) == 0 {
 		return nil
 	}

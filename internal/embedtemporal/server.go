@@ -229,7 +229,7 @@ func (s *Server) getReady(ctx context.Context) error {
 	if err != nil {
 		return &ServerError{Msg: "connect", Err: err}
 	}
-	if err := s.waitServing(ctx); err != nil {
+	if err := s.awaitServing(ctx); err != nil {
 		return err
 	}
 	if err := setRetention(ctx, s.client, s.opt.Namespace, s.opt.Retention); err != nil {

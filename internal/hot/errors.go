@@ -136,15 +136,6 @@ func SQLState(err error) string {
 	return ""
 }
 
-// Constraint is the name of the constraint that PostgreSQL's error in err names, or "".
-func Constraint(err error) string {
-	var pe *pgconn.PgError
-	if errors.As(err, &pe) {
-		return pe.ConstraintName
-	}
-	return ""
-}
-
 // ErrorDetail is what PostgreSQL adds to its message: detail, hint and context, or "". It may hold values of rows.
 func ErrorDetail(err error) string {
 	var pe *pgconn.PgError

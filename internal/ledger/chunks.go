@@ -2,7 +2,6 @@ package ledger
 
 import (
 	"context"
-	"errors"
 	"strings"
 	"time"
 
@@ -141,7 +140,6 @@ type Failure struct {
 	Class    string
 	SQLState string
 	Message  string
-	At       time.Time // set by the ledger
 }
 
 // RecordFailure keeps the full text of an error.
@@ -149,17 +147,6 @@ func (l *Ledger) RecordFailure(ctx context.Context, f Failure) error {
 	_, err := l.pool.Exec(ctx, l.expand(`INSERT INTO @schema@.failures (job_id, chunk, attempt, class, sqlstate, message) VALUES ($1, $2, $3, $4, $5, $6)`),
 		f.JobID, f.Chunk, max(f.Attempt, 1), f.Class, f.SQLState, storable(f.Message))
 	return wrap("record failure", err)
-}
-
-// LastFailure returns the newest failure of a job, or ErrNotFound.
-func (l *Ledger) LastFailure(ctx context.Context, jobID string) (Failure, error) {
-	f := Failure{JobID: jobID}
-	err := l.pool.QueryRow(ctx, l.expand(`SELECT chunk, attempt, class, sqlstate, message, at FROM @schema@.failures WHERE job_id = $1 ORDER BY failure_id DESC LIMIT 1`), jobID).
-		Scan(&f.Chunk, &f.Attempt, &f.Class, &f.SQLState, &f.Message, &f.At)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return Failure{}, wrap("read failure", err)
-	}
-	return f, wrap("read failure", err)
 }
 
 // storable makes any text fit for a text column: PostgreSQL takes no NUL and no broken UTF-8.

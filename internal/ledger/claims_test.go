@@ -10,6 +10,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/ledger"
+	"github.com/spillwaydb/spillway/tests/await"
 )
 
 // A chunk moves nothing for a job that does not have its table, or has it no longer.
@@ -89,7 +90,7 @@ func TestLocalClaim(t *testing.T) {
 	// A lock that is lost with its connection comes back by itself, and the claim stays.
 	hold := lock.Keep(stored)
 	endLocks(t, db)
-	eventually(t, "the lock is back", func() bool { id, err := l.LocalHolder(ctx, "app", "t"); return err == nil && id == "mine" })
+	await.Until(t, "the lock is back", func() bool { id, err := l.LocalHolder(ctx, "app", "t"); return err == nil && id == "mine" })
 	select {
 	case <-hold.Lost:
 		t.Error("the hold is lost, though nobody took the claim")
@@ -119,16 +120,5 @@ func endLocks(t *testing.T, db *pgtest.DB) {
 	if n := pgtest.Value[int](t, db, fmt.Sprintf(`SELECT count(pg_terminate_backend(pid, 5000)) FROM pg_stat_activity
 		WHERE datname = '%s' AND application_name LIKE 'spillway:lock %%'`, db.Name)); n == 0 {
 		t.Fatal("no connection holds a lock")
-	}
-}
-
-func eventually(t *testing.T, what string, true func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for !true() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not in time: %s", what)
-		}
-		time.Sleep(10 * time.Millisecond) // a poll with a deadline
 	}
 }

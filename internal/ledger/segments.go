@@ -75,11 +75,6 @@ func (l *Ledger) LiveSegments(ctx context.Context, schema, table string) iter.Se
 	return l.segments(ctx, `table_schema = $1 AND table_name = $2 AND restored_at IS NULL AND replaced_at IS NULL ORDER BY created_at, segment_id`, schema, table)
 }
 
-// JobSegments yields the segments that a job wrote, in the order of its chunks, those that are history too.
-func (l *Ledger) JobSegments(ctx context.Context, jobID string) iter.Seq2[Segment, error] {
-	return l.segments(ctx, `job_id = $1 ORDER BY chunk, segment_id`, jobID)
-}
-
 func (l *Ledger) segments(ctx context.Context, where string, args ...any) iter.Seq2[Segment, error] {
 	return func(yield func(Segment, error) bool) {
 		rows, err := l.pool.Query(ctx, l.expand(`SELECT `+segmentColumns+` FROM @schema@.segments WHERE `+where), args...)

@@ -246,13 +246,5 @@ func (d *azureDriver) kind(err error) error {
 	case !errors.As(err, &api):
 		return nil
 	}
-	switch api.StatusCode {
-	case http.StatusUnauthorized, http.StatusForbidden:
-		return ErrForbidden
-	case http.StatusNotFound:
-		return ErrNotExist
-	case http.StatusPreconditionFailed:
-		return ErrExists
-	}
-	return nil
+	return kindOfStatus(api.StatusCode)
 }

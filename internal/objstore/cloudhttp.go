@@ -63,3 +63,16 @@ func openKind(err error) error {
 	}
 	return nil
 }
+
+// kindOfStatus is the kind of an error by the HTTP status of the answer, where the store's own word says no more.
+func kindOfStatus(status int) error {
+	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return ErrForbidden
+	case http.StatusNotFound:
+		return ErrNotExist
+	case http.StatusPreconditionFailed:
+		return ErrExists
+	}
+	return nil
+}

@@ -242,17 +242,8 @@ func (d *gcsDriver) kind(err error) error {
 		return ErrNotExist
 	case !errors.As(err, &api):
 		return nil
+	case api.Code == http.StatusNotFound && strings.Contains(api.Message, "bucket"):
+		return ErrNoBucket
 	}
-	switch api.Code {
-	case http.StatusUnauthorized, http.StatusForbidden:
-		return ErrForbidden
-	case http.StatusNotFound:
-		if strings.Contains(api.Message, "bucket") {
-			return ErrNoBucket
-		}
-		return ErrNotExist
-	case http.StatusPreconditionFailed:
-		return ErrExists
-	}
-	return nil
+	return kindOfStatus(api.Code)
 }

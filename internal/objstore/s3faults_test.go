@@ -14,6 +14,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/objstore/cloudtest"
+	"github.com/spillwaydb/spillway/tests/await"
 )
 
 const part = 5 << 20 // bytes: the smallest that S3 takes
@@ -409,15 +410,8 @@ func TestS3SweepUploads(t *testing.T) {
 		}
 	}
 	// A part that is under way while its upload is given up may bring the upload back: S3 says so, and a later sweep ends it. Here all have arrived.
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for f.Passed("UploadPart") < 6 {
-		select {
-		case <-tick.C:
-		case <-t.Context().Done():
-			t.Fatal("parts do not arrive")
-		}
-	}
+	await.Until(t, "the parts arrive", func() bool { return f.Passed("UploadPart") >= 6 })
+
 	for _, want := range []int{2, 0} {
 		if n, err := f.plain.DeletePrefix(t.Context(), "d/at1-"); n != want || err != nil {
 			t.Errorf("sweep = %d, %v, want %d", n, err, want)

@@ -24,8 +24,5 @@ const (
 	SpanCommit    = "commit"
 )
 
-// Attributes of spans, besides the log keys.
-const (
-	AttrKind     = "kind" // of a statement: FLUSH, KILL, …
-	AttrExisting = "existing"
-)
+// AttrKind is an attribute of spans, besides the log keys: the kind of a statement, FLUSH, KILL, …
+const AttrKind = "kind"

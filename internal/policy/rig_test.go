@@ -15,6 +15,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/policy"
+	"github.com/spillwaydb/spillway/tests/await"
 )
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
@@ -165,14 +166,9 @@ func (r *rig) watch(opt policy.Options) (w *policy.Watcher, stop func()) {
 	return w, stop
 }
 
-// await polls until ok, and fails after patience.
 func (r *rig) await(what string, ok func() bool) {
 	r.t.Helper()
-	for end := time.Now().Add(patience); !ok(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(end) {
-			r.t.Fatalf("waited too long for %s", what)
-		}
-	}
+	await.Until(r.t, what, ok)
 }
 
 // awaitStarts waits until a table's policy has started n jobs.

@@ -19,19 +19,7 @@ func (k *kit) cutOff(t *testing.T, crash bool) (jobmanager.JobID, *Script) {
 	if !k.h.Abilities().Interrupts {
 		t.Skip("the manager's jobs do not end with their process")
 	}
-	s := k.Table(table("events"))
-	s.SetChunks(6)
-	s.Hold()
-	id := k.start(t, spec("events"))
-	s.AwaitBegun(t)
-	s.Pass(1)
-	s.AwaitBegun(t)
-	s.AwaitBegun(t)
-	k.h.StopWorker(t, crash)
-	if st := k.status(t, id).Status; st.Terminal() {
-		t.Fatalf("a stop ended the job as %s", st)
-	}
-	k.h.StartWorker(t)
+	id, s := k.stopMidway(t, crash)
 	k.m = k.h.Manager(t)
 	s.Open()
 	return id, s

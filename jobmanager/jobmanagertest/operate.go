@@ -216,10 +216,9 @@ func testWorkerStops(t *testing.T, k *kit) { restart(t, k, false) }
 // A34
 func testWorkerCrashes(t *testing.T, k *kit) { restart(t, k, true) }
 
-func restart(t *testing.T, k *kit, crash bool) {
-	if !k.h.Abilities().Restart {
-		t.Skip("the harness cannot restart its worker")
-	}
+// stopMidway starts a job of six chunks, stops the worker when one of them is moved, and starts another. The chunks are held.
+func (k *kit) stopMidway(t *testing.T, crash bool) (jobmanager.JobID, *Script) {
+	t.Helper()
 	s := k.Table(table("events"))
 	s.SetChunks(6)
 	s.Hold()
@@ -233,6 +232,14 @@ func restart(t *testing.T, k *kit, crash bool) {
 		t.Fatalf("a stop ended the job as %s", st)
 	}
 	k.h.StartWorker(t)
+	return id, s
+}
+
+func restart(t *testing.T, k *kit, crash bool) {
+	if !k.h.Abilities().Restart {
+		t.Skip("the harness cannot restart its worker")
+	}
+	id, s := k.stopMidway(t, crash)
 	s.Open()
 	info := k.wait(t, id, jobmanager.Completed)
 	if info.RowsFlushed != 6*RowsPerChunk {

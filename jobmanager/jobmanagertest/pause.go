@@ -170,8 +170,9 @@ func testResumeWhilePausing(t *testing.T, k *kit) {
 	wantMoved(t, s, 6)
 }
 
-// A30: a job that no worker has seen yet is paused before it begins.
-func testPauseBeforeStart(t *testing.T, k *kit) {
+// pauseUnseen starts a job of three chunks while no worker runs, and pauses it.
+func (k *kit) pauseUnseen(t *testing.T) (jobmanager.JobID, *Script) {
+	t.Helper()
 	p := k.pauser(t)
 	if !k.h.Abilities().Restart {
 		t.Skip("the harness cannot stop its worker")
@@ -188,6 +189,12 @@ func testPauseBeforeStart(t *testing.T, k *kit) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return id, s
+}
+
+// A30: a job that no worker has seen yet is paused before it begins.
+func testPauseBeforeStart(t *testing.T, k *kit) {
+	id, s := k.pauseUnseen(t)
 	st := k.status(t, id).Status
 	if st != jobmanager.Pausing && st != jobmanager.Paused {
 		t.Errorf("the job is %s, want pausing or paused", st)
@@ -203,18 +210,7 @@ func testPauseBeforeStart(t *testing.T, k *kit) {
 
 // A30: who takes a pause back before a worker saw it has a job that runs.
 func testPauseAndResumeWithoutWorker(t *testing.T, k *kit) {
-	p := k.pauser(t)
-	if !k.h.Abilities().Restart {
-		t.Skip("the harness cannot stop its worker")
-	}
-	k.h.StopWorker(t, false)
-	s := k.Table(table("events"))
-	s.SetChunks(3)
-	id := k.start(t, spec("events"))
-	if err := p.PauseJob(t.Context(), id); errors.Is(err, jobmanager.ErrUnavailable) {
-		k.h.StartWorker(t)
-		t.Skip("the manager takes no pause while no worker runs")
-	}
+	id, s := k.pauseUnseen(t)
 	k.resume(t, id)
 	k.h.StartWorker(t)
 	k.wait(t, id, jobmanager.Completed)

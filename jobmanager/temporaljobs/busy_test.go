@@ -3,13 +3,13 @@ package temporaljobs_test
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/embedtemporal/temporaltest"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/jobmanager/temporaljobs"
 	"github.com/spillwaydb/spillway/tests/audit"
+	"github.com/spillwaydb/spillway/tests/await"
 	"github.com/spillwaydb/spillway/workflows"
 )
 
@@ -69,16 +69,14 @@ func TestWaitsForRealLag(t *testing.T) {
 // awaitInfo looks at a job until it is as it should be.
 func awaitInfo(t *testing.T, m *temporaljobs.Manager, id jobmanager.JobID, ok func(jobmanager.JobInfo) bool) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; {
-		info, err := m.JobStatus(t.Context(), id)
-		if err != nil {
+	var info jobmanager.JobInfo
+	if !await.Within(await.Patience, func() bool {
+		var err error
+		if info, err = m.JobStatus(t.Context(), id); err != nil {
 			t.Fatal(err)
 		}
-		if ok(info) {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%+v", info)
-		}
+		return ok(info)
+	}) {
+		t.Fatalf("%+v", info)
 	}
 }

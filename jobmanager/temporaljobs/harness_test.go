@@ -82,6 +82,20 @@ func newHarness(t *testing.T, w *jobmanagertest.Work, finish func(flush.FinishIn
 	return h
 }
 
+// heldFlush is an installation with a flush of so many chunks. They are held, and the first of them has begun.
+func heldFlush(t *testing.T, chunks int) (*harness, *temporaljobs.Manager, *jobmanagertest.Script, jobmanager.JobID) {
+	t.Helper()
+	w := jobmanagertest.NewWork()
+	h := newHarness(t, w, nil)
+	m := h.manager(t, h.client)
+	s := w.Table(events)
+	s.SetChunks(chunks)
+	s.Hold()
+	id := mustStart(t, m, flushOf(events))
+	s.AwaitBegun(t)
+	return h, m, s, id
+}
+
 func (h *harness) Abilities() jobmanagertest.Abilities {
 	return jobmanagertest.Abilities{Restart: true, Slots: true}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/jobmanager/localjobs"
 	"github.com/spillwaydb/spillway/tests/audit"
+	"github.com/spillwaydb/spillway/tests/await"
 	"github.com/spillwaydb/spillway/workflows"
 )
 
@@ -76,24 +77,13 @@ func smallChunks(where string) jobmanager.JobSpec {
 // awaitStarted waits until a chunk of a job was attempted.
 func awaitStarted(t *testing.T, m jobmanager.JobManager, id jobmanager.JobID) {
 	t.Helper()
-	await(t, func() bool {
+	await.Until(t, "a chunk is tried", func() bool {
 		info, err := m.JobStatus(t.Context(), id)
 		if err != nil || info.Status.Terminal() {
 			t.Fatalf("%+v, %v", info, err)
 		}
 		return info.Status == jobmanager.Running
 	})
-}
-
-func await(t *testing.T, true func() bool) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(30 * time.Second); !true(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatal("not in time")
-		}
-	}
 }
 
 func wantBusy(t *testing.T, err error, id jobmanager.JobID, manager string) {

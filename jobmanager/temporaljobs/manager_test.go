@@ -24,6 +24,7 @@ import (
 	"github.com/spillwaydb/spillway/jobmanager/jobmanagertest"
 	"github.com/spillwaydb/spillway/jobmanager/jobmanagertest/steptest"
 	"github.com/spillwaydb/spillway/jobmanager/temporaljobs"
+	"github.com/spillwaydb/spillway/tests/await"
 	"github.com/spillwaydb/spillway/worker"
 	"github.com/spillwaydb/spillway/workflows"
 )
@@ -59,14 +60,7 @@ func mustWait(t *testing.T, m jobmanager.Waiter, id jobmanager.JobID, want jobma
 // TestWhatTemporalShows: the Web UI tells the story of a job, and nothing of its rows.
 func TestWhatTemporalShows(t *testing.T) {
 	t.Parallel()
-	w := jobmanagertest.NewWork()
-	h := newHarness(t, w, nil)
-	m := h.manager(t, h.client)
-	s := w.Table(events)
-	s.SetChunks(3)
-	s.Hold()
-	id := mustStart(t, m, flushOf(events))
-	s.AwaitBegun(t)
+	h, m, s, id := heldFlush(t, 3)
 	s.Pass(1)
 	s.AwaitBegun(t)
 	s.AwaitBegun(t) // one is done
@@ -186,7 +180,7 @@ func TestTerminated(t *testing.T) {
 	mustWait(t, m, next, jobmanager.Completed)
 	info, err = m.JobStatus(t.Context(), id) // by its chain now: its workflow id has another job
 	check("status after the next job", info, err)
-	eventually(t, "the terminated job is listed", func() bool {
+	await.Until(t, "the terminated job is listed", func() bool {
 		return listed(t, m, jobmanager.JobFilter{Statuses: []jobmanager.Status{jobmanager.Cancelled}})[id]
 	})
 	if got := listed(t, m, jobmanager.JobFilter{All: true}); len(got) != 2 || !got[id] || !got[next] {
@@ -251,14 +245,7 @@ func TestCancelThatComesTooLate(t *testing.T) {
 // TestStartWhileTheEndIsBeingTold: a job whose end is written is over, though its workflow still closes.
 func TestStartWhileTheEndIsBeingTold(t *testing.T) {
 	t.Parallel()
-	w := jobmanagertest.NewWork()
-	h := newHarness(t, w, nil)
-	m := h.manager(t, h.client)
-	s := w.Table(events)
-	s.SetChunks(1)
-	s.Hold()
-	id := mustStart(t, m, flushOf(events))
-	s.AwaitBegun(t)
+	h, m, s, id := heldFlush(t, 1)
 	h.ledger.Record(ledger.HistoryRow{JobID: id.String(), Status: "completed"}, "")
 	next := make(chan jobmanager.Started, 1)
 	go func() {
@@ -407,19 +394,4 @@ func listed(t *testing.T, m jobmanager.JobManager, f jobmanager.JobFilter) map[j
 		out[info.ID] = true
 	}
 	return out
-}
-
-// eventually waits for what visibility will show soon.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	patience := time.After(30 * time.Second)
-	for !ok() {
-		select {
-		case <-tick.C:
-		case <-patience:
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
 }

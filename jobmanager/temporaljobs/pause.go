@@ -37,12 +37,9 @@ func (m *Manager) ResumeJob(ctx context.Context, id jobmanager.JobID) error {
 // leaves the request with the workflow.
 func (m *Manager) setPaused(ctx context.Context, step string, id jobmanager.JobID, paused bool) error {
 	for range findTries {
-		f, err := m.find(ctx, id)
+		f, err := m.findLiving(ctx, id)
 		if err != nil {
 			return err
-		}
-		if status, ended := f.ended(); ended {
-			return &jobmanager.FinishedError{ID: id, Status: status}
 		}
 		if f.run.more.GetCancelRequested() {
 			return nil

@@ -30,6 +30,7 @@ import (
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/jobmanager/jobmanagertest"
 	"github.com/spillwaydb/spillway/jobmanager/temporaljobs"
+	"github.com/spillwaydb/spillway/tests/await"
 	"github.com/spillwaydb/spillway/worker"
 	"github.com/spillwaydb/spillway/workflows"
 )
@@ -237,7 +238,7 @@ func (r *recorder) restart(t *testing.T) {
 
 func (r *recorder) await(t *testing.T, id jobmanager.JobID, want jobmanager.Status) {
 	t.Helper()
-	eventually(t, "the job is "+string(want), func() bool {
+	await.Until(t, "the job is "+string(want), func() bool {
 		info, err := r.m.JobStatus(t.Context(), id)
 		return err == nil && info.Status == want
 	})
@@ -339,7 +340,7 @@ func TestRecordScheduler(t *testing.T) {
 	if err := worker.EnsureScheduler(t.Context(), h.client, queue); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "news", func() bool { return news.told.Load() >= 3 })
+	await.Until(t, "news are told", func() bool { return news.told.Load() >= 3 })
 	id := workflows.SchedulerID(queue)
 	run := h.client.GetWorkflow(t.Context(), id, "").GetRunID()
 	if err := h.client.CancelWorkflow(t.Context(), id, ""); err != nil {

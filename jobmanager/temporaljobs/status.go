@@ -27,6 +27,18 @@ func (f found) ended() (jobmanager.Status, bool) {
 	return f.run.status(false), !f.run.open()
 }
 
+// findLiving is find for a change of the job: one that has ended is a *jobmanager.FinishedError.
+func (m *Manager) findLiving(ctx context.Context, id jobmanager.JobID) (found, error) {
+	f, err := m.find(ctx, id)
+	if err != nil {
+		return found{}, err
+	}
+	if status, ended := f.ended(); ended {
+		return found{}, &jobmanager.FinishedError{ID: id, Status: status}
+	}
+	return f, nil
+}
+
 // JobStatus implements jobmanager.JobManager.
 func (m *Manager) JobStatus(ctx context.Context, id jobmanager.JobID) (jobmanager.JobInfo, error) {
 	f, err := m.find(ctx, id)
@@ -39,12 +51,9 @@ func (m *Manager) JobStatus(ctx context.Context, id jobmanager.JobID) (jobmanage
 // CancelJob implements jobmanager.JobManager.
 func (m *Manager) CancelJob(ctx context.Context, id jobmanager.JobID) error {
 	for range findTries {
-		f, err := m.find(ctx, id)
+		f, err := m.findLiving(ctx, id)
 		if err != nil {
 			return err
-		}
-		if status, ended := f.ended(); ended {
-			return &jobmanager.FinishedError{ID: id, Status: status}
 		}
 		_, err = m.client.WorkflowService().RequestCancelWorkflowExecution(ctx, &workflowservice.RequestCancelWorkflowExecutionRequest{
 			Namespace:           m.opt.Namespace,

@@ -12,6 +12,7 @@ import (
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/jobmanager/jobmanagertest"
 	"github.com/spillwaydb/spillway/jobmanager/temporaljobs"
+	"github.com/spillwaydb/spillway/tests/await"
 	"github.com/spillwaydb/spillway/workflows"
 )
 
@@ -45,7 +46,7 @@ func TestUnrecorded(t *testing.T) {
 		t.Fatal(err)
 	}
 	var end temporaljobs.End
-	eventually(t, "the terminated job is found", func() bool {
+	await.Until(t, "the terminated job is found", func() bool {
 		got := unrecorded()
 		if len(got) == 1 {
 			end = got[0]
@@ -81,14 +82,7 @@ func TestUnrecorded(t *testing.T) {
 // A reset terminates a run, and the job goes on in another.
 func TestResetIsNoEnd(t *testing.T) {
 	t.Parallel()
-	w := jobmanagertest.NewWork()
-	h := newHarness(t, w, nil)
-	m := h.manager(t, h.client)
-	s := w.Table(events)
-	s.SetChunks(1)
-	s.Hold()
-	id := mustStart(t, m, flushOf(events))
-	s.AwaitBegun(t)
+	h, m, s, id := heldFlush(t, 1)
 	wid := workflows.WorkflowID(h.name, true, "flush", events)
 	_, err := h.client.ResetWorkflowExecution(t.Context(), &workflowservice.ResetWorkflowExecutionRequest{
 		Namespace:         "default",
@@ -98,7 +92,7 @@ func TestResetIsNoEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "visibility knows that the first run was terminated", func() bool {
+	await.Until(t, "visibility knows that the first run was terminated", func() bool {
 		n, err := h.client.CountWorkflow(t.Context(), &workflowservice.CountWorkflowExecutionsRequest{
 			Namespace: "default", Query: "WorkflowId = '" + wid + "' AND ExecutionStatus = 'Terminated'"})
 		return err == nil && n.GetCount() == 1

@@ -23,14 +23,7 @@ import (
 // A38
 func TestStopWaitsForRunningChunks(t *testing.T) {
 	t.Parallel()
-	w := jobmanagertest.NewWork()
-	h := newHarness(t, w, nil)
-	m := h.manager(t, h.client)
-	s := w.Table(events)
-	s.SetChunks(5)
-	s.Hold()
-	id := mustStart(t, m, flushOf(events))
-	s.AwaitBegun(t)
+	h, m, s, id := heldFlush(t, 5)
 	s.AwaitBegun(t)
 	stopped := make(chan error)
 	go func() { stopped <- h.worker.Stop(context.Background()) }()
@@ -55,20 +48,25 @@ func TestStopWaitsForRunningChunks(t *testing.T) {
 	}
 }
 
+// replaceWorker stops the harness's worker and makes one, not yet started, with the test's own options.
+func (h *harness) replaceWorker(t *testing.T, opt *worker.Options) *worker.Worker {
+	t.Helper()
+	h.StopWorker(t, false)
+	opt.Logger = slog.New(slog.DiscardHandler)
+	acts := activities.New(&steptest.Steps{Work: h.work, Ledger: h.ledger, Alive: context.Background()}, nil)
+	wk, err := worker.New(temporaltest.Client(t), workflows.TaskQueue(h.name), acts, opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return wk
+}
+
 // A38
 func TestStopGivesUpAtItsTimeout(t *testing.T) {
 	t.Parallel()
 	w := jobmanagertest.NewWork()
 	h := newHarness(t, w, nil)
-	h.StopWorker(t, false)
-	acts := activities.New(&steptest.Steps{Work: w, Ledger: h.ledger, Alive: context.Background()}, nil)
-	wk, err := worker.New(temporaltest.Client(t), workflows.TaskQueue(h.name), acts, &worker.Options{
-		ShutdownTimeout: 50 * time.Millisecond,
-		Logger:          slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	wk := h.replaceWorker(t, &worker.Options{ShutdownTimeout: 50 * time.Millisecond})
 	ctx, stop := context.WithCancel(t.Context())
 	ran := make(chan error)
 	go func() { ran <- wk.Run(ctx) }()
@@ -93,15 +91,7 @@ func TestStopNamesWhatDoesNotEnd(t *testing.T) {
 	t.Parallel()
 	w := jobmanagertest.NewWork()
 	h := newHarness(t, w, nil)
-	h.StopWorker(t, false)
-	acts := activities.New(&steptest.Steps{Work: w, Ledger: h.ledger, Alive: context.Background()}, nil)
-	wk, err := worker.New(temporaltest.Client(t), workflows.TaskQueue(h.name), acts, &worker.Options{
-		Grace:  10 * time.Millisecond,
-		Logger: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	wk := h.replaceWorker(t, &worker.Options{Grace: 10 * time.Millisecond})
 	if err := wk.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/jobmanager/jobmanagertest"
 	"github.com/spillwaydb/spillway/jobmanager/temporaljobs"
+	"github.com/spillwaydb/spillway/tests/await"
 	"github.com/spillwaydb/spillway/workflows"
 )
 
@@ -33,20 +34,11 @@ func (h *harness) workersNow(t *testing.T, ahead time.Duration) []temporaljobs.W
 // awaitWorkers polls until the list is as wanted.
 func (h *harness) awaitWorkers(t *testing.T, what string, ok func([]temporaljobs.WorkerInfo) bool) []temporaljobs.WorkerInfo {
 	t.Helper()
-	deadline := time.After(time.Minute)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		list := h.workersNow(t, 0)
-		if ok(list) {
-			return list
-		}
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("waited in vain for %s: %+v", what, list)
-		}
+	var list []temporaljobs.WorkerInfo
+	if !await.Within(await.Patience, func() bool { list = h.workersNow(t, 0); return ok(list) }) {
+		t.Fatalf("waited in vain for %s: %+v", what, list)
 	}
+	return list
 }
 
 // A51

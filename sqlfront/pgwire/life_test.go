@@ -13,6 +13,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/sqlfront/pgwire"
+	"github.com/spillwaydb/spillway/tests/await"
 )
 
 func TestCancel(t *testing.T) { // Ctrl-C
@@ -39,7 +40,7 @@ func TestCancel(t *testing.T) { // Ctrl-C
 		_, err := conn.Exec(context.Background(), "SELECT pg_sleep(60) /* to be cancelled */")
 		done <- err
 	}()
-	waitFor(t, db, "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60) /* to be%' AND state = 'active' AND pid <> pg_backend_pid()")
+	awaitTrue(t, db, "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60) /* to be%' AND state = 'active' AND pid <> pg_backend_pid()")
 	if err := conn.PgConn().CancelRequest(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -51,21 +52,16 @@ func TestCancel(t *testing.T) { // Ctrl-C
 	}
 }
 
-// waitFor polls until a query says true.
-func waitFor(t *testing.T, db *pgtest.DB, query string) {
+// awaitTrue polls until a query says true.
+func awaitTrue(t *testing.T, db *pgtest.DB, query string) {
 	t.Helper()
 	conn := db.Connect(t, db.SuperURL)
-	deadline := time.Now().Add(20 * time.Second)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for ok := false; !ok; <-tick.C {
+	await.Until(t, query, func() (ok bool) {
 		if err := conn.QueryRow(t.Context(), query).Scan(&ok); err != nil {
 			t.Fatal(err)
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("never true: %s", query)
-		}
-	}
+		return ok
+	})
 }
 
 func TestClientGoesAway(t *testing.T) {
@@ -135,7 +131,7 @@ func TestDrain(t *testing.T) { // A38 for the front-end
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	go func() { closed <- srv.Close(ctx) }()
-	waitFor(t, db, "SELECT count(*) = 1 FROM pg_stat_activity WHERE usename = '"+db.Owner+"'")
+	awaitTrue(t, db, "SELECT count(*) = 1 FROM pg_stat_activity WHERE usename = '"+db.Owner+"'")
 	var pe *pgconn.PgError
 	if _, err := idle.Exec(t.Context(), "SELECT 1"); err == nil || errors.As(err, &pe) && pe.Code != "57P01" {
 		t.Errorf("idle: %v", err)
@@ -170,7 +166,7 @@ func TestEndOfTheGrace(t *testing.T) {
 		}()
 	}
 	<-h.started
-	waitFor(t, db, "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE 'INSERT%' AND state = 'active' AND usename = '"+db.Owner+"'")
+	awaitTrue(t, db, "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE 'INSERT%' AND state = 'active' AND usename = '"+db.Owner+"'")
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if err := srv.Close(ctx); err == nil {
@@ -183,7 +179,7 @@ func TestEndOfTheGrace(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	}
-	waitFor(t, db, "SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = '"+db.Owner+"'")
+	awaitTrue(t, db, "SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = '"+db.Owner+"'")
 	if n := pgtest.Value[int](t, db, "SELECT count(*) FROM app.t"); n != 0 {
 		t.Errorf("%d rows", n)
 	}
@@ -232,7 +228,7 @@ func TestNewestProtocol(t *testing.T) {
 		if sql == "FLUSH ALL" {
 			<-h.started
 		} else {
-			waitFor(t, db, "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%of the newest%' AND state = 'active' AND pid <> pg_backend_pid()")
+			awaitTrue(t, db, "SELECT count(*) > 0 FROM pg_stat_activity WHERE query LIKE '%of the newest%' AND state = 'active' AND pid <> pg_backend_pid()")
 		}
 		if err := conn.PgConn().CancelRequest(t.Context()); err != nil {
 			t.Fatal(err)

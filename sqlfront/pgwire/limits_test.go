@@ -82,7 +82,7 @@ func TestLoginEnds(t *testing.T) {
 		t.Errorf("%q %v", got, err)
 	}
 	conn := connect(t, u.String(), pgx.QueryExecModeExec) // whoever is in may take his time
-	waitFor(t, db, "SELECT now() - backend_start > interval '400 ms' FROM pg_stat_activity WHERE usename = '"+db.Owner+"'")
+	awaitTrue(t, db, "SELECT now() - backend_start > interval '400 ms' FROM pg_stat_activity WHERE usename = '"+db.Owner+"'")
 	if _, err := conn.Exec(t.Context(), "SELECT 1"); err != nil {
 		t.Error(err)
 	}
@@ -151,16 +151,8 @@ func FuzzStartup(f *testing.F) {
 				nc.Write(greeting)
 				io.Copy(io.Discard, nc)
 			})
-			srv, err := pgwire.New(&handler{started: make(chan struct{}, 100)}, pgwire.Target{Network: "tcp", Address: address}, &pgwire.Options{StartTimeout: 5 * time.Second})
-			if err != nil {
-				t.Fatal(err)
-			}
-			ln, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			go srv.Serve(ln)
-			nc, err := net.Dial("tcp", ln.Addr().String())
+			srv, listening, _ := listen(t, &handler{started: make(chan struct{}, 100)}, pgwire.Target{Network: "tcp", Address: address}, &pgwire.Options{StartTimeout: 5 * time.Second})
+			nc, err := net.Dial("tcp", listening)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -13,39 +13,24 @@ import (
 // answers sends messages and writes down everything up to ReadyForQuery.
 func answers(t testing.TB, f *pgproto3.Frontend, msgs ...pgproto3.FrontendMessage) string {
 	t.Helper()
-	for _, m := range msgs {
-		f.Send(m)
-	}
-	if err := f.Flush(); err != nil {
-		t.Fatal(err)
-	}
-	var out []string
-	for {
-		m, err := f.Receive()
-		if err != nil {
-			t.Fatalf("after %v: %v", out, err)
+	return strings.Join(exchange(t, f, "ready ", inFull, msgs), "\n")
+}
+
+// inFull is brief with what a user sees besides.
+func inFull(m pgproto3.BackendMessage) string {
+	switch m := m.(type) {
+	case *pgproto3.RowDescription:
+		var names []string
+		for _, field := range m.Fields {
+			names = append(names, fmt.Sprintf("%s %d %d", field.Name, field.DataTypeOID, field.Format))
 		}
-		switch m := m.(type) {
-		case *pgproto3.RowDescription:
-			var names []string
-			for _, field := range m.Fields {
-				names = append(names, fmt.Sprintf("%s %d %d", field.Name, field.DataTypeOID, field.Format))
-			}
-			out = append(out, "columns "+strings.Join(names, ", "))
-		case *pgproto3.DataRow:
-			out = append(out, fmt.Sprintf("row %q", m.Values))
-		case *pgproto3.CommandComplete:
-			out = append(out, string(m.CommandTag))
-		case *pgproto3.NoticeResponse:
-			out = append(out, fmt.Sprintf("%s %s", m.Severity, m.Message))
-		case *pgproto3.ErrorResponse:
-			out = append(out, fmt.Sprintf("error %s at %d: %s", m.Code, m.Position, m.Message))
-		case *pgproto3.ReadyForQuery:
-			return strings.Join(append(out, "ready "+string(m.TxStatus)), "\n")
-		default:
-			out = append(out, strings.TrimPrefix(fmt.Sprintf("%T", m), "*pgproto3."))
-		}
+		return "columns " + strings.Join(names, ", ")
+	case *pgproto3.NoticeResponse:
+		return fmt.Sprintf("%s %s", m.Severity, m.Message)
+	case *pgproto3.ErrorResponse:
+		return fmt.Sprintf("error %s at %d: %s", m.Code, m.Position, m.Message)
 	}
+	return brief(m)
 }
 
 // TestMixedQueries sends several statements in one Query, ours among them. PostgreSQL is the judge: asked directly, with a
@@ -168,5 +153,5 @@ func TestCopyEndedByPostgres(t *testing.T) {
 		t.Fatal(err)
 	}
 	nc.Close()
-	waitFor(t, db, "SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = '"+db.Owner+"'")
+	awaitTrue(t, db, "SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = '"+db.Owner+"'")
 }

@@ -112,7 +112,7 @@ func TestCopyWithoutData(t *testing.T) {
 	if !strings.HasSuffix(got, "CopyInResponse, error 08P01") {
 		t.Error(got)
 	}
-	waitFor(t, db, "SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = '"+db.Owner+"'")
+	awaitTrue(t, db, "SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = '"+db.Owner+"'")
 }
 
 // TestFilledBeforeItsSnapshot looks when data is filled in: before the Bind, which takes the snapshot of tables, and not

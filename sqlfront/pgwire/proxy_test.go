@@ -133,7 +133,8 @@ func serve(t testing.TB, h pgwire.Handler, target pgwire.Target, opt *pgwire.Opt
 	return through
 }
 
-func start(t testing.TB, h pgwire.Handler, target pgwire.Target, opt *pgwire.Options) (*pgwire.Server, func(string) string) {
+// listen starts a server, which the caller closes. served tells how it ended.
+func listen(t testing.TB, h pgwire.Handler, target pgwire.Target, opt *pgwire.Options) (srv *pgwire.Server, address string, served <-chan error) {
 	t.Helper()
 	srv, err := pgwire.New(h, target, opt)
 	if err != nil {
@@ -143,8 +144,14 @@ func start(t testing.TB, h pgwire.Handler, target pgwire.Target, opt *pgwire.Opt
 	if err != nil {
 		t.Fatal(err)
 	}
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ln) }()
+	end := make(chan error, 1)
+	go func() { end <- srv.Serve(ln) }()
+	return srv, ln.Addr().String(), end
+}
+
+func start(t testing.TB, h pgwire.Handler, target pgwire.Target, opt *pgwire.Options) (*pgwire.Server, func(string) string) {
+	t.Helper()
+	srv, address, served := listen(t, h, target, opt)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
@@ -158,7 +165,7 @@ func start(t testing.TB, h pgwire.Handler, target pgwire.Target, opt *pgwire.Opt
 		if err != nil {
 			t.Fatal(err)
 		}
-		u.Host = ln.Addr().String()
+		u.Host = address
 		return u.String()
 	}
 }

@@ -144,7 +144,7 @@ func TestTLSToPostgres(t *testing.T) {
 	}
 	db.Super(t, "ALTER SYSTEM SET ssl = on")
 	db.Super(t, "SELECT pg_reload_conf()")
-	waitFor(t, db, "SELECT current_setting('ssl') = 'on'")
+	awaitTrue(t, db, "SELECT current_setting('ssl') = 'on'")
 
 	target := pgwire.Target{Network: "tcp", Address: srv.Address(), TLS: &tls.Config{InsecureSkipVerify: true}}
 	for _, c := range []struct {

@@ -41,6 +41,12 @@ func hijack(t testing.TB, url string) (*pgproto3.Frontend, net.Conn) {
 // talk sends messages and writes down the answers up to and with the last one wanted.
 func talk(t testing.TB, f *pgproto3.Frontend, until string, msgs ...pgproto3.FrontendMessage) string {
 	t.Helper()
+	return strings.Join(exchange(t, f, until, brief, msgs), ", ")
+}
+
+// exchange sends messages and writes down, in the words of say, the answers up to and with the first that begins with until.
+func exchange(t testing.TB, f *pgproto3.Frontend, until string, say func(pgproto3.BackendMessage) string, msgs []pgproto3.FrontendMessage) []string {
+	t.Helper()
 	for _, m := range msgs {
 		f.Send(m)
 	}
@@ -53,22 +59,26 @@ func talk(t testing.TB, f *pgproto3.Frontend, until string, msgs ...pgproto3.Fro
 		if err != nil {
 			t.Fatalf("after %v: %v", out, err)
 		}
-		var s string
-		switch m := m.(type) {
-		case *pgproto3.DataRow:
-			s = fmt.Sprintf("row %q", m.Values)
-		case *pgproto3.CommandComplete:
-			s = string(m.CommandTag)
-		case *pgproto3.ErrorResponse:
-			s = "error " + m.Code
-		case *pgproto3.ReadyForQuery:
-			s = "ready " + string(m.TxStatus)
-		default:
-			s = strings.TrimPrefix(fmt.Sprintf("%T", m), "*pgproto3.")
-		}
+		s := say(m)
 		if out = append(out, s); strings.HasPrefix(s, until) {
-			return strings.Join(out, ", ")
+			return out
 		}
+	}
+}
+
+// brief names a message in a few words.
+func brief(m pgproto3.BackendMessage) string {
+	switch m := m.(type) {
+	case *pgproto3.DataRow:
+		return fmt.Sprintf("row %q", m.Values)
+	case *pgproto3.CommandComplete:
+		return string(m.CommandTag)
+	case *pgproto3.ErrorResponse:
+		return "error " + m.Code
+	case *pgproto3.ReadyForQuery:
+		return "ready " + string(m.TxStatus)
+	default:
+		return strings.TrimPrefix(fmt.Sprintf("%T", m), "*pgproto3.")
 	}
 }
 
@@ -352,19 +362,11 @@ func TestScriptedPeer(t *testing.T) {
 					io.Copy(io.Discard, nc)
 				}
 			})
-			srv, err := pgwire.New(&handler{}, pgwire.Target{Network: "tcp", Address: address}, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			ln, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			go srv.Serve(ln)
+			srv, listening, _ := listen(t, &handler{}, pgwire.Target{Network: "tcp", Address: address}, nil)
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
 			defer srv.Close(ctx)
-			conn, err := pgconn.Connect(ctx, "postgres://x@"+ln.Addr().String()+"/x?sslmode=prefer")
+			conn, err := pgconn.Connect(ctx, "postgres://x@"+listening+"/x?sslmode=prefer")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -385,17 +387,9 @@ func TestScriptedPeer(t *testing.T) {
 
 func TestUpstreamIsGone(t *testing.T) {
 	t.Parallel()
-	srv, err := pgwire.New(&handler{}, pgwire.Target{Network: "tcp", Address: "127.0.0.1:1"}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	go srv.Serve(ln)
+	srv, listening, _ := listen(t, &handler{}, pgwire.Target{Network: "tcp", Address: "127.0.0.1:1"}, nil)
 	defer srv.Close(t.Context())
-	_, err = pgconn.Connect(t.Context(), "postgres://x@"+ln.Addr().String()+"/x?sslmode=disable")
+	_, err := pgconn.Connect(t.Context(), "postgres://x@"+listening+"/x?sslmode=disable")
 	var pe *pgconn.PgError
 	if !errors.As(err, &pe) || pe.Code != "08006" {
 		t.Errorf("got %v", err)
@@ -423,16 +417,8 @@ func FuzzFrames(f *testing.F) {
 			// pause; it only lets some inputs be read before the hang-up and others during it.
 			time.Sleep(time.Millisecond)
 		})
-		srv, err := pgwire.New(&handler{started: make(chan struct{}, 100)}, pgwire.Target{Network: "tcp", Address: address}, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		go srv.Serve(ln)
-		nc, err := net.Dial("tcp", ln.Addr().String())
+		srv, listening, _ := listen(t, &handler{started: make(chan struct{}, 100)}, pgwire.Target{Network: "tcp", Address: address}, nil)
+		nc, err := net.Dial("tcp", listening)
 		if err != nil {
 			t.Fatal(err)
 		}

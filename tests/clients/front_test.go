@@ -20,14 +20,16 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/spillwaydb/spillway/tests/product"
 )
 
-// front starts `spillway front` beside the rig's `up`, and returns its process id and its URL.
+// front starts `spillway front` beside the rig's `up`, and returns its process id and the line in which it says its URL.
 func (r *rig) front(t *testing.T, args ...string) (int, string) {
 	t.Helper()
 	p, line := process(t, append([]string{"front", "--database-url", r.db.WorkerURL, "--temporal-address", r.up.TemporalAddress,
 		"--sql-listen", "127.0.0.1:0", "--metrics-listen", ""}, args...)...)
-	return p.PID(), regexp.MustCompile(`postgres://[^\s']+`).FindString(line)
+	return p.PID(), line
 }
 
 // idleClients weighs what 200 idle clients cost a process that is only a front-end: less than 30 MB.
@@ -39,7 +41,7 @@ func idleClients(t *testing.T, r *rig) {
 		mode  string
 	}{"plain": {nil, "disable"}, "TLS": {[]string{"--sql-tls-cert", certFile, "--sql-tls-key", keyFile}, "require"}} {
 		pid, front := r.front(t, c.flags...)
-		address := at(r.db.OwnerURL, front)
+		address := product.Through(t, r.db.OwnerURL, front)
 		address = regexp.MustCompile(`sslmode=\w+`).ReplaceAllString(address, "sslmode="+c.mode)
 		var conns []*pgconn.PgConn
 		open := func() {
@@ -86,7 +88,7 @@ func overTLS(t *testing.T, r *rig) {
 	dir := t.TempDir()
 	certFile, keyFile := writePair(t, dir, "localhost")
 	_, front := r.front(t, "--sql-tls-cert", certFile, "--sql-tls-key", keyFile)
-	address := at(r.db.OwnerURL, front)
+	address := product.Through(t, r.db.OwnerURL, front)
 	connect := func(mode string) string {
 		return psql(t, nil, regexp.MustCompile(`sslmode=\w+`).ReplaceAllString(address, "sslmode="+mode)+"&sslrootcert="+certFile, "SELECT 1;\nKILL JOB 'x';\n", "-A", "-t", "-v", "VERBOSITY=sqlstate")
 	}

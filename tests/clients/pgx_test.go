@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/spillwaydb/spillway/tests/await"
 )
 
 // player writes the lines of a scene.
@@ -64,7 +66,7 @@ func connectAs(t *testing.T, address string, mode pgx.QueryExecMode) (*pgx.Conn,
 }
 
 func pgxScene(t *testing.T, r *rig, name string) string {
-	conn, notices := connectAs(t, r.through(r.db.OwnerURL), pgx.QueryExecModeCacheStatement)
+	conn, notices := connectAs(t, r.through(t, r.db.OwnerURL), pgx.QueryExecModeCacheStatement)
 	p := &player{Conn: conn, t: t}
 	ctx := t.Context()
 
@@ -130,7 +132,7 @@ func (p *player) jobs(name string) {
 	held := p.row("FLUSH TABLE app." + name + "_held")["job_id"]
 	p.say("kill %s", p.row("KILL JOB $1", held)["status"])
 	var status string
-	until(p.t, "the job is killed", func() bool {
+	await.Until(p.t, "the job is killed", func() bool {
 		p.one([]any{&status}, "SELECT status FROM system.jobs WHERE job_id = $1", held)
 		return status != "cancelling"
 	})
@@ -143,7 +145,7 @@ func pgxModes(t *testing.T, r *rig) {
 		"cache statement": pgx.QueryExecModeCacheStatement, "cache describe": pgx.QueryExecModeCacheDescribe,
 		"describe exec": pgx.QueryExecModeDescribeExec, "exec": pgx.QueryExecModeExec, "simple": pgx.QueryExecModeSimpleProtocol,
 	} {
-		conn, _ := connectAs(t, r.through(r.db.OwnerURL), mode)
+		conn, _ := connectAs(t, r.through(t, r.db.OwnerURL), mode)
 		p := &player{Conn: conn, t: t}
 		for range 3 {
 			var n int

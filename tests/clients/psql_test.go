@@ -23,7 +23,7 @@ func psqlScene(t *testing.T, r *rig, name string) string {
 	text, err := os.ReadFile(script("scene.psql"))
 	must(t, err)
 	dir := t.TempDir()
-	out := psql(t, []string{"SCENE_DIR=" + dir}, r.through(r.db.OwnerURL), string(text), "-A", "-t", "-q", "-F", " ", "-v", "name="+name, "-v", "dir="+dir, "-v", "VERBOSITY=terse")
+	out := psql(t, []string{"SCENE_DIR=" + dir}, r.through(t, r.db.OwnerURL), string(text), "-A", "-t", "-q", "-F", " ", "-v", "name="+name, "-v", "dir="+dir, "-v", "VERBOSITY=terse")
 	// The script has said what it thinks of the errors, and only one notice belongs to the scene.
 	out = strings.ReplaceAll(out, "NOTICE:  hello", "notice hello")
 	return regexp.MustCompile(`(?m)^((ERROR|NOTICE): .*)?\n`).ReplaceAllString(out, "")
@@ -37,7 +37,7 @@ func psqlBind(t *testing.T, r *rig) {
 	if major < 16 {
 		t.Skipf("psql %d has no \\bind: install a psql of version 16 or newer to run this test", major)
 	}
-	got := psql(t, nil, r.through(r.db.OwnerURL), `
+	got := psql(t, nil, r.through(t, r.db.OwnerURL), `
 SELECT $1::int + 1 \bind 41 \g
 SELECT count(*) FROM system.jobs WHERE target = $1 \bind app.none \g
 \set VERBOSITY sqlstate
@@ -56,7 +56,7 @@ func sameOutput(t *testing.T, r *rig) {
 		db := pgtest.DatabaseOn(t, r.db.Server)
 		address := db.OwnerURL
 		if through {
-			address = r.through(address)
+			address = r.through(t, address)
 		}
 		dir := t.TempDir()
 		out := psql(t, []string{"SCENE_DIR=" + dir}, address, string(text), "-v", "dir="+dir)
@@ -84,14 +84,14 @@ func sameOutput(t *testing.T, r *rig) {
 func pgbench(t *testing.T, r *rig) {
 	bench := find(t, "pgbench", "postgresql-contrib")
 	db := pgtest.DatabaseOn(t, r.db.Server)
-	address := r.through(db.OwnerURL)
+	address := r.through(t, db.OwnerURL)
 	db.Super(t, "ALTER ROLE "+db.Owner+" SET search_path = app")
 	command(t, bench, "-i", "-q", "-s", "1", address)
 	jobs := filepath.Join(t.TempDir(), "jobs.sql")
 	must(t, os.WriteFile(jobs, []byte("\\set n random(1, 5)\nSELECT count(*) FROM system.jobs WHERE attempt = :n;\nSHOW JOBS;\nBEGIN;\nSELECT 1;\nSHOW JOBS;\nEND;\n"), 0o600))
 	for _, mode := range []string{"simple", "extended", "prepared"} {
 		for what, args := range map[string][]string{
-			"its own": {"-n", address}, "select only": {"-n", "-S", address}, "ours": {"-n", "-f", jobs, r.through(r.db.OwnerURL)},
+			"its own": {"-n", address}, "select only": {"-n", "-S", address}, "ours": {"-n", "-f", jobs, r.through(t, r.db.OwnerURL)},
 		} {
 			out := command(t, bench, append([]string{"-M", mode, "-c", "4", "-j", "2", "-t", "10"}, args...)...)
 			if !strings.Contains(out, "40/40") {
@@ -113,14 +113,14 @@ func dump(t *testing.T, r *rig) {
 		out := command(t, pgDump, "-n", "app", "-d", address)
 		return restrict.ReplaceAllString(out, "")
 	}
-	if direct, proxied := run(db.OwnerURL), run(r.through(db.OwnerURL)); direct != proxied || len(direct) < 100_000 {
+	if direct, proxied := run(db.OwnerURL), run(r.through(t, db.OwnerURL)); direct != proxied || len(direct) < 100_000 {
 		t.Errorf("pg_dump writes %d bytes directly, %d through the front-end", len(direct), len(proxied))
 	}
 	replication := func(address string) string {
 		return psql(t, nil, address+"&replication=database", "IDENTIFY_SYSTEM;\nSHOW server_version;\nCREATE_REPLICATION_SLOT x TEMPORARY PHYSICAL;\nSELECT 1;\nSHOW JOBS;\n", "-A")
 	}
 	positions := regexp.MustCompile(`\|[0-9A-F]+/[0-9A-F]+\|`)
-	direct, proxied := replication(db.SuperURL), replication(r.through(db.SuperURL))
+	direct, proxied := replication(db.SuperURL), replication(r.through(t, db.SuperURL))
 	if positions.ReplaceAllString(direct, "") != positions.ReplaceAllString(proxied, "") {
 		t.Errorf("replication: direct\n%s\nthrough the front-end\n%s", direct, proxied)
 	}
@@ -128,7 +128,7 @@ func dump(t *testing.T, r *rig) {
 
 // views reads system.jobs in the ways in which people do.
 func views(t *testing.T, r *rig) {
-	got := psql(t, nil, r.through(r.db.OwnerURL), `
+	got := psql(t, nil, r.through(t, r.db.OwnerURL), `
 \set VERBOSITY terse
 SELECT count(*) >= 0 AS plain FROM system.jobs;
 SELECT 1 AS a \; SELECT count(*) >= 0 AS among_others FROM system.jobs \; SELECT 2 AS b;

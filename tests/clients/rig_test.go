@@ -3,22 +3,15 @@ package clients
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
-	"net/url"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
+	"github.com/spillwaydb/spillway/tests/await"
 	"github.com/spillwaydb/spillway/tests/product"
 )
-
-// patience is how long anything may take before a test gives up.
-const patience = 90 * time.Second
 
 var binary string
 
@@ -27,13 +20,7 @@ func TestMain(m *testing.M) { product.Main(m, &binary) }
 // rig is a `spillway up` in front of a PostgreSQL server.
 type rig struct {
 	db *pgtest.DB
-	up upInfo
-}
-
-// upInfo is the part of up.json that these tests use.
-type upInfo struct {
-	SQLURL          string `json:"sql_url"`
-	TemporalAddress string `json:"temporal_address"`
+	up product.Up
 }
 
 // newRig starts both, and makes two tables for each name: app.<name>_rows with five rows to flush, and app.<name>_held.
@@ -51,24 +38,14 @@ func newRig(t *testing.T, names ...string) *rig {
 	dir := t.TempDir()
 	process(t, "up", "--data-dir", dir, "--database-url", r.db.WorkerURL, "--sql-listen", "127.0.0.1:0", "--temporal-listen", "127.0.0.1:0",
 		"--ui-listen", "127.0.0.1:0", "--metrics-listen", "")
-	text, err := os.ReadFile(filepath.Join(dir, "up.json"))
-	must(t, err)
-	must(t, json.Unmarshal(text, &r.up))
+	r.up = product.ReadUp(t, dir)
 	return r
 }
 
 // through turns a URL of the database into one that leads through the front-end.
-func (r *rig) through(direct string) string { return at(direct, r.up.SQLURL) }
-
-// at puts the host of one URL into another.
-func at(direct, front string) string {
-	d, err := url.Parse(direct)
-	f, ferr := url.Parse(front)
-	if err := errors.Join(err, ferr); err != nil {
-		panic(err) // both come from us
-	}
-	d.Host = f.Host
-	return d.String()
+func (r *rig) through(t testing.TB, direct string) string {
+	t.Helper()
+	return product.Through(t, direct, r.up.SQLURL)
 }
 
 // process runs spillway until the test ends, and returns it and its line once it is ready. It must stop cleanly.
@@ -79,22 +56,6 @@ func process(t *testing.T, args ...string) (p *product.Process, line string) {
 	return p, p.Ready()
 }
 
-// until polls cond until it holds.
-func until(t testing.TB, what string, cond func() bool) {
-	t.Helper()
-	deadline := time.NewTimer(patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !cond() {
-		select {
-		case <-deadline.C:
-			t.Fatalf("waited in vain until %s", what)
-		case <-tick.C:
-		}
-	}
-}
-
 // command runs a program that must succeed, and returns what it prints on standard output.
 func command(t *testing.T, program string, args ...string) string {
 	t.Helper()
@@ -103,7 +64,7 @@ func command(t *testing.T, program string, args ...string) string {
 
 func commandIn(t *testing.T, env []string, stdin, program string, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), await.Patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = append(os.Environ(), env...)

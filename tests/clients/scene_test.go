@@ -89,7 +89,7 @@ func nodeScene(t *testing.T, r *rig, name string) string {
 	if strings.TrimSpace(found) != "yes" {
 		t.Skip("the npm package pg is not on this machine: .ci/run says how it is installed")
 	}
-	return commandIn(t, env, "", node, script("scene.js"), r.through(r.db.OwnerURL), name)
+	return commandIn(t, env, "", node, script("scene.js"), r.through(t, r.db.OwnerURL), name)
 }
 
 // clientsDir is where .ci/run puts what no package of the system holds.
@@ -108,14 +108,14 @@ func jdbcScene(t *testing.T, r *rig, name string) string {
 	if _, err := os.Stat(driver); err != nil {
 		t.Skip("the JDBC driver is not on this machine: install libpostgresql-jdbc-java to run this test")
 	}
-	return command(t, java, "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", driver, script("Scene.java"), r.through(r.db.OwnerURL), name)
+	return command(t, java, "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", driver, script("Scene.java"), r.through(t, r.db.OwnerURL), name)
 }
 
 func pythonScene(module string) func(*testing.T, *rig, string) string {
 	return func(t *testing.T, r *rig, name string) string {
 		for _, python := range []string{"/usr/bin/python3", "python3"} { // Debian's packages are for Debian's Python
 			if strings.TrimSpace(tryPython(t, python, module)) == "yes" {
-				return command(t, python, script("scene_"+module+".py"), r.through(r.db.OwnerURL), name)
+				return command(t, python, script("scene_"+module+".py"), r.through(t, r.db.OwnerURL), name)
 			}
 		}
 		t.Skipf("%s is not on this machine: install python3-%s to run this test", module, module)

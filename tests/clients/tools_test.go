@@ -22,7 +22,7 @@ func tools(t *testing.T, r *rig) {
 		must(t, err)
 		for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeExec} {
 			direct, _ := connectAs(t, db.OwnerURL, mode)
-			proxied, _ := connectAs(t, r.through(db.OwnerURL), mode)
+			proxied, _ := connectAs(t, r.through(t, db.OwnerURL), mode)
 			n := 0
 			for _, query := range strings.Split(string(text), ";\n") {
 				if query = strings.TrimSpace(query); query == "" {

@@ -2,9 +2,7 @@ package cluster
 
 import (
 	"crypto/tls"
-	"encoding/json"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,11 +26,7 @@ func database(t *testing.T) *pgtest.DB {
 	t.Helper()
 	db := pgtest.Database(t)
 	db.Exec(t, "CREATE TABLE app.events AS SELECT i AS id, md5(i::text) AS note FROM generate_series(1, 1000) i")
-	r := product.Run(t, binary, nil, "grants", "--for", "app.events", "--database-url", db.SuperURL, "--role", db.Worker, "--reader", db.Owner, "--operators=false")
-	if r.Code != 0 {
-		t.Fatal(r.Err)
-	}
-	db.Super(t, r.Out)
+	db.Super(t, product.MustRun(t, binary, nil, "grants", "--for", "app.events", "--database-url", db.SuperURL, "--role", db.Worker, "--reader", db.Owner, "--operators=false"))
 	return db
 }
 
@@ -43,13 +37,7 @@ func cluster(t *testing.T) (address string) {
 	up := product.Start(t, binary, nil, "up", "--data-dir", dir, "--database-url", database(t).WorkerURL, "--temporal-listen", "127.0.0.1:0",
 		"--ui-listen", "127.0.0.1:0", "--sql-listen", "127.0.0.1:0", "--metrics-listen", "")
 	up.Ready()
-	text, err := os.ReadFile(filepath.Join(dir, "up.json"))
-	must(t, err)
-	var info struct {
-		Address string `json:"temporal_address"`
-	}
-	must(t, json.Unmarshal(text, &info))
-	return info.Address
+	return product.ReadUp(t, dir).TemporalAddress
 }
 
 // namespace makes an empty namespace.
@@ -144,15 +132,12 @@ func TestFrontAndWorkersOnACluster(t *testing.T) {
 		t.Errorf("%d connections were let in, want one of each process", n)
 	}
 
-	u, err := url.Parse(db.OwnerURL)
-	must(t, err)
-	_, address, _ := strings.Cut(line, "postgres://")
-	u.Host, _, _ = strings.Cut(address, "/")
-	r := product.Run(t, binary, nil, "flush", "app.events", "--wait", "-o", "json", "--sql-url", u.String())
+	sqlURL := product.Through(t, db.OwnerURL, line)
+	r := product.Run(t, binary, nil, "flush", "app.events", "--wait", "-o", "json", "--sql-url", sqlURL)
 	if r.Code != 0 || !strings.Contains(r.Out, `"rows_flushed":1000`) {
 		t.Fatalf("flush: exit code %d: %s%s", r.Code, r.Out, r.Err)
 	}
-	link := product.Run(t, binary, nil, "sql", "-c", "SELECT ui_url FROM system.jobs", "-o", "csv", "--sql-url", u.String())
+	link := product.Run(t, binary, nil, "sql", "-c", "SELECT ui_url FROM system.jobs", "-o", "csv", "--sql-url", sqlURL)
 	if !strings.Contains(link.Out, "https://ui.test/temporal/namespaces/default/workflows/") {
 		t.Errorf("the job links to %s%s", link.Out, link.Err)
 	}

@@ -10,6 +10,7 @@ import (
 	sdk "go.temporal.io/sdk/client"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
+	"github.com/spillwaydb/spillway/tests/await"
 	"github.com/spillwaydb/spillway/tests/product"
 	"github.com/spillwaydb/spillway/workflows"
 )
@@ -33,7 +34,7 @@ func TestWatcherMoves(t *testing.T) {
 	must(t, err)
 	defer c.Close()
 	watching := func() (pid int) {
-		await(t, "somebody watches", func() bool {
+		await.Until(t, "somebody watches", func() bool {
 			d, err := c.DescribeWorkflowExecution(t.Context(), workflows.SchedulerID(workflows.TaskQueue(db.Name)), "")
 			if err != nil || len(d.GetPendingActivities()) == 0 {
 				return false
@@ -45,7 +46,7 @@ func TestWatcherMoves(t *testing.T) {
 		return pid
 	}
 	flushed := func(n int) {
-		await(t, strconv.Itoa(n)+" flushes", func() bool {
+		await.Until(t, strconv.Itoa(n)+" flushes have ended", func() bool {
 			return pgtest.Value[int](t, db, "SELECT count(*)::int FROM spillway.job_history WHERE status = 'completed' AND trigger = 'policy'") >= n
 		})
 	}
@@ -76,17 +77,5 @@ func TestWatcherMoves(t *testing.T) {
 	}
 	for _, p := range workers {
 		p.Terminate()
-	}
-}
-
-// await polls until ok.
-func await(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(patience); !ok(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain until %s", what)
-		}
 	}
 }

@@ -3,8 +3,6 @@ package cluster
 import (
 	"context"
 	"fmt"
-	"net/url"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -38,11 +36,7 @@ func load(t *testing.T, db *pgtest.DB) *loaded {
 		db.Exec(t, fmt.Sprintf("CREATE TABLE app.load_%d (id bigint GENERATED ALWAYS AS IDENTITY, note text)", i), fmt.Sprintf("CREATE TABLE app.all_%d (id bigint, note text)", i))
 		args = append(args, "--for", fmt.Sprintf("app.load_%d", i))
 	}
-	r := product.Run(t, binary, nil, args...)
-	if r.Code != 0 {
-		t.Fatal(r.Err)
-	}
-	db.Super(t, r.Out)
+	db.Super(t, product.MustRun(t, binary, nil, args...))
 	return &loaded{DB: db, enough: make(chan struct{})}
 }
 
@@ -103,11 +97,7 @@ func TestRollingRestart(t *testing.T) {
 	l := load(t, database(t))
 	storage := t.TempDir()
 	front := product.Start(t, binary, environ, "front", "--database-url", l.WorkerURL, "--sql-listen", "127.0.0.1:0", "--metrics-listen", "")
-	_, address, _ := strings.Cut(front.Ready(), "postgres://")
-	u, err := url.Parse(l.OwnerURL)
-	must(t, err)
-	u.Host, _, _ = strings.Cut(address, "/")
-	l.front = u.String()
+	l.front = product.Through(t, l.OwnerURL, front.Ready())
 	start := func() *product.Process {
 		p := product.Start(t, binary, environ, "worker", "--database-url", l.WorkerURL, "--storage", storage, "--slots", "3", "--metrics-listen", "")
 		p.Ready()

@@ -1,7 +1,6 @@
 package compose
 
 import (
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net"
@@ -200,13 +199,7 @@ func (s *stack) startTemporal(t *testing.T) {
 	up := product.Start(t, binary, nil, "up", "--data-dir", dir, "--database-url", pgtest.Database(t).WorkerURL, "--temporal-listen", "127.0.0.1:0",
 		"--ui-listen", "127.0.0.1:0", "--sql-listen", "127.0.0.1:0", "--metrics-listen", "")
 	up.Ready()
-	text, err := os.ReadFile(filepath.Join(dir, "up.json"))
-	must(t, err)
-	var info struct {
-		Address string `json:"temporal_address"`
-	}
-	must(t, json.Unmarshal(text, &info))
-	s.temporal = info.Address
+	s.temporal = product.ReadUp(t, dir).TemporalAddress
 }
 
 // container is a service that runs as a process.
@@ -276,11 +269,7 @@ func TestServicesWorkTogether(t *testing.T) {
 	u := url.URL{Scheme: "postgres", User: url.UserPassword("app", password), Host: front.ports["7432"], Path: "/app", RawQuery: "sslmode=disable"}
 	run := func(args ...string) string {
 		t.Helper()
-		r := product.Run(t, binary, nil, append(args, "--sql-url", u.String())...)
-		if r.Code != 0 {
-			t.Fatalf("%q: exit code %d: %s", args, r.Code, r.Err)
-		}
-		return r.Out
+		return product.MustRun(t, binary, nil, append(args, "--sql-url", u.String())...)
 	}
 	out := run("flush", "app.events", "--where", "id <= 90000", "--with", "chunk_bytes=64kB", "--wait", "-o", "json")
 	if !strings.Contains(out, `"rows_flushed":90000`) {

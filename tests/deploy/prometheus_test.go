@@ -12,10 +12,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/freeport"
+	"github.com/spillwaydb/spillway/tests/await"
 	"github.com/spillwaydb/spillway/tests/product"
 )
 
@@ -111,14 +111,8 @@ func (p *prometheus) firing() map[string]string {
 
 func (p *prometheus) await(what string, cond func() bool) {
 	p.t.Helper()
-	deadline := time.Now().Add(2 * time.Minute)
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for !cond() {
-		if time.Now().After(deadline) {
-			p.t.Fatalf("waited in vain until %s; firing: %v", what, p.firing())
-		}
-		<-tick.C
+	if !await.Within(await.Patience, cond) {
+		p.t.Fatalf("waited in vain: %s; firing: %v", what, p.firing())
 	}
 }
 

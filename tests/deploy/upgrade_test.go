@@ -2,16 +2,15 @@ package deploy
 
 import (
 	"fmt"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/tests/audit"
+	"github.com/spillwaydb/spillway/tests/await"
 	"github.com/spillwaydb/spillway/tests/product"
 )
 
@@ -74,21 +73,14 @@ func TestUpgradeInMidFlush(t *testing.T) {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	environ := append(os.Environ(), "SPILLWAY_DATABASE_URL="+db.WorkerURL)
 	grant := func(binary string) {
-		r := product.Run(t, binary, os.Environ(), "grants", "--database-url", db.OwnerURL, "--role", db.Worker, "--reader", db.Owner, "--operators=false", "--for", "app.events")
-		if r.Code != 0 {
-			t.Fatalf("grants: %s", r.Err)
-		}
-		db.Super(t, r.Out)
+		db.Super(t, product.MustRun(t, binary, nil, "grants", "--database-url", db.OwnerURL, "--role", db.Worker, "--reader", db.Owner, "--operators=false", "--for", "app.events"))
 	}
 	args := []string{"up", "--data-dir", dir, "--sql-listen", "127.0.0.1:0", "--temporal-listen", "127.0.0.1:0", "--ui-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0",
 		"--shutdown-timeout", "20s"}
 	ask := func(binary, statement string) string {
 		t.Helper()
-		r := product.Run(t, binary, os.Environ(), "sql", "-c", statement, "-o", "csv", "--sql-url", through(t, dir, db.OwnerURL))
-		if r.Code != 0 {
-			t.Fatalf("%s: %s", statement, r.Err)
-		}
-		lines := strings.Split(strings.TrimSpace(r.Out), "\n")
+		out := product.MustRun(t, binary, nil, "sql", "-c", statement, "-o", "csv", "--sql-url", product.Through(t, db.OwnerURL, product.ReadUp(t, dir).SQLURL))
+		lines := strings.Split(strings.TrimSpace(out), "\n")
 		return lines[len(lines)-1]
 	}
 
@@ -97,7 +89,7 @@ func TestUpgradeInMidFlush(t *testing.T) {
 	first.Ready()
 	id, _, _ := strings.Cut(ask(old, "FLUSH TABLE app.events WITH (chunk_bytes = '64kB', parallelism = 1, max_rows_per_second = 400)"), ",")
 	moved := "SELECT count(*) FROM spillway.segments WHERE job_id = '" + id + "'"
-	until(t, "some chunks have moved", func() bool { return superValue(t, db, moved) >= 3 })
+	await.Until(t, "some chunks have moved", func() bool { return superValue(t, db, moved) >= 3 })
 	first.Terminate()
 	known := superValue(t, db, ledgerVersion)
 	began := superValue(t, db, moved)
@@ -111,7 +103,7 @@ func TestUpgradeInMidFlush(t *testing.T) {
 	if got := ask(binary, "SELECT status FROM system.jobs WHERE job_id = '"+id+"'"); got == "failed" || got == "cancelled" {
 		t.Errorf("after the upgrade the job is %s", got)
 	}
-	r := product.Run(t, binary, os.Environ(), "jobs", "wait", id, "-o", "json", "--sql-url", through(t, dir, db.OwnerURL))
+	r := product.Run(t, binary, nil, "jobs", "wait", id, "-o", "json", "--sql-url", product.Through(t, db.OwnerURL, product.ReadUp(t, dir).SQLURL))
 	if r.Code != 0 || !strings.Contains(r.Out, fmt.Sprintf(`"rows_flushed":%d,`, rows)) {
 		t.Errorf("the job of %s: exit code %d: %s%s", version, r.Code, r.Out, r.Err)
 	}
@@ -137,31 +129,4 @@ func superValue(t *testing.T, db *pgtest.DB, query string) (n int) {
 	t.Helper()
 	must(t, db.Connect(t, db.SuperURL).QueryRow(t.Context(), query).Scan(&n))
 	return n
-}
-
-// through returns a URL of the database that leads through the front-end of the up in dir.
-func through(t *testing.T, dir, direct string) string {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join(dir, "up.json"))
-	must(t, err)
-	_, rest, _ := strings.Cut(string(text), `"sql_url"`)
-	front, err := url.Parse(strings.Split(rest, `"`)[1])
-	must(t, err)
-	u, err := url.Parse(direct)
-	must(t, err)
-	u.Host = front.Host
-	return u.String()
-}
-
-func until(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	deadline, tick := time.After(90*time.Second), time.NewTicker(50*time.Millisecond)
-	defer tick.Stop()
-	for !cond() {
-		select {
-		case <-deadline:
-			t.Fatalf("it does not come true: %s", what)
-		case <-tick.C:
-		}
-	}
 }

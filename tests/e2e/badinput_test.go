@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
+	"github.com/spillwaydb/spillway/tests/product"
 )
 
 // Bad input as processes see it; docs/errors.md lists all, and the tests of the commands run each.
@@ -41,18 +42,18 @@ func TestStartsThatFail(t *testing.T) {
 			if !strings.Contains(strings.Join(c.args, " "), "--sql-listen") {
 				args = append(args, "--sql-listen", "127.0.0.1:0")
 			}
-			r := run(t, args...)
-			message, hint, _ := strings.Cut(r.err, "\nhint: ")
+			r := product.Run(t, binary, nil, args...)
+			message, hint, _ := strings.Cut(r.Err, "\nhint: ")
 			lines := strings.Split(message, "\n")
-			if r.code != c.code || r.out != "" || !strings.Contains(message, "spillway: ") || !strings.Contains(lines[len(lines)-1], c.says) || !strings.Contains(hint, c.hint) {
-				t.Errorf("exit code %d, want %d\n%s%s", r.code, c.code, r.out, r.err)
+			if r.Code != c.code || r.Out != "" || !strings.Contains(message, "spillway: ") || !strings.Contains(lines[len(lines)-1], c.says) || !strings.Contains(hint, c.hint) {
+				t.Errorf("exit code %d, want %d\n%s%s", r.Code, c.code, r.Out, r.Err)
 			}
-			if strings.Contains(r.err, "wrong@") || strings.Contains(r.err, ":wrong") {
-				t.Errorf("the password is shown:\n%s", r.err)
+			if strings.Contains(r.Err, "wrong@") || strings.Contains(r.Err, ":wrong") {
+				t.Errorf("the password is shown:\n%s", r.Err)
 			}
 		})
 	}
-	if !u.running() || u.readyz() != 200 {
+	if !u.Running() || u.readyz() != 200 {
 		t.Error("the shared process suffered")
 	}
 }
@@ -65,12 +66,12 @@ func TestStartOnBadDisk(t *testing.T) {
 	disk := tmpfs(t, "64k")
 	must(t, syscall.Mount("tmpfs", disk, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""))
 	args := append([]string{"up", "--data-dir", folder(t), "--database-url", db.WorkerURL, "--storage", filepath.Join(disk, "segments")}, freePorts...)
-	if r := run(t, args...); r.code != 1 || !strings.Contains(r.err, "read-only file system") || !strings.Contains(r.err, "hint: let this user write") {
-		t.Errorf("read-only: exit code %d\n%s", r.code, r.err)
+	if r := product.Run(t, binary, nil, args...); r.Code != 1 || !strings.Contains(r.Err, "read-only file system") || !strings.Contains(r.Err, "hint: let this user write") {
+		t.Errorf("read-only: exit code %d\n%s", r.Code, r.Err)
 	}
 	must(t, syscall.Mount("tmpfs", disk, "tmpfs", syscall.MS_REMOUNT, "size=64k"))
 	fill(t, disk)
-	if r := run(t, args...); r.code != 1 || !strings.Contains(r.err, "no space left on device") || !strings.Contains(r.err, "hint: free some space") {
-		t.Errorf("full: exit code %d\n%s", r.code, r.err)
+	if r := product.Run(t, binary, nil, args...); r.Code != 1 || !strings.Contains(r.Err, "no space left on device") || !strings.Contains(r.Err, "hint: free some space") {
+		t.Errorf("full: exit code %d\n%s", r.Code, r.Err)
 	}
 }

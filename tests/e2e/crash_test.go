@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -18,6 +19,8 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/tests/audit"
+	"github.com/spillwaydb/spillway/tests/await"
+	"github.com/spillwaydb/spillway/tests/product"
 )
 
 // middle is a flush that was stopped in its middle: some segments are registered, some rows are hot, and two chunks are
@@ -83,7 +86,7 @@ func TestKillNineAndRestart(t *testing.T) {
 	t.Parallel()
 	u := ownUp(t, "--heartbeat-timeout", "2s")
 	m := reachMiddle(t, u, "crashed")
-	u.kill()
+	u.Kill()
 	if n := m.orphans(); n > 2 {
 		t.Errorf("%d orphans with parallelism 2: %v", n, m.tb.objects())
 	}
@@ -97,7 +100,7 @@ func TestKillNineAndRestart(t *testing.T) {
 	if !gone(t, u.db, m.pids) {
 		t.Error("a backend of the dead process is still there")
 	}
-	u.terminate()
+	u.Terminate()
 }
 
 // A34 again, while all segments are written and none of the last is committed: the objects are whole, and orphans.
@@ -109,7 +112,7 @@ func TestKillNineBeforeCommit(t *testing.T) {
 	s := u.super(t)
 	a := s.flush(tb, "WITH ("+small+", parallelism = 2)")
 	gate.held(a.id, 2)
-	u.kill()
+	u.Kill()
 	orphans := tb.objects()
 	if len(orphans) != 2 || len(tb.segments()) != 0 || tb.hot() != 1000 {
 		t.Errorf("%d orphans, %d segments, %d rows hot", len(orphans), len(tb.segments()), tb.hot())
@@ -125,7 +128,7 @@ func TestKillNineBeforeCommit(t *testing.T) {
 			t.Errorf("%s was written by the dead process and is still there", name)
 		}
 	}
-	u.terminate()
+	u.Terminate()
 }
 
 // A35: kill -9 takes the embedded Temporal and the private PostgreSQL along. PostgreSQL outlives its parent and is found.
@@ -149,8 +152,8 @@ func TestKillNineOfEverything(t *testing.T) {
 		return s
 	}
 	direct := super()
-	until(t, "some chunks have committed", func() bool { return len(direct.rows(segments)) >= 3 })
-	u.kill()
+	await.Until(t, "some chunks have committed", func() bool { return len(direct.rows(segments)) >= 3 })
+	u.Kill()
 	u.start()
 	direct = super()
 	before := direct.rows(segments + " WHERE chunk < 3")
@@ -167,7 +170,7 @@ func TestKillNineOfEverything(t *testing.T) {
 	if n := s.rows("SELECT count(*) AS n FROM app.events")[0]["n"]; n != int64(0) {
 		t.Errorf("%v rows are hot", n)
 	}
-	out := mustRun(t, "cat", "app.events", "--data-dir", u.dir)
+	out := product.MustRun(t, binary, nil, "cat", "app.events", "--data-dir", u.dir)
 	ids := map[string]bool{}
 	for _, line := range strings.Split(strings.TrimSpace(out), "\n")[1:] {
 		id, _, _ := strings.Cut(line, ",")
@@ -179,7 +182,7 @@ func TestKillNineOfEverything(t *testing.T) {
 	if len(ids) != 20000 {
 		t.Errorf("%d rows are cold", len(ids))
 	}
-	u.terminate()
+	u.Terminate()
 }
 
 // workerURL leads to the private PostgreSQL of an up, past its front-end, as the worker.
@@ -190,7 +193,7 @@ func workerURL(t testing.TB, u *up) string {
 	port := strings.Split(string(readFirst(t, filepath.Join(u.dir, "postgres"), "postmaster.pid")), "\n")[3]
 	for line := range strings.Lines(string(text)) {
 		if parts := strings.Split(strings.TrimSpace(line), ":"); len(parts) == 5 && parts[3] == "spillway" {
-			return sprintf("postgres://spillway:%s@127.0.0.1:%s/app?sslmode=disable", parts[4], port)
+			return fmt.Sprintf("postgres://spillway:%s@127.0.0.1:%s/app?sslmode=disable", parts[4], port)
 		}
 	}
 	t.Fatal("no password of the worker")
@@ -238,14 +241,14 @@ func TestPostgresCrash(t *testing.T) {
 	u.furnish()
 	m := reachMiddle(t, u, "crash_of_postgres")
 	must(t, srv.Kill())
-	until(t, "the process is not ready any more", func() bool { return u.readyz() == http.StatusServiceUnavailable })
-	if !u.running() {
+	await.Until(t, "the process is not ready any more", func() bool { return u.readyz() == http.StatusServiceUnavailable })
+	if !u.Running() {
 		t.Fatal("the process has ended with its database")
 	}
 	must(t, srv.Restart(context.Background())) // nobody holds the gate any more
-	until(t, "the process is ready again", func() bool { return u.readyz() == http.StatusOK })
+	await.Until(t, "the process is ready again", func() bool { return u.readyz() == http.StatusOK })
 	m.completes(u.super(t))
-	u.terminate()
+	u.Terminate()
 }
 
 // A54: Temporal's store is lost in mid-flush. Its job is forgotten; no row is.
@@ -253,7 +256,7 @@ func TestTemporalStoreLost(t *testing.T) {
 	t.Parallel()
 	u := ownUp(t, "--heartbeat-timeout", "2s")
 	m := reachMiddle(t, u, "forgotten")
-	u.kill()
+	u.Kill()
 	must(t, os.RemoveAll(filepath.Join(u.dir, "temporal")))
 	u.start()
 	s := u.super(t)
@@ -274,7 +277,7 @@ func TestTemporalStoreLost(t *testing.T) {
 	if !gone(t, u.db, m.pids) {
 		t.Error("a backend of the forgotten job is still there")
 	}
-	u.terminate()
+	u.Terminate()
 }
 
 // A38: SIGTERM waits for running chunks, and nothing new begins.
@@ -282,18 +285,18 @@ func TestShutdownWaitsForChunks(t *testing.T) {
 	t.Parallel()
 	u := ownUp(t)
 	m := reachMiddle(t, u, "patient")
-	u.signal(syscall.SIGTERM)
-	until(t, "the process says that it waits", func() bool { return len(u.err.lines("waiting for running chunks")) == 1 })
-	until(t, "the process names what it waits for", func() bool {
-		lines := u.err.lines("still waiting before the stop", `"chunks":2`, m.id+" chunk ")
+	u.Signal(syscall.SIGTERM)
+	await.Until(t, "the process says that it waits", func() bool { return len(u.Err.Lines("waiting for running chunks")) == 1 })
+	await.Until(t, "the process names what it waits for", func() bool {
+		lines := u.Err.Lines("still waiting before the stop", `"chunks":2`, m.id+" chunk ")
 		return len(lines) > 0 && rowsNamed.MatchString(lines[0])
 	})
 	// It goes on only when the gate opens: what it says next and its end come after that.
-	if held := m.gate.held(m.id, 2); !slices.Equal(held, m.pids) || !u.running() {
+	if held := m.gate.held(m.id, 2); !slices.Equal(held, m.pids) || !u.Running() {
 		t.Errorf("backends %v, before %v", held, m.pids)
 	}
 	m.gate.open()
-	if code := u.exit(); code != 0 {
+	if code := u.Exit(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	if n := m.orphans(); n != 0 {
@@ -309,7 +312,7 @@ func TestShutdownWaitsForChunks(t *testing.T) {
 	if n := pgtest.Value[int](t, u.db, "SELECT count(*) FROM spillway.failures"); n != 0 {
 		t.Errorf("%d failures recorded for a planned stop", n)
 	}
-	u.terminate()
+	u.Terminate()
 }
 
 // rowsNamed finds how many rows a chunk has moved so far.
@@ -320,7 +323,7 @@ func TestShutdownGivesUp(t *testing.T) {
 	t.Parallel()
 	u := ownUp(t, "--shutdown-timeout", "500ms")
 	m := reachMiddle(t, u, "given_up")
-	u.terminate()
+	u.Terminate()
 	if !gone(t, u.db, m.pids) {
 		t.Error("a backend was left behind")
 	}
@@ -335,7 +338,7 @@ func TestShutdownGivesUp(t *testing.T) {
 	m.gate.open()
 	u.start()
 	m.completes(u.super(t))
-	u.terminate()
+	u.Terminate()
 }
 
 // A second signal ends the process at once; the rows are as safe as after kill -9.
@@ -343,16 +346,16 @@ func TestSecondSignalEndsAtOnce(t *testing.T) {
 	t.Parallel()
 	u := ownUp(t, "--heartbeat-timeout", "2s")
 	m := reachMiddle(t, u, "twice")
-	u.signal(syscall.SIGINT)
-	until(t, "the process says that it waits", func() bool { return len(u.err.lines("waiting for running chunks")) == 1 })
-	u.signal(syscall.SIGINT)
-	if code := u.exit(); code != 130 {
+	u.Signal(syscall.SIGINT)
+	await.Until(t, "the process says that it waits", func() bool { return len(u.Err.Lines("waiting for running chunks")) == 1 })
+	u.Signal(syscall.SIGINT)
+	if code := u.Exit(); code != 130 {
 		t.Errorf("exit code %d", code)
 	}
 	m.gate.open()
 	u.start()
 	m.completes(u.super(t))
-	u.terminate()
+	u.Terminate()
 }
 
 // A58: a clone of the database, ledger and all, must not touch the segments of its original.
@@ -363,16 +366,16 @@ func TestCloneOfTheDatabase(t *testing.T) {
 	s := u.owner(t)
 	s.wait(s.flush(tb, "WITH ("+small+")").id, "completed")
 	must(t, s.Close(t.Context()))
-	u.terminate()
+	u.Terminate()
 	clone := u.db.Name + "_clone"
 	must(t, copyDatabase(u.db, clone))
 	t.Cleanup(func() { u.db.Super(t, "DROP DATABASE "+clone+" WITH (FORCE)") })
 	before := tb.objects()
 	address := strings.Replace(u.db.WorkerURL, "/"+u.db.Name, "/"+clone, 1)
 	for _, args := range [][]string{nil, {"--storage", u.storage}} {
-		r := run(t, append(append([]string{"up", "--data-dir", folder(t), "--database-url", address}, freePorts...), args...)...)
-		if r.code != 1 || !strings.Contains(r.err, "belongs to another database") || !strings.Contains(r.err, "hint: ") {
-			t.Errorf("exit code %d\n%s", r.code, r.err)
+		r := product.Run(t, binary, nil, append(append([]string{"up", "--data-dir", folder(t), "--database-url", address}, freePorts...), args...)...)
+		if r.Code != 1 || !strings.Contains(r.Err, "belongs to another database") || !strings.Contains(r.Err, "hint: ") {
+			t.Errorf("exit code %d\n%s", r.Code, r.Err)
 		}
 	}
 	if after := tb.objects(); !slices.Equal(before, after) {
@@ -384,12 +387,12 @@ func TestCloneOfTheDatabase(t *testing.T) {
 	if j := s.wait(s.flush(tb, "").id, "completed"); j.Rows != 100 {
 		t.Errorf("%+v", j)
 	}
-	u.terminate()
+	u.Terminate()
 }
 
 // copyDatabase ends the connections to the original, which the audit keeps open, and copies it.
 func copyDatabase(db *pgtest.DB, name string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), await.Patience)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, db.Server.SuperURL("postgres"))
 	if err != nil {

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/spillwaydb/spillway/tests/await"
 )
 
 // A1, A2, A3, A10, A50
@@ -73,8 +75,8 @@ func TestFlushAnswersAtOnce(t *testing.T) {
 // logLines checks that start and finish are logged, once each, with id, table, times and rows.
 func logLines(t *testing.T, u *up, tb *table, j job) {
 	t.Helper()
-	begun := u.logged("job started", j.ID)
-	ended := u.logged("job ended", j.ID)
+	begun := logged(u.Process, "job started", j.ID)
+	ended := logged(u.Process, "job ended", j.ID)
 	if len(begun) != 1 || len(ended) != 1 {
 		t.Fatalf("start logged %d times, end %d times", len(begun), len(ended))
 	}
@@ -103,7 +105,7 @@ func TestPendingRunningCompleted(t *testing.T) {
 	s.wait(busy.id, "running")
 	seen := []string{s.job(waiting.id).Status}
 	gate.open()
-	until(t, "the second job has ended", func() bool {
+	await.Until(t, "the second job has ended", func() bool {
 		if status := s.job(waiting.id).Status; status != seen[len(seen)-1] {
 			seen = append(seen, status)
 		}
@@ -114,7 +116,7 @@ func TestPendingRunningCompleted(t *testing.T) {
 		t.Errorf("seen: %v", seen)
 	}
 	s.wait(busy.id, "completed")
-	u.terminate()
+	u.Terminate()
 }
 
 // A4, A8, A17
@@ -201,7 +203,7 @@ func TestFlushAll(t *testing.T) {
 		t.Errorf("%v", rows)
 	}
 	for _, j := range s.jobs("WHERE target LIKE 'everything.%'") {
-		until(t, "all have ended", func() bool { return final(s.job(j.ID).Status) })
+		await.Until(t, "all have ended", func() bool { return final(s.job(j.ID).Status) })
 	}
 }
 

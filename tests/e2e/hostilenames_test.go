@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/csv"
+	"fmt"
 	"net/url"
 	"os"
 	"regexp"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/tests/audit"
+	"github.com/spillwaydb/spillway/tests/product"
 )
 
 // plainPath is a path in which no shell, no SQL literal and no pattern of DuckDB sees anything special.
@@ -27,7 +29,7 @@ func TestHostileNames(t *testing.T) {
 		`x"; DROP TABLE app.victim; --`, `it's`, `../../etc/passwd`, `*?[a]{b,c}`, "two\nlines\tand a bell\a", strings.Repeat("ü", 31), `.tmp-x`, `%2e%2e`, `manifest.json`, ` `, `-o`,
 	} {
 		quoted := pgx.Identifier{"app", name}.Sanitize()
-		u.db.Exec(t, sprintf(createTable, quoted), sprintf(fillTable, quoted, 1, 300))
+		u.db.Exec(t, fmt.Sprintf(createTable, quoted), sprintf(fillTable, quoted, 1, 300))
 		u.grant(quoted)
 		u.db.Super(t, "GRANT INSERT ON "+quoted+" TO "+u.db.Worker)
 		want := audit.Hot(t, u.db.SuperURL, "app", name, "")
@@ -60,7 +62,7 @@ func TestHostileNames(t *testing.T) {
 		if call := cold[0]["read_parquet"].(string); strings.Count(call, "'") != 2*len(cold) || strings.ContainsAny(call[strings.Index(call, "'"):strings.LastIndex(call, "'")], "*?{") {
 			t.Errorf("%q: DuckDB would not read %s", name, call)
 		}
-		printed, err := csv.NewReader(strings.NewReader(mustRun(t, "cat", "--sql-url", u.through(u.db.OwnerURL), "--", quoted))).ReadAll()
+		printed, err := csv.NewReader(strings.NewReader(product.MustRun(t, binary, nil, "cat", "--sql-url", u.through(u.db.OwnerURL), "--", quoted))).ReadAll()
 		if err != nil || len(printed) != 201 {
 			t.Errorf("%q: cat printed %d lines, want 201: %v", name, len(printed), err)
 		}
@@ -70,7 +72,7 @@ func TestHostileNames(t *testing.T) {
 		o.rows("ALTER TABLE " + quoted + " RESET FLUSH POLICY")
 		o.rows("CREATE SCHEDULE hostile FOR FLUSH TABLE " + quoted + " EVERY '1 day'")
 		o.rows("DROP SCHEDULE hostile")
-		if out := mustRun(t, "flush", "--sql-url", u.through(u.db.OwnerURL), "--wait", "--where", "id <= 250", "--", quoted); !strings.Contains(out, "50") {
+		if out := product.MustRun(t, binary, nil, "flush", "--sql-url", u.through(u.db.OwnerURL), "--wait", "--where", "id <= 250", "--", quoted); !strings.Contains(out, "50") {
 			t.Errorf("%q: flush said %s", name, out)
 		}
 		o.rows("RESTORE TABLE " + quoted + " WITH (wait = true)")

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
+	"github.com/spillwaydb/spillway/tests/await"
 )
 
 // A26
@@ -176,7 +177,7 @@ func TestKillAtEachStep(t *testing.T) {
 			pids := held(a.id)
 			began := time.Now()
 			s.rows("KILL JOB '" + a.id + "'")
-			until(t, "the backend is gone", func() bool { return gone(t, u.db, pids) })
+			await.Until(t, "the backend is gone", func() bool { return gone(t, u.db, pids) })
 			if took := time.Since(began); took > time.Second {
 				t.Errorf("the backend was gone %s after the KILL", took)
 			}
@@ -199,7 +200,7 @@ func TestKillAtEachStep(t *testing.T) {
 func waiting(t testing.TB, db *pgtest.DB, table string) []int32 {
 	t.Helper()
 	var pids []int32
-	until(t, "somebody waits for "+table, func() bool {
+	await.Until(t, "somebody waits for "+table, func() bool {
 		pids = pgtest.Value[[]int32](t, db, "SELECT coalesce(array_agg(pid), '{}') FROM pg_locks WHERE NOT granted AND relation = '"+table+"'::regclass")
 		return len(pids) > 0
 	})

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
+	"github.com/spillwaydb/spillway/tests/await"
 )
 
 // A29, A57: KILL while a chunk is committing. The COMMIT hangs in synchronous replication; it has taken place when its backend
@@ -27,7 +28,7 @@ func TestKillWhileCommitting(t *testing.T) {
 	}
 	replication("nobody")
 	gate.open()
-	until(t, "the COMMIT hangs", func() bool {
+	await.Until(t, "the COMMIT hangs", func() bool {
 		return pgtest.Value[bool](t, u.db, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = ANY($1) AND wait_event = 'SyncRep' AND query = 'COMMIT')", pids)
 	})
 	killed := make(chan error, 1)
@@ -35,7 +36,7 @@ func TestKillWhileCommitting(t *testing.T) {
 		_, err := s.Exec(context.Background(), "KILL JOB '"+a.id+"'")
 		killed <- err
 	}()
-	until(t, "the backend is ended", func() bool { return gone(t, u.db, pids) })
+	await.Until(t, "the backend is ended", func() bool { return gone(t, u.db, pids) })
 	replication("")
 	must(t, <-killed)
 	j := u.super(t).wait(a.id, "cancelled")
@@ -48,5 +49,5 @@ func TestKillWhileCommitting(t *testing.T) {
 	if j := u.super(t).wait(u.super(t).flush(tb, fire(small)).id, "completed"); tb.hot() != 0 {
 		t.Errorf("the flush after: %+v, %d rows hot", j, tb.hot())
 	}
-	u.terminate()
+	u.Terminate()
 }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -8,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
+	"github.com/spillwaydb/spillway/tests/await"
 )
 
 // heldChunk starts a job whose first chunk cannot be marked as done, and returns what lets it.
@@ -17,7 +19,7 @@ func (u *up) heldChunk(t *testing.T, s session, sql string) (id string, release 
 	_, err := lock.Exec(t.Context(), "BEGIN; LOCK TABLE spillway.chunks IN EXCLUSIVE MODE")
 	must(t, err)
 	id = s.startOne(sql)
-	until(t, "a chunk is held", func() bool {
+	await.Until(t, "a chunk is held", func() bool {
 		return pgtest.Value[int](t, u.db, `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%INTO "spillway".chunks%'`) > 0
 	})
 	return id, func() { rollback(t, lock) }
@@ -73,10 +75,10 @@ func TestPauseResumeAndKillOfEveryKind(t *testing.T) {
 	// Two chunks of attempts that nobody goes on with.
 	var orphans []string
 	for i := range 25 {
-		name := sprintf("2026-01-01T00-00-00.000Z-orphan-%02d", i)
+		name := fmt.Sprintf("2026-01-01T00-00-00.000Z-orphan-%02d", i)
 		orphans = append(orphans, filepath.Join(tb.dir(), name+".parquet"))
 		must(t, os.WriteFile(orphans[i], []byte("orphan"), 0o640))
-		u.db.Super(t, sprintf(`INSERT INTO spillway.attempts (attempt_id, job_id, chunk, storage, object_prefix, backend_pid, backend_start)
+		u.db.Super(t, fmt.Sprintf(`INSERT INTO spillway.attempts (attempt_id, job_id, chunk, storage, object_prefix, backend_pid, backend_start)
 			VALUES (gen_random_uuid(), 'flush:app.kinds:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f', %d, 'default', 'app/kinds/%s', 1, now())`, i, name))
 	}
 	left := func() (n int) {
@@ -99,5 +101,5 @@ func TestPauseResumeAndKillOfEveryKind(t *testing.T) {
 	if s.wait(id, "completed"); left() != 0 {
 		t.Errorf("%d orphans are left", left())
 	}
-	u.terminate()
+	u.Terminate()
 }

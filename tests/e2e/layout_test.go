@@ -8,6 +8,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/tests/audit"
+	"github.com/spillwaydb/spillway/tests/product"
 )
 
 // A20 A21 A22 A23: what a FLUSH says of its files is what happens, from the statement to the folder.
@@ -115,7 +116,7 @@ func TestCatOfMixedVersions(t *testing.T) {
 	u.db.Exec(t, "ALTER TABLE app.mixed DROP COLUMN note", "ALTER TABLE app.mixed ADD COLUMN note boolean", "ALTER TABLE app.mixed RENAME COLUMN tenant TO customer",
 		"ALTER TABLE app.mixed ALTER COLUMN amount TYPE text", "ALTER TABLE app.mixed ALTER COLUMN id TYPE numeric", "INSERT INTO app.mixed VALUES (3.5, 4, 'much', NULL, true)")
 	s.wait(s.flush(tb, "").id, "completed")
-	out := mustRun(t, "cat", "app.mixed", "-o", "json", "--sql-url", u.through(u.db.OwnerURL))
+	out := product.MustRun(t, binary, nil, "cat", "app.mixed", "-o", "json", "--sql-url", u.through(u.db.OwnerURL))
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	if len(lines) != 3 || !strings.HasPrefix(lines[0], `{"id":1,"tenant":1,"note":"c4ca`) || !strings.Contains(lines[0], `"amount":"0.01"`) || !strings.HasSuffix(lines[0], `"customer":null}`) ||
 		lines[2] != `{"id":3.5,"tenant":null,"note":"t","amount":"much","at":null,"customer":4}` {

@@ -123,7 +123,7 @@ func shared(t testing.TB) *up {
 // end stops the shared `up` and reports whether something was wrong.
 func (c *common) end() (failed bool) {
 	if c.up != nil {
-		c.up.terminate()
+		c.up.Terminate()
 	}
 	if c.life == nil {
 		return false

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/spillwaydb/spillway/tests/product"
 )
 
 // pausedInTheMiddle pauses a flush that was stopped in its middle, and lets the chunks in flight end.
@@ -50,7 +52,7 @@ func TestPauseAcrossKillNine(t *testing.T) {
 	s := u.super(t)
 	pausedInTheMiddle(t, u, s, m)
 	m.still(s, "beside_the_pause")
-	u.kill()
+	u.Kill()
 	u.start()
 	s = u.super(t)
 	if j := s.job(m.id); j.Status != "paused" {
@@ -64,7 +66,7 @@ func TestPauseAcrossKillNine(t *testing.T) {
 		t.Errorf("RESUME answered %v", rows)
 	}
 	m.completes(s)
-	u.terminate()
+	u.Terminate()
 }
 
 // A30, A34: kill -9 while the chunks in flight are still ending. They are tried again, and nothing else begins.
@@ -73,7 +75,7 @@ func TestKillNineWhilePausing(t *testing.T) {
 	u := ownUp(t, "--heartbeat-timeout", "2s")
 	m := reachMiddle(t, u, "pausing_and_killed")
 	u.super(t).rows("PAUSE JOB '" + m.id + "'")
-	u.kill()
+	u.Kill()
 	u.start()
 	m.gate.open()
 	s := u.super(t)
@@ -82,9 +84,9 @@ func TestKillNineWhilePausing(t *testing.T) {
 		t.Errorf("%d segments, then %d", len(m.segments), n)
 	}
 	m.unchanged()
-	mustRun(t, "jobs", "resume", m.id, "--sql-url", u.through(u.db.SuperURL))
+	product.MustRun(t, binary, nil, "jobs", "resume", m.id, "--sql-url", u.through(u.db.SuperURL))
 	m.completes(s)
-	u.terminate()
+	u.Terminate()
 }
 
 // A26, A30, A38
@@ -93,7 +95,7 @@ func TestKillWhilePaused(t *testing.T) {
 	u := shared(t)
 	m := reachMiddle(t, u, "killed_in_its_pause")
 	s := u.super(t)
-	if out := mustRun(t, "jobs", "pause", m.id, "--sql-url", u.through(u.db.SuperURL)); !strings.Contains(out, "pausing") {
+	if out := product.MustRun(t, binary, nil, "jobs", "pause", m.id, "--sql-url", u.through(u.db.SuperURL)); !strings.Contains(out, "pausing") {
 		t.Errorf("jobs pause printed %q", out)
 	}
 	m.gate.open()
@@ -120,8 +122,8 @@ func TestStopWhilePaused(t *testing.T) {
 	m := reachMiddle(t, u, "stopped_in_its_pause")
 	s := u.super(t)
 	pausedInTheMiddle(t, u, s, m)
-	u.signal(syscall.SIGTERM)
-	if code := u.exit(); code != 0 {
+	u.Signal(syscall.SIGTERM)
+	if code := u.Exit(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	u.start()
@@ -131,7 +133,7 @@ func TestStopWhilePaused(t *testing.T) {
 	}
 	s.rows("RESUME JOB '" + m.id + "'")
 	m.completes(s)
-	u.terminate()
+	u.Terminate()
 }
 
 // A27, A30

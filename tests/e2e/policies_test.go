@@ -9,6 +9,7 @@ import (
 	sdk "go.temporal.io/sdk/client"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
+	"github.com/spillwaydb/spillway/tests/await"
 	"github.com/spillwaydb/spillway/workflows"
 )
 
@@ -18,8 +19,8 @@ const noticed = 4 * time.Second
 // setPolicy sets a policy of a table.
 func (tb *table) setPolicy(json string) {
 	tb.t.Helper()
-	tb.u.db.Super(tb.t, sprintf(`INSERT INTO spillway.tables (table_schema, table_name) VALUES ('%[1]s', '%[2]s') ON CONFLICT DO NOTHING`, tb.schema, tb.name),
-		sprintf(`UPDATE spillway.tables SET policy = '%[3]s', policy_set_at = clock_timestamp(), policy_set_by = 'ann', policy_statement = 'ALTER TABLE %[1]s.%[2]s …'
+	tb.u.db.Super(tb.t, fmt.Sprintf(`INSERT INTO spillway.tables (table_schema, table_name) VALUES ('%[1]s', '%[2]s') ON CONFLICT DO NOTHING`, tb.schema, tb.name),
+		fmt.Sprintf(`UPDATE spillway.tables SET policy = '%[3]s', policy_set_at = clock_timestamp(), policy_set_by = 'ann', policy_statement = 'ALTER TABLE %[1]s.%[2]s …'
 			WHERE table_schema = '%[1]s' AND table_name = '%[2]s'`, tb.schema, tb.name, json))
 }
 
@@ -44,7 +45,7 @@ func (tb *table) begun() []string {
 // flushes waits until n jobs of the table's policy have ended, and returns when the last of them was asked for, by the server's clock.
 func (tb *table) flushes(n int) time.Time {
 	tb.t.Helper()
-	until(tb.t, fmt.Sprintf("%d flushes of %s by its policy have ended", n, tb), func() bool { return len(tb.begun()) >= n })
+	await.Until(tb.t, fmt.Sprintf("%d flushes of %s by its policy have ended", n, tb), func() bool { return len(tb.begun()) >= n })
 	return pgtest.Value[time.Time](tb.t, tb.u.db, "SELECT created_at FROM spillway.job_history WHERE job_id = $1", tb.begun()[n-1])
 }
 
@@ -109,7 +110,7 @@ func TestPolicies(t *testing.T) {
 	must(t, c.TerminateWorkflow(t.Context(), id, "", "by hand"))
 	rows.insert(201, 400)
 	rows.flushes(2)
-	u.terminate()
+	u.Terminate()
 }
 
 // A45: kill -9 before a flush is due, and a start after it would have been: it happens, once.
@@ -119,8 +120,8 @@ func TestPolicyAfterARestart(t *testing.T) {
 	tb := u.table(t, "due", 100)
 	tb.setPolicy(`{"interval": "8s"}`)
 	set := time.Now()
-	u.kill()
-	until(t, "the flush would have been due", func() bool { return time.Since(set) > 9*time.Second })
+	u.Kill()
+	await.Until(t, "the flush would have been due", func() bool { return time.Since(set) > 9*time.Second })
 	if n := len(tb.begun()); n != 0 {
 		t.Fatalf("%d flushes while nothing ran", n)
 	}
@@ -129,7 +130,7 @@ func TestPolicyAfterARestart(t *testing.T) {
 	if n := tb.hot(); n != 0 || len(tb.begun()) != 1 {
 		t.Errorf("%d rows left after %d flushes", n, len(tb.begun()))
 	}
-	u.terminate()
+	u.Terminate()
 }
 
 // A flush that keeps failing rests and tells why; a graceful stop that is to flush first leaves no row behind.
@@ -141,7 +142,7 @@ func TestFailingPolicyAndLastFlush(t *testing.T) {
 	good.setPolicy(`{"rows": 5}`)
 	last.setPolicy(`{"rows": 1000}`)
 	good.flushes(1)
-	until(t, "the failing table rests", func() bool {
+	await.Until(t, "the failing table rests", func() bool {
 		return pgtest.Value[int](t, u.db, "SELECT policy_failures FROM spillway.tables WHERE table_name = 'bad'") >= 2
 	})
 	if text := pgtest.Value[string](t, u.db, "SELECT policy_error || policy_error_class || (policy_next_try IS NOT NULL) FROM spillway.tables WHERE table_name = 'bad'"); !strings.HasSuffix(text, "ERROR: division by zero (SQLSTATE 22012)datatrue") {
@@ -150,14 +151,14 @@ func TestFailingPolicyAndLastFlush(t *testing.T) {
 	good.insert(11, 20)
 	good.flushes(2)
 	u.db.Super(t, "UPDATE spillway.tables SET policy_paused_at = now() WHERE table_name = 'bad'")
-	u.terminate()
+	u.Terminate()
 	if n := last.hot(); n != 0 {
 		t.Errorf("%d rows are left after the last flush", n)
 	}
 	if n := bad.hot(); n != 10 {
 		t.Errorf("the paused table has %d rows", n)
 	}
-	if len(u.err.lines("tables flushed before the stop: 1")) != 1 {
-		t.Errorf("it said %s", tail(u.err.String(), 1500))
+	if len(u.Err.Lines("tables flushed before the stop: 1")) != 1 {
+		t.Errorf("it said %s", u.Err.Tail(1500))
 	}
 }

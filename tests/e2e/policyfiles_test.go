@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
+	"github.com/spillwaydb/spillway/tests/await"
+	"github.com/spillwaydb/spillway/tests/product"
 )
 
 // places are the directories of a table's segments, below u's folder, and how many lie in each.
@@ -27,7 +29,7 @@ func TestPolicyPlacesFiles(t *testing.T) {
 	super.rows("CREATE STORAGE second LOCATION '" + u.dir + "/second'")
 	s := u.owner(t)
 	s.rows("ALTER TABLE app.tenants SET FLUSH POLICY (rows = 50, storage = second, partition_by = (tenant), path = '{table}/{partition}')")
-	mustRun(t, "policy", "set", "app.plain", "--rows", "50", "--sql-url", u.through(u.db.OwnerURL))
+	product.MustRun(t, binary, nil, "policy", "set", "app.plain", "--rows", "50", "--sql-url", u.through(u.db.OwnerURL))
 	tenants.flushes(1)
 	plain.flushes(1)
 	want := func(tb *table, n int, dirs ...string) {
@@ -53,11 +55,11 @@ func TestPolicyPlacesFiles(t *testing.T) {
 	super.rows("FLUSH ALL WITH (wait = true)")
 	want(tenants, 2, all...)
 	want(plain, 2, "segments/app/plain")
-	list := mustRun(t, "policy", "list", "-o", "json", "--sql-url", u.through(u.db.OwnerURL))
+	list := product.MustRun(t, binary, nil, "policy", "list", "-o", "json", "--sql-url", u.through(u.db.OwnerURL))
 	if lines := strings.Split(strings.TrimSpace(list), "\n"); len(lines) != 2 || !strings.Contains(lines[1], `"table":"app.tenants","status":"active"`) || !strings.Contains(lines[1], "second") {
 		t.Errorf("policy list prints %s", list)
 	}
-	u.terminate()
+	u.Terminate()
 }
 
 // A30: a job that a policy started is paused, outlives kill -9 in its pause, and goes on; the policy starts no other meanwhile.
@@ -68,13 +70,13 @@ func TestPausePolicysJob(t *testing.T) {
 	gate := tb.gate("OLD.id > 500")
 	u.super(t).rows("ALTER TABLE app.slow SET FLUSH POLICY (rows = 1000, chunk_bytes = '64kB', parallelism = 1, triggers = fire)")
 	var id string
-	until(t, "the policy has started a job", func() bool {
+	await.Until(t, "the policy has started a job", func() bool {
 		id = pgtest.Value[string](t, u.db, "SELECT coalesce(max(policy_job_id), '') FROM spillway.tables WHERE table_name = 'slow'")
 		return id != ""
 	})
 	gate.held(id, 1)
 	u.super(t).rows("PAUSE JOB '" + id + "'")
-	u.kill()
+	u.Kill()
 	u.start()
 	gate.open()
 	s := u.super(t)
@@ -89,5 +91,5 @@ func TestPausePolicysJob(t *testing.T) {
 	if jobs := tb.begun(); len(jobs) != 1 || tb.hot() != 0 {
 		t.Errorf("jobs %v, %d rows hot", jobs, tb.hot())
 	}
-	u.terminate()
+	u.Terminate()
 }

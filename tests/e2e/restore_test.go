@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"maps"
 	"os/exec"
 	"strings"
@@ -8,12 +9,14 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/tests/audit"
+	"github.com/spillwaydb/spillway/tests/await"
+	"github.com/spillwaydb/spillway/tests/product"
 )
 
 // mayRestore runs, as the superuser, what `spillway grants --restore` prints for the table.
 func (tb *table) mayRestore() {
 	tb.t.Helper()
-	script := mustRun(tb.t, "grants", "--restore", "--database-url", tb.u.db.SuperURL, "--role", tb.u.db.Worker, "--reader", tb.u.db.Owner, "--for", tb.String())
+	script := product.MustRun(tb.t, binary, nil, "grants", "--restore", "--database-url", tb.u.db.SuperURL, "--role", tb.u.db.Worker, "--reader", tb.u.db.Owner, "--for", tb.String())
 	granting.Lock()
 	defer granting.Unlock()
 	tb.u.db.Super(tb.t, script)
@@ -52,7 +55,7 @@ func TestRestoreByPsql(t *testing.T) {
 		"SELECT job_type, status, rows_flushed, rows_left IS NULL FROM system.jobs WHERE target = 'app.by_psql' ORDER BY created_at DESC LIMIT 1;\n" +
 		"SELECT count(*), sum(row_count) FROM system.segments WHERE table_name = 'by_psql' AND restored_at IS NULL AND replaced_at IS NULL;\n")
 	some := pgtest.Value[int](t, u.db, "SELECT count(*) FROM app.by_psql")
-	for _, want := range []string{"restore:app.by_psql:", sprintf("\n0|%d\n", some), sprintf("\nrestore|completed|%d|t\n", some), sprintf("|%d\n", 2000-some)} {
+	for _, want := range []string{"restore:app.by_psql:", fmt.Sprintf("\n0|%d\n", some), fmt.Sprintf("\nrestore|completed|%d|t\n", some), fmt.Sprintf("|%d\n", 2000-some)} {
 		if !strings.Contains(out, want) || some == 0 || some == 2000 {
 			t.Errorf("no %q after restoring %d rows:\n%s", want, some, out)
 		}
@@ -71,12 +74,12 @@ func TestRestoreByPsql(t *testing.T) {
 // gateInserts closes a gate before those rows for which the condition over NEW holds. The restore has to fire triggers.
 func (tb *table) gateInserts(condition string) *gate {
 	tb.t.Helper()
-	function := sprintf("app.gate_of_%s", tb.name)
+	function := fmt.Sprintf("app.gate_of_%s", tb.name)
 	tb.u.db.Super(tb.t, "CREATE FUNCTION "+function+`() RETURNS trigger LANGUAGE plpgsql AS $$
 		BEGIN
 			WHILE NOT pg_try_advisory_xact_lock_shared(7, hashtext(TG_TABLE_SCHEMA || '.' || TG_TABLE_NAME)) LOOP PERFORM pg_sleep(0.005); END LOOP;
 			RETURN NEW;
-		END $$`, sprintf("CREATE TRIGGER gate_in BEFORE INSERT ON %s FOR EACH ROW WHEN (%s) EXECUTE FUNCTION %s()", tb, condition, function))
+		END $$`, fmt.Sprintf("CREATE TRIGGER gate_in BEFORE INSERT ON %s FOR EACH ROW WHEN (%s) EXECUTE FUNCTION %s()", tb, condition, function))
 	return tb.close()
 }
 
@@ -101,7 +104,7 @@ func TestKillNineInRestore(t *testing.T) {
 	t.Parallel()
 	u := ownUp(t, "--heartbeat-timeout", "2s")
 	tb, g, id, pids := halfRestored(t, u, "back_crashed")
-	u.kill()
+	u.Kill()
 	u.start()
 	g.open()
 	s := u.super(t)
@@ -111,7 +114,7 @@ func TestKillNineInRestore(t *testing.T) {
 	if !gone(t, u.db, pids) {
 		t.Error("a backend of the dead process is still there")
 	}
-	u.terminate()
+	u.Terminate()
 }
 
 // A26, A62: a restore is killed in its middle; its backends are gone, what is not back is cold, and a flush could not come between.
@@ -125,7 +128,7 @@ func TestKillRestore(t *testing.T) {
 	}
 	s.rows("KILL JOB '" + id + "'")
 	j := s.wait(id, "cancelled")
-	until(t, "the backends are gone", func() bool { return gone(t, u.db, pids) })
+	await.Until(t, "the backends are gone", func() bool { return gone(t, u.db, pids) })
 	if hot := tb.hot(); hot != j.Rows || hot == 0 || hot >= middleRows {
 		t.Errorf("%d rows hot, the job says %d", hot, j.Rows)
 	}

@@ -6,6 +6,7 @@ import (
 	sdk "go.temporal.io/sdk/client"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
+	"github.com/spillwaydb/spillway/tests/await"
 )
 
 // A47: finished jobs leave system.jobs by themselves, and what they moved stays. A job that somebody terminates in Temporal
@@ -23,14 +24,14 @@ func TestRetention(t *testing.T) {
 	defer c.Close()
 	workflow := s.rows("SELECT workflow_id FROM system.jobs WHERE job_id = '" + m.id + "'")[0]["workflow_id"].(string)
 	must(t, c.TerminateWorkflow(t.Context(), workflow, "", "by hand"))
-	until(t, "the end of the terminated job is recorded", func() bool {
+	await.Until(t, "the end of the terminated job is recorded", func() bool {
 		return pgtest.Value[int](t, u.db, "SELECT count(*)::int FROM spillway.job_history WHERE job_id = $1 AND status = 'cancelled' AND error_class = 'terminated'", m.id) == 1
 	})
 	m.gate.open()
 	if n := pgtest.Value[int](t, u.db, "SELECT count(*)::int FROM spillway.claims WHERE job_id = $1", m.id); n != 0 {
 		t.Error("the terminated job still has its table")
 	}
-	until(t, "both jobs are forgotten", func() bool { return len(s.jobs("")) == 0 })
+	await.Until(t, "both jobs are forgotten", func() bool { return len(s.jobs("")) == 0 })
 	if n := pgtest.Value[int](t, u.db, "SELECT count(*)::int FROM spillway.segments WHERE job_id = $1", done.ID); n == 0 {
 		t.Error("the segments went with the job")
 	}
@@ -39,5 +40,5 @@ func TestRetention(t *testing.T) {
 	if m.tb.hot() != 0 || again.Rows == 0 {
 		t.Errorf("the next flush: %+v", again)
 	}
-	u.terminate()
+	u.Terminate()
 }

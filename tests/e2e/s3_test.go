@@ -16,6 +16,8 @@ import (
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/objstore/cloudtest"
 	"github.com/spillwaydb/spillway/tests/audit"
+	"github.com/spillwaydb/spillway/tests/await"
+	"github.com/spillwaydb/spillway/tests/product"
 )
 
 // bucket is a bucket on an S3 server of the test, behind a proxy that can break.
@@ -75,16 +77,22 @@ func ownUpIn(t testing.TB, b *bucket, args ...string) *up {
 	return u
 }
 
+// incompressible makes a table of 12,000 rows with text that does not compress: its segment has more than one part.
+func (u *up) incompressible(t testing.TB, name string) *table {
+	t.Helper()
+	tb := u.table(t, name, 0)
+	u.db.Exec(t, `INSERT INTO app.`+name+` SELECT i, 1, (SELECT string_agg(md5(i::text || j), '') FROM generate_series(1, 60) j), NULL, NULL
+		FROM generate_series(1, 12000) i`)
+	tb.want = audit.Hot(t, u.db.SuperURL, "app", name, "")
+	return tb
+}
+
 // A10, A22, A23, A53: the default storage is a bucket: rows go there, the manifest too, and cat reads them back.
 func TestS3EndToEnd(t *testing.T) {
 	t.Parallel()
 	b := newBucket(t)
 	u := ownUpIn(t, b)
-	tb := u.table(t, "s3_cold", 0)
-	// Text that does not compress: a segment of more than one part.
-	u.db.Exec(t, `INSERT INTO app.s3_cold SELECT i, 1, (SELECT string_agg(md5(i::text || j), '') FROM generate_series(1, 60) j), NULL, NULL
-		FROM generate_series(1, 12000) i`)
-	tb.want = audit.Hot(t, u.db.SuperURL, "app", "s3_cold", "")
+	tb := u.incompressible(t, "s3_cold")
 	s := u.owner(t)
 	j := s.wait(s.flush(tb, "WITH (chunk_bytes = '1GB', verify = full)").id, "completed")
 	if j.Rows != 12000 || tb.hot() != 0 || !strings.HasPrefix(text(j.Location), "s3://"+b.name+"/cold/app/s3_cold") {
@@ -104,11 +112,11 @@ func TestS3EndToEnd(t *testing.T) {
 	if got != 12000 {
 		t.Errorf("cat gives %d rows", got)
 	}
-	if out := mustRun(t, "doctor", "--database-url", u.db.WorkerURL); !strings.Contains(out, "s3://"+b.name+"/cold can be written, read and deleted from") {
+	if out := product.MustRun(t, binary, nil, "doctor", "--database-url", u.db.WorkerURL); !strings.Contains(out, "s3://"+b.name+"/cold can be written, read and deleted from") {
 		t.Errorf("doctor: %s", out)
 	}
-	u.terminate()
-	if out := u.err.String(); strings.Contains(out, cloudtest.SecretKey) || strings.Contains(out, cloudtest.AccessKey) {
+	u.Terminate()
+	if out := u.Err.String(); strings.Contains(out, cloudtest.SecretKey) || strings.Contains(out, cloudtest.AccessKey) {
 		t.Error("a key is in the log")
 	}
 }
@@ -116,7 +124,7 @@ func TestS3EndToEnd(t *testing.T) {
 // catCount counts a table's cold rows by `spillway cat`, as the superuser, who may see the storages.
 func catCount(t *testing.T, u *up, table string) (n int) {
 	t.Helper()
-	for range strings.Lines(mustRun(t, "cat", table, "-o", "json", "--sql-url", u.through(u.db.SuperURL))) {
+	for range strings.Lines(product.MustRun(t, binary, nil, "cat", table, "-o", "json", "--sql-url", u.through(u.db.SuperURL))) {
 		n++
 	}
 	return n
@@ -214,8 +222,8 @@ func TestS3Storages(t *testing.T) {
 	if strings.Contains(kept, secret) || strings.Contains(kept, key) || !strings.Contains(kept, "CREATE STORAGE x LOCATION …") || !strings.Contains(kept, "CREATE STORAGE archive") {
 		t.Errorf("kept: %s", kept)
 	}
-	u.terminate()
-	if strings.Contains(u.err.String(), secret) || strings.Contains(u.err.String(), cloudtest.SecretKey) {
+	u.Terminate()
+	if strings.Contains(u.Err.String(), secret) || strings.Contains(u.Err.String(), cloudtest.SecretKey) {
 		t.Error("a secret is in the log")
 	}
 }
@@ -256,7 +264,7 @@ func TestS3Fails(t *testing.T) {
 	if stray := len(tb.objects()) - len(tb.segments()); stray != 0 {
 		t.Errorf("%d stray objects: %v", stray, tb.objects())
 	}
-	u.terminate()
+	u.Terminate()
 }
 
 // A26, A29: KILL in the middle of an upload ends it, and takes its parts back.
@@ -264,10 +272,7 @@ func TestS3KillInMidUpload(t *testing.T) {
 	t.Parallel()
 	b := newBucket(t)
 	u := ownUpIn(t, b)
-	tb := u.table(t, "s3_killed", 0)
-	u.db.Exec(t, `INSERT INTO app.s3_killed SELECT i, 1, (SELECT string_agg(md5(i::text || j), '') FROM generate_series(1, 60) j), NULL, NULL
-		FROM generate_series(1, 12000) i`)
-	tb.want = audit.Hot(t, u.db.SuperURL, "app", "s3_killed", "")
+	tb := u.incompressible(t, "s3_killed")
 	s := u.owner(t)
 	reached := make(chan struct{}, 100)
 	b.On(func(op string, r *http.Request) cloudtest.Fault {
@@ -280,19 +285,19 @@ func TestS3KillInMidUpload(t *testing.T) {
 	a := s.flush(tb, "WITH (chunk_bytes = '1GB')")
 	select {
 	case <-reached:
-	case <-time.After(patience):
+	case <-time.After(await.Patience):
 		t.Fatal("no second part was sent")
 	}
 	s.rows("KILL JOB '" + a.id + "'")
 	if j := s.wait(a.id, "cancelled"); j.Rows != 0 || tb.hot() != 12000 {
 		t.Errorf("%+v, %d rows hot", j, tb.hot())
 	}
-	until(t, "the upload is aborted", func() bool { return b.Seen("AbortMultipartUpload") > 0 })
+	await.Until(t, "the upload is aborted", func() bool { return b.Seen("AbortMultipartUpload") > 0 })
 	b.On(nil)
 	if j := s.wait(s.flush(tb, "WITH (chunk_bytes = '1GB')").id, "completed"); j.Rows != 12000 {
 		t.Errorf("the flush after: %+v", j)
 	}
-	u.terminate()
+	u.Terminate()
 }
 
 // A58: another database's storage is refused, by up, by doctor and by CREATE STORAGE, until it is adopted on purpose.
@@ -306,7 +311,7 @@ func TestS3Adopt(t *testing.T) {
 	if e.Code != "55000" || !strings.Contains(e.Message, "belongs to another database") {
 		t.Errorf("%s %s", e.Code, e.Message)
 	}
-	first.terminate()
+	first.Terminate()
 
 	// A clone: the same ledger under another identity.
 	db.Super(t, "INSERT INTO spillway.storages (name, location, options) SELECT 'theirs', 's3://"+b.name+"/cold', '"+
@@ -316,8 +321,8 @@ func TestS3Adopt(t *testing.T) {
 	if j := s.wait(s.flush(tb, "WITH (storage = theirs)").id, "failed"); text(j.Class) != "refused" || tb.hot() != 100 {
 		t.Errorf("class %s, error %s", text(j.Class), text(j.Error))
 	}
-	if r := run(t, "doctor", "--database-url", db.WorkerURL); !strings.Contains(r.out+r.err, "belongs to another database") {
-		t.Errorf("doctor: %s", r.out)
+	if r := product.Run(t, binary, nil, "doctor", "--database-url", db.WorkerURL); !strings.Contains(r.Out+r.Err, "belongs to another database") {
+		t.Errorf("doctor: %s", r.Out)
 	}
 	if rows := s.rows("ALTER STORAGE theirs ADOPT"); rows[0]["status"] != "adopted" {
 		t.Errorf("%v", rows)
@@ -325,17 +330,17 @@ func TestS3Adopt(t *testing.T) {
 	if j := s.wait(s.flush(tb, "WITH (storage = theirs)").id, "completed"); j.Rows != 100 {
 		t.Errorf("%+v", j)
 	}
-	u.terminate()
+	u.Terminate()
 
 	// The former owner cannot start any more, and takes its storage back the same way.
-	if r := run(t, first.args...); r.code == 0 || !strings.Contains(r.err, "spillway storage adopt") {
-		t.Errorf("exit code %d: %s", r.code, r.err)
+	if r := product.Run(t, binary, nil, first.args...); r.Code == 0 || !strings.Contains(r.Err, "spillway storage adopt") {
+		t.Errorf("exit code %d: %s", r.Code, r.Err)
 	}
-	if out := mustRun(t, "storage", "adopt", "default", "--database-url", first.db.WorkerURL); !strings.Contains(out, "belongs to this database now") {
+	if out := product.MustRun(t, binary, nil, "storage", "adopt", "default", "--database-url", first.db.WorkerURL); !strings.Contains(out, "belongs to this database now") {
 		t.Error(out)
 	}
 	first.start()
-	first.terminate()
+	first.Terminate()
 }
 
 // VERIFY and CLEANUP read and delete in a bucket as in a folder, whatever is in an object's name: segments are whole, one that was
@@ -388,5 +393,5 @@ func TestS3VerifyAndCleanup(t *testing.T) {
 	if found := owner.findings(owner.wait(owner.startOne("VERIFY TABLE app.s3_checked"), "completed").ID); len(found) != 0 {
 		t.Errorf("found after the clean-up %v", found)
 	}
-	u.terminate()
+	u.Terminate()
 }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -8,6 +9,8 @@ import (
 	"time"
 
 	sdk "go.temporal.io/sdk/client"
+
+	"github.com/spillwaydb/spillway/tests/await"
 )
 
 // schedule reads a row of system.schedules.
@@ -24,7 +27,7 @@ func (s session) schedule(name string) map[string]any {
 func (s session) ran(name string, n int64, status string) map[string]any {
 	s.t.Helper()
 	var row map[string]any
-	until(s.t, sprintf("the schedule %s ran %d times and is %s", name, n, status), func() bool {
+	await.Until(s.t, fmt.Sprintf("the schedule %s ran %d times and is %s", name, n, status), func() bool {
 		row = s.schedule(name)
 		return row["runs"].(int64) >= n && row["last_status"] == status
 	})
@@ -55,7 +58,7 @@ func TestScheduleLife(t *testing.T) {
 	}
 
 	s.rows("PAUSE SCHEDULE tick")
-	until(t, "the run under way has ended", func() bool { return s.schedule("tick")["last_status"] == "completed" })
+	await.Until(t, "the run under way has ended", func() bool { return s.schedule("tick")["last_status"] == "completed" })
 	if row := s.schedule("tick"); row["status"] != "paused" || row["next_run_at"] != nil || row["paused_by"] != u.db.Owner {
 		t.Errorf("paused: %v", row)
 	}
@@ -88,7 +91,7 @@ func TestScheduleLife(t *testing.T) {
 	if e := s.refused("TRIGGER SCHEDULE tick"); e.Code != "42704" || e.Hint != "SHOW SCHEDULES lists them" || e.Position == 0 {
 		t.Errorf("%+v", e)
 	}
-	u.terminate()
+	u.Terminate()
 }
 
 // temporalScheduleID reads a schedule's id out of the address of its page.
@@ -113,11 +116,11 @@ func TestScheduleOverlap(t *testing.T) {
 			s.rows("TRIGGER SCHEDULE " + name)
 			s.ran(name, min(n+1, runs), "running")
 			second := time.Now().Unix() // two runs of one second have the same name in Temporal, and are one
-			until(t, "the next second has come", func() bool { return time.Now().Unix() > second })
+			await.Until(t, "the next second has come", func() bool { return time.Now().Unix() > second })
 		}
 	}
 	skipped := func() int64 { return s.rows("SHOW SCHEDULE skip")[0]["skipped"].(int64) }
-	until(t, "two times are skipped", func() bool { return skipped() == 2 })
+	await.Until(t, "two times are skipped", func() bool { return skipped() == 2 })
 	if n := len(s.jobs("WHERE status <> 'completed'")); n != 1 {
 		t.Errorf("%d jobs of one table live", n)
 	}
@@ -136,7 +139,7 @@ func TestScheduleOverlap(t *testing.T) {
 	if row := s.rows("SHOW SCHEDULE skip")[0]; row["runs"].(int64) != 1 || tb.hot() != 0 || len(s.scheduled("other")) != 1 {
 		t.Errorf("%v; %d rows hot", row, tb.hot())
 	}
-	u.terminate()
+	u.Terminate()
 }
 
 // A46: a run that fails pauses its schedule if it is to; a job that is killed does not. Rights are asked for again at each run.
@@ -160,13 +163,13 @@ func TestScheduleFailure(t *testing.T) {
 	}
 	u.db.Super(t, "ALTER TABLE app.mine OWNER TO CURRENT_USER", "ALTER TABLE app.gone RENAME TO hidden")
 	s.rows("TRIGGER SCHEDULE mine")
-	if row := s.ran("mine", 2, "failed"); !strings.Contains(sprintf("%v", row["last_error"]), "not owner") || row["status"] != "active" {
+	if row := s.ran("mine", 2, "failed"); !strings.Contains(fmt.Sprintf("%v", row["last_error"]), "not owner") || row["status"] != "active" {
 		t.Errorf("%v", row)
 	}
 	s.rows("RESUME SCHEDULE gone")
 	s.ran("gone", 1, "failed")
-	until(t, "the schedule has paused itself", func() bool { return s.rows("SHOW SCHEDULE gone")[0]["status"] == "paused" })
-	if row := s.rows("SHOW SCHEDULE gone")[0]; !strings.Contains(sprintf("%v", row["note"]), "missing_table") || strings.Contains(sprintf("%v", row["note"]), "app.gone") {
+	await.Until(t, "the schedule has paused itself", func() bool { return s.rows("SHOW SCHEDULE gone")[0]["status"] == "paused" })
+	if row := s.rows("SHOW SCHEDULE gone")[0]; !strings.Contains(fmt.Sprintf("%v", row["note"]), "missing_table") || strings.Contains(fmt.Sprintf("%v", row["note"]), "app.gone") {
 		t.Errorf("%v", row)
 	}
 
@@ -175,7 +178,7 @@ func TestScheduleFailure(t *testing.T) {
 	s.rows("CREATE SCHEDULE killed FOR FLUSH TABLE app.killed WITH (triggers = fire) EVERY '1000 days' WITH (pause_on_failure = true)")
 	s.rows("TRIGGER SCHEDULE killed")
 	var id string
-	until(t, "the job has started", func() bool {
+	await.Until(t, "the job has started", func() bool {
 		for _, j := range s.scheduled("killed") {
 			id = j.ID
 		}
@@ -187,7 +190,7 @@ func TestScheduleFailure(t *testing.T) {
 		t.Errorf("%v", row)
 	}
 	g.open()
-	u.terminate()
+	u.Terminate()
 }
 
 // A46: schedules outlive the process, and Temporal's store. What the ledger does not know, Temporal does not keep.
@@ -218,9 +221,9 @@ func TestSchedulesComeBack(t *testing.T) {
 	s.rows("TRIGGER SCHEDULE again")
 	s.ran("again", 1, "running")
 	id := s.scheduled("again")
-	until(t, "the job has started", func() bool { id = s.scheduled("again"); return len(id) == 1 })
+	await.Until(t, "the job has started", func() bool { id = s.scheduled("again"); return len(id) == 1 })
 	g.held(id[0].ID, 1)
-	u.kill()
+	u.Kill()
 	u.start()
 	s = u.super(t)
 	g.open()
@@ -230,25 +233,25 @@ func TestSchedulesComeBack(t *testing.T) {
 		t.Errorf("%d jobs", n)
 	}
 
-	u.terminate()
+	u.Terminate()
 	must(t, os.RemoveAll(filepath.Join(u.dir, "temporal")))
 	// As if a front-end had died between the ledger and Temporal.
 	u.db.Super(t, "UPDATE spillway.schedules SET state = 'creating', changed_at = now() - interval '1 hour', created_at = now() - interval '1 hour'")
 	u.start()
 	s = u.super(t)
-	until(t, "both schedules are back", func() bool {
+	await.Until(t, "both schedules are back", func() bool {
 		return s.schedule("again")["status"] == "active" && s.schedule("rests")["status"] == "paused"
 	})
 	s.rows("TRIGGER SCHEDULE again")
 	s.ran("again", 2, "completed")
 
-	u.terminate()
+	u.Terminate()
 	u.db.Super(t, "DELETE FROM spillway.schedules WHERE name = 'again'")
 	u.start()
 	c, err := sdk.Dial(sdk.Options{HostPort: u.info.TemporalAddress, Namespace: u.info.Namespace})
 	must(t, err)
 	defer c.Close()
-	until(t, "Temporal has forgotten what the ledger does not know", func() bool {
+	await.Until(t, "Temporal has forgotten what the ledger does not know", func() bool {
 		_, err := c.ScheduleClient().GetHandle(t.Context(), strings.Replace(temporalScheduleID(t, u, "rests"), "/rests", "/again", 1)).Describe(t.Context())
 		return err != nil
 	})
@@ -260,7 +263,7 @@ func TestSchedulesComeBack(t *testing.T) {
 			t.Errorf("%+v", e)
 		}
 	}
-	u.terminate()
+	u.Terminate()
 }
 
 func mustZone(t testing.TB, name string) *time.Location {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/tests/audit"
+	"github.com/spillwaydb/spillway/tests/product"
 )
 
 // A14: a name that needs quoting, through every layer: SQL, job id, workflow id, path, ledger, cat.
@@ -30,7 +31,7 @@ func TestOddName(t *testing.T) {
 	if cold := s.rows("SHOW COLD TABLE " + quoted); len(cold) != 1 {
 		t.Errorf("%v", cold)
 	}
-	if out := mustRun(t, "cat", quoted, "--sql-url", u.through(u.db.OwnerURL)); strings.Count(out, "wört") != 40 || !strings.HasPrefix(out, "the Key,ünï,select\n") {
+	if out := product.MustRun(t, binary, nil, "cat", quoted, "--sql-url", u.through(u.db.OwnerURL)); strings.Count(out, "wört") != 40 || !strings.HasPrefix(out, "the Key,ünï,select\n") {
 		t.Errorf("cat: %.100q", out)
 	}
 	audit.Check(t, u.db.SuperURL, "app", name, want)

@@ -1,10 +1,12 @@
 package e2e
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
+	"github.com/spillwaydb/spillway/tests/await"
 )
 
 // A49: ten jobs on five slots: five chunks run, five jobs wait as pending, and all finish.
@@ -15,7 +17,7 @@ func TestTenJobsOnFiveSlots(t *testing.T) {
 	var gates []*gate
 	var ids []string
 	for i := range 10 {
-		tb := u.table(t, sprintf("ten_%d", i), 300)
+		tb := u.table(t, fmt.Sprintf("ten_%d", i), 300)
 		gates = append(gates, tb.gate("OLD.id = 1"))
 		ids = append(ids, s.flush(tb, fire(small, "parallelism = 1")).id)
 	}
@@ -23,7 +25,7 @@ func TestTenJobsOnFiveSlots(t *testing.T) {
 		return pgtest.Value[[]string](t, u.db, `SELECT coalesce(array_agg(job_id), '{}') FROM pg_stat_activity
 			JOIN spillway.attempts ON backend_pid = pid WHERE wait_event = 'PgSleep'`)
 	}
-	until(t, "five chunks are held", func() bool { return len(held()) == 5 })
+	await.Until(t, "five chunks are held", func() bool { return len(held()) == 5 })
 	running := held()
 	for _, id := range ids {
 		want := "pending"
@@ -48,7 +50,7 @@ func TestTenJobsOnFiveSlots(t *testing.T) {
 			t.Errorf("%+v", j)
 		}
 	}
-	u.terminate()
+	u.Terminate()
 }
 
 // A49: a small job that is started after a giant one ends before it, on a single slot.
@@ -66,5 +68,5 @@ func TestSmallJobAfterAGiantOne(t *testing.T) {
 	if !small.FinishedAt.Before(*big.FinishedAt) {
 		t.Errorf("the small job ended at %s, the giant one at %s", small.FinishedAt, big.FinishedAt)
 	}
-	u.terminate()
+	u.Terminate()
 }

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -15,6 +16,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
+	"github.com/spillwaydb/spillway/tests/await"
+	"github.com/spillwaydb/spillway/tests/product"
 )
 
 // durable starts an `up` whose Temporal keeps its state in a PostgreSQL database of its own.
@@ -39,13 +42,13 @@ func standbyOf(t *testing.T, u *up, store *pgtest.DB, args ...string) *standby {
 	s.args = append([]string{"up", "--data-dir", s.dir, "--log-format", "json", "--database-url", u.db.WorkerURL, "--temporal-store", store.WorkerURL,
 		"--temporal-listen", "127.0.0.1:0", "--ui-listen", "127.0.0.1:0", "--heartbeat-timeout", "2s"}, args...)
 	s.args = append(s.args, "--sql-listen", s.sql, "--metrics-listen", s.metrics)
-	s.process = start(t, s.args...)
-	until(t, "the standby says so", func() bool { return s.waits() })
+	s.Process = product.Start(t, binary, nil, s.args...)
+	await.Until(t, "the standby says so", func() bool { return s.waits() })
 	return s
 }
 
 func (s *standby) waits() bool {
-	return len(s.err.lines("spillway is a standby: the active one is ")) == 1
+	return len(s.Err.Lines("spillway is a standby: the active one is ")) == 1
 }
 
 func freeAddress(t *testing.T) string {
@@ -78,7 +81,7 @@ func TestStandbyTakesOver(t *testing.T) {
 	second := u.super(t).flush(other, "WITH ("+small+")").id
 
 	if code, text := s.asked("/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(text, "standby: the active spillway is ") ||
-		!strings.Contains(text, sprintf("process %d", u.info.PID)) {
+		!strings.Contains(text, fmt.Sprintf("process %d", u.info.PID)) {
 		t.Errorf("readyz: %d %s", code, text)
 	}
 	if code, _ := s.asked("/healthz"); code != http.StatusOK {
@@ -94,7 +97,7 @@ func TestStandbyTakesOver(t *testing.T) {
 	}
 
 	begun := time.Now()
-	u.kill()
+	u.Kill()
 	s.serves()
 	t.Logf("the standby serves %v after kill -9", time.Since(begun))
 	// Both hosts are known to the client; the first is gone.
@@ -113,10 +116,10 @@ func TestStandbyTakesOver(t *testing.T) {
 		t.Errorf("readyz: %d", code)
 	}
 	t.Logf("all is done %v after kill -9", time.Since(begun))
-	s.terminate()
-	for _, p := range []*process{u.process, s.process} {
+	s.Terminate()
+	for _, p := range []*product.Process{u.Process, s.Process} {
 		password := secretOf(t, store.WorkerURL)
-		if strings.Contains(p.out.String()+p.err.String(), password) {
+		if strings.Contains(p.Out.String()+p.Err.String(), password) {
 			t.Error("the store's password is in the log")
 		}
 	}
@@ -140,17 +143,17 @@ func TestStandbyTakesOverFromFrozen(t *testing.T) {
 	s := standbyOf(t, u, store)
 	m := reachMiddle(t, u, "frozen")
 	begun := time.Now()
-	u.signal(syscall.SIGSTOP)
+	u.Signal(syscall.SIGSTOP)
 	s.serves()
 	t.Logf("the standby serves %v after the other froze", time.Since(begun))
 	m.gate.open()
 	m.completes(s.super(t))
-	u.signal(syscall.SIGCONT)
-	if code := u.exit(); code != 1 {
+	u.Signal(syscall.SIGCONT)
+	if code := u.Exit(); code != 1 {
 		t.Errorf("exit code %d", code)
 	}
-	if len(u.err.lines("spillway: the embedded Temporal has ended", "no longer has the Temporal store")) != 1 || len(u.err.lines("hint: start it again")) != 1 {
-		t.Errorf("it says\n%s", tail(u.err.String(), 2000))
+	if len(u.Err.Lines("spillway: the embedded Temporal has ended", "no longer has the Temporal store")) != 1 || len(u.Err.Lines("hint: start it again")) != 1 {
+		t.Errorf("it says\n%s", u.Err.Tail(2000))
 	}
 	// The storage and both databases are as the one that is active now left them, and that still works.
 	more := s.table(t, "after_frozen", 500)
@@ -158,7 +161,7 @@ func TestStandbyTakesOverFromFrozen(t *testing.T) {
 	if j := c.wait(c.flush(more, "").id, "completed"); j.Rows != 500 {
 		t.Errorf("%+v", j)
 	}
-	s.terminate()
+	s.Terminate()
 }
 
 // An orderly stop hands the store over at once; who waits can be stopped too; and the next start of the first is a standby.
@@ -166,19 +169,19 @@ func TestStandbyOrderly(t *testing.T) {
 	t.Parallel()
 	u, store := durable(t)
 	s := standbyOf(t, u, store)
-	s.terminate()
-	if lines := s.err.lines("stopped"); len(lines) != 1 {
+	s.Terminate()
+	if lines := s.Err.Lines("stopped"); len(lines) != 1 {
 		t.Errorf("it says %q", lines)
 	}
 	s = standbyOf(t, u, store)
-	u.terminate()
+	u.Terminate()
 	begun := time.Now()
 	s.serves()
 	t.Logf("the standby serves %v after the end of the other", time.Since(begun))
 	back := standbyOf(t, s.up, store)
-	if !slices.Contains(back.args, store.WorkerURL) || !back.running() {
+	if !slices.Contains(back.args, store.WorkerURL) || !back.Running() {
 		t.Error("the first is no standby")
 	}
-	back.terminate()
-	s.terminate()
+	back.Terminate()
+	s.Terminate()
 }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/tests/audit"
+	"github.com/spillwaydb/spillway/tests/await"
+	"github.com/spillwaydb/spillway/tests/product"
 )
 
 // A31, A32: a full disk is tried again with back-off, --attempts times; then the job has failed, and says why. Once there is
@@ -52,7 +54,7 @@ func TestFullDisk(t *testing.T) {
 			t.Errorf("segment %+v is gone", g)
 		}
 	}
-	u.terminate()
+	u.Terminate()
 }
 
 // tries checks that a job's chunk failed so many times, each time later by a back-off that grows.
@@ -106,7 +108,7 @@ func TestBrokenStorage(t *testing.T) {
 	if again := s.wait(s.flush(tb, "WITH ("+small+")").id, "completed"); again.Rows != 1000 {
 		t.Errorf("after the repair: %+v", again)
 	}
-	u.terminate()
+	u.Terminate()
 }
 
 // A31: the storage is away for a while, shorter than the attempts last: the job goes on by itself.
@@ -118,14 +120,14 @@ func TestStorageComesBack(t *testing.T) {
 	must(t, os.WriteFile(tb.dir(), nil, 0o644))
 	s := u.owner(t)
 	a := s.flush(tb, "WITH ("+small+")")
-	until(t, "a try has failed", func() bool {
+	await.Until(t, "a try has failed", func() bool {
 		return pgtest.Value[int](t, u.db, "SELECT count(*) FROM spillway.failures WHERE job_id = $1", a.id) > 0
 	})
 	must(t, os.Remove(tb.dir()))
 	if j := s.wait(a.id, "completed"); j.Rows != 1000 || j.Attempt < 2 || j.Error != nil {
 		t.Errorf("%+v, error %s", j, text(j.Error))
 	}
-	u.terminate()
+	u.Terminate()
 }
 
 // A53: SHOW COLD TABLE and `spillway cat` give the cold rows of exactly the registered segments, whatever else lies about.
@@ -193,7 +195,7 @@ func TestColdRowsComeBack(t *testing.T) {
 // catJSON reads a table's cold rows with `spillway cat`, as JSON arrays of texts by id.
 func catJSON(t *testing.T, u *up, table string) map[string]string {
 	t.Helper()
-	out := mustRun(t, "cat", table, "-o", "json", "--sql-url", u.through(u.db.OwnerURL))
+	out := product.MustRun(t, binary, nil, "cat", table, "-o", "json", "--sql-url", u.through(u.db.OwnerURL))
 	got := map[string]string{}
 	for line := range strings.Lines(out) {
 		row := map[string]any{}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/tests/audit"
+	"github.com/spillwaydb/spillway/tests/await"
 )
 
 // table is a table of one test, audited when it ends.
@@ -40,7 +42,7 @@ func (u *up) table(t testing.TB, name string, rows int) *table {
 func (u *up) tableIn(t testing.TB, schema, name string, rows int) *table {
 	t.Helper()
 	tb := &table{u: u, t: t, schema: schema, name: name}
-	u.db.Exec(t, sprintf(createTable, tb), sprintf(fillTable, tb, 1, rows))
+	u.db.Exec(t, fmt.Sprintf(createTable, tb), fmt.Sprintf(fillTable, tb, 1, rows))
 	u.grant(tb.String())
 	tb.want = audit.Hot(t, u.db.SuperURL, schema, name, "")
 	t.Cleanup(tb.audit)
@@ -55,8 +57,8 @@ func (tb *table) dir() string { return filepath.Join(tb.u.storage, tb.schema, tb
 // insert adds rows with ids from first to last.
 func (tb *table) insert(first, last int) {
 	tb.t.Helper()
-	tb.u.db.Exec(tb.t, sprintf(fillTable, tb, first, last))
-	tb.want = tb.want.Add(audit.Hot(tb.t, tb.u.db.SuperURL, tb.schema, tb.name, sprintf("id BETWEEN %d AND %d", first, last)))
+	tb.u.db.Exec(tb.t, fmt.Sprintf(fillTable, tb, first, last))
+	tb.want = tb.want.Add(audit.Hot(tb.t, tb.u.db.SuperURL, tb.schema, tb.name, fmt.Sprintf("id BETWEEN %d AND %d", first, last)))
 }
 
 // audit checks that each row is hot or cold, once, and that the folder holds what the ledger says.
@@ -133,7 +135,7 @@ type gate struct {
 // gate closes a gate before those rows for which the condition over OLD holds. The flush has to fire triggers.
 func (tb *table) gate(condition string) *gate {
 	tb.t.Helper()
-	tb.u.db.Super(tb.t, sprintf("CREATE TRIGGER gate BEFORE DELETE ON %s FOR EACH ROW WHEN (%s) EXECUTE FUNCTION app.gate()", tb, condition))
+	tb.u.db.Super(tb.t, fmt.Sprintf("CREATE TRIGGER gate BEFORE DELETE ON %s FOR EACH ROW WHEN (%s) EXECUTE FUNCTION app.gate()", tb, condition))
 	return tb.close()
 }
 
@@ -157,7 +159,7 @@ func (g *gate) open() {
 func (g *gate) held(job string, n int) []int32 {
 	g.tb.t.Helper()
 	var pids []int32
-	until(g.tb.t, sprintf("%d chunks of %s are held", n, job), func() bool {
+	await.Until(g.tb.t, fmt.Sprintf("%d chunks of %s are held", n, job), func() bool {
 		// A transaction that deleted its attempt's row has not committed, so the row is still there to see.
 		rows, err := g.conn.Query(context.Background(), `SELECT pid FROM pg_stat_activity JOIN spillway.attempts ON backend_pid = pid
 			WHERE job_id = $1 AND wait_event = 'PgSleep' ORDER BY pid`, job)
@@ -255,7 +257,7 @@ func (s session) jobs(clause string) []job {
 func (s session) wait(id, status string) job {
 	s.t.Helper()
 	var j job
-	until(s.t, "the job is "+status, func() bool {
+	await.Until(s.t, "the job is "+status, func() bool {
 		j = s.job(id)
 		if j.Status != status && final(j.Status) {
 			s.t.Fatalf("job %s is %s, want %s: %s", id, j.Status, status, text(j.Error))

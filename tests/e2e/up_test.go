@@ -15,27 +15,20 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
+	"github.com/spillwaydb/spillway/tests/await"
+	"github.com/spillwaydb/spillway/tests/product"
 )
 
 // up is a `spillway up` on a database of its own, as a role that has only what `spillway grants` prints.
 type up struct {
-	*process
+	*product.Process
 	t    testing.TB
 	db   *pgtest.DB
 	dir  string // --data-dir
 	args []string
 
 	storage string // folder of segments
-	info    upInfo
-}
-
-// upInfo is the part of up.json that tests use.
-type upInfo struct {
-	PID             int    `json:"pid"`
-	SQLURL          string `json:"sql_url"`
-	TemporalAddress string `json:"temporal_address"`
-	Namespace       string `json:"temporal_namespace"`
-	MetricsURL      string `json:"metrics_url"`
+	info    product.Up
 }
 
 // freePorts lets every listener choose its port.
@@ -73,19 +66,17 @@ func folder(t testing.TB) string {
 // start runs the process, again if need be, and waits until it is ready.
 func (u *up) start() {
 	u.t.Helper()
-	u.process = start(u.t, u.args...)
+	u.Process = product.Start(u.t, binary, nil, u.args...)
 	u.serves()
 }
 
 // serves waits until the process is ready, and reads where it is.
 func (u *up) serves() {
 	u.t.Helper()
-	u.ready()
-	text, err := os.ReadFile(filepath.Join(u.dir, "up.json"))
-	must(u.t, err)
-	must(u.t, json.Unmarshal(text, &u.info))
-	if u.info.PID != u.cmd.Process.Pid {
-		u.t.Fatalf("up.json names process %d, but %d runs", u.info.PID, u.cmd.Process.Pid)
+	u.Ready()
+	u.info = product.ReadUp(u.t, u.dir)
+	if u.info.PID != u.PID() {
+		u.t.Fatalf("up.json names process %d, but %d runs", u.info.PID, u.PID())
 	}
 }
 
@@ -108,7 +99,7 @@ func grantTo(t testing.TB, db *pgtest.DB, tables ...string) {
 	for _, name := range tables {
 		args = append(args, "--for", name)
 	}
-	script := mustRun(t, args...)
+	script := product.MustRun(t, binary, nil, args...)
 	granting.Lock()
 	defer granting.Unlock()
 	db.Super(t, script)
@@ -125,12 +116,7 @@ func (u *up) furnish() {
 // through returns a URL of the database, changed so that it leads through the front-end.
 func (u *up) through(direct string) string {
 	u.t.Helper()
-	front, err := url.Parse(u.info.SQLURL)
-	must(u.t, err)
-	d, err := url.Parse(direct)
-	must(u.t, err)
-	d.Host = front.Host
-	return d.String()
+	return product.Through(u.t, direct, u.info.SQLURL)
 }
 
 // session is a connection through the front-end.
@@ -162,7 +148,7 @@ func dial(address string) (session, error) {
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeSimpleProtocol
 	notices := new([]string)
 	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { *notices = append(*notices, n.Message) }
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), await.Patience)
 	defer cancel()
 	conn, err := pgx.ConnectConfig(ctx, cfg)
 	return session{Conn: conn, notices: notices}, err
@@ -179,7 +165,7 @@ func (s session) rows(sql string, args ...any) []map[string]any {
 }
 
 func (s session) tryRows(sql string, args ...any) ([]map[string]any, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), await.Patience)
 	defer cancel()
 	r, err := s.Query(ctx, sql, args...)
 	if err != nil {
@@ -200,20 +186,19 @@ func (s session) refused(sql string) *pgconn.PgError {
 }
 
 // startWorker runs `spillway worker` beside an up.
-func (u *up) startWorker(args ...string) *process {
+func (u *up) startWorker(args ...string) *product.Process {
 	u.t.Helper()
 	base := []string{"worker", "--database-url", u.db.WorkerURL, "--temporal-address", u.info.TemporalAddress,
 		"--metrics-listen", "127.0.0.1:0", "--log-format", "json"}
-	p := start(u.t, append(base, args...)...)
-	p.ready()
+	p := product.Start(u.t, binary, nil, append(base, args...)...)
+	p.Ready()
 	return p
 }
 
 // logged returns the log lines with this message that name the job.
-func (p *process) logged(message, job string) []map[string]any {
-	p.t.Helper()
+func logged(p *product.Process, message, job string) []map[string]any {
 	var found []map[string]any
-	for _, line := range p.err.lines(message, job) {
+	for _, line := range p.Err.Lines(message, job) {
 		var entry map[string]any
 		if json.Unmarshal([]byte(line), &entry) == nil && entry["msg"] == message && entry["job"] == job {
 			found = append(found, entry)
@@ -246,4 +231,11 @@ func withUser(t testing.TB, address, user, password string) string {
 	must(t, err)
 	u.User = url.UserPassword(user, password)
 	return u.String()
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
+	"github.com/spillwaydb/spillway/tests/await"
+	"github.com/spillwaydb/spillway/tests/product"
 )
 
 // findings are what a job found, by address.
@@ -150,10 +152,10 @@ func TestVerifyAfterKill(t *testing.T) {
 	_, err := lock.Exec(t.Context(), "BEGIN; LOCK TABLE spillway.chunks IN EXCLUSIVE MODE")
 	must(t, err)
 	id := s.startOne("VERIFY TABLE app.upkept WITH (parallelism = 1)")
-	until(t, "a chunk is being checked", func() bool {
+	await.Until(t, "a chunk is being checked", func() bool {
 		return pgtest.Value[int](t, u.db, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%INTO \"spillway\".chunks%'") > 0
 	})
-	u.kill()
+	u.Kill()
 	_, err = lock.Exec(t.Context(), "ROLLBACK")
 	must(t, err)
 	u.start()
@@ -161,7 +163,7 @@ func TestVerifyAfterKill(t *testing.T) {
 	if j := s.wait(id, "completed"); j.ID != id || len(s.findings(id)) != 0 {
 		t.Errorf("%+v, found %v", j, s.findings(id))
 	}
-	u.terminate()
+	u.Terminate()
 }
 
 // A planted orphan: its process was killed after the upload, and its job is over.
@@ -178,7 +180,7 @@ func TestCleanup(t *testing.T) {
 	stray := filepath.Join(tb.dir(), "stray.parquet")
 	must(t, os.WriteFile(stray, []byte("stray"), 0o640))
 
-	out := mustRun(t, "cleanup", "--dry-run", "-o", "json", "--sql-url", u.through(u.db.SuperURL))
+	out := product.MustRun(t, binary, nil, "cleanup", "--dry-run", "-o", "json", "--sql-url", u.through(u.db.SuperURL))
 	var row struct{ Location, Kind, Action string }
 	if err := json.Unmarshal([]byte(out), &row); err != nil || row.Location != "file://"+orphan || row.Kind != "leftover" || row.Action != "would_delete" {
 		t.Errorf("cleanup --dry-run: %v, %s", err, out)
@@ -193,17 +195,17 @@ func TestCleanup(t *testing.T) {
 	if e.Code != "55000" || !strings.Contains(e.Message, "registered as segment") {
 		t.Errorf("%s %s", e.Code, e.Message)
 	}
-	if out := mustRun(t, "verify", "app.cleaned", "--wait", "-o", "json", "--sql-url", u.through(u.db.OwnerURL)); !strings.Contains(out, "file://"+stray) {
+	if out := product.MustRun(t, binary, nil, "verify", "app.cleaned", "--wait", "-o", "json", "--sql-url", u.through(u.db.OwnerURL)); !strings.Contains(out, "file://"+stray) {
 		t.Errorf("verify --wait: %s", out)
 	}
-	if out := mustRun(t, "cleanup", "file://"+stray, "--wait", "-o", "json", "--sql-url", u.through(u.db.SuperURL)); !strings.Contains(out, `"deleted"`) {
+	if out := product.MustRun(t, binary, nil, "cleanup", "file://"+stray, "--wait", "-o", "json", "--sql-url", u.through(u.db.SuperURL)); !strings.Contains(out, `"deleted"`) {
 		t.Errorf("cleanup: %s", out)
 	}
 	row2 := s.rows("SELECT target, job_type, status FROM system.jobs WHERE job_type = 'cleanup' ORDER BY created_at LIMIT 1")[0]
 	if row2["target"] != nil || row2["status"] != "completed" {
 		t.Errorf("system.jobs has %v", row2)
 	}
-	u.terminate()
+	u.Terminate()
 }
 
 // A34: kill -9 before the last commits, and then Temporal's store is lost: nobody goes on with the job. CLEANUP leaves no orphan, and
@@ -216,7 +218,7 @@ func TestCleanupAfterALostJob(t *testing.T) {
 	s := u.super(t)
 	a := s.flush(tb, "WITH ("+small+", parallelism = 2)")
 	pids := gate.held(a.id, 2)
-	u.kill()
+	u.Kill()
 	if n := len(tb.objects()); n != 2 {
 		t.Errorf("%d orphans", n)
 	}
@@ -230,7 +232,7 @@ func TestCleanupAfterALostJob(t *testing.T) {
 	}
 	u.start()
 	gate.open()
-	until(t, "the backends have noticed", func() bool { return gone(t, u.db, pids) })
+	await.Until(t, "the backends have noticed", func() bool { return gone(t, u.db, pids) })
 	s = u.super(t)
 	found := s.findings(s.startOne("CLEANUP WITH (wait = true)"))
 	if len(found) != 2 || len(tb.objects()) != 0 || tb.hot() != 1000 {
@@ -239,5 +241,5 @@ func TestCleanupAfterALostJob(t *testing.T) {
 	if j := s.wait(s.flush(tb, "WITH ("+small+")").id, "completed"); j.Rows != 1000 {
 		t.Errorf("%+v", j)
 	}
-	u.terminate()
+	u.Terminate()
 }

@@ -11,6 +11,9 @@ import (
 	enumspb "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/converter"
+
+	"github.com/spillwaydb/spillway/tests/await"
+	"github.com/spillwaydb/spillway/tests/product"
 )
 
 // sharedFlush is a flush that two processes with one slot each have in hand: two of its chunks are held at the gate at the
@@ -32,17 +35,17 @@ func TestFrozenWorker(t *testing.T) {
 	u := ownUp(t, "--slots", "1", "--heartbeat-timeout", "2s")
 	second := u.startWorker("--slots", "1")
 	m := sharedFlush(t, u, "frozen")
-	second.signal(syscall.SIGSTOP)
+	second.Signal(syscall.SIGSTOP)
 	m.gate.open()
 	s := u.super(t)
 	m.completes(s) // by the first process alone: the other one stands still
-	until(t, "the backend of the frozen worker is gone, and so is the other's, which served its last chunk", func() bool { return gone(t, u.db, m.pids) })
+	await.Until(t, "the backend of the frozen worker is gone, and so is the other's, which served its last chunk", func() bool { return gone(t, u.db, m.pids) })
 	segments, files := m.tb.segments(), m.tb.objects()
-	said := len(second.err.String())
+	said := len(second.Err.String())
 
-	second.signal(syscall.SIGCONT)
-	until(t, "the zombie has noticed", func() bool { return len(second.err.String()) > said })
-	second.terminate()
+	second.Signal(syscall.SIGCONT)
+	await.Until(t, "the zombie has noticed", func() bool { return len(second.Err.String()) > said })
+	second.Terminate()
 	if after := m.tb.segments(); !slices.Equal(after, segments) {
 		t.Errorf("the zombie changed the ledger: %d segments, before %d", len(after), len(segments))
 	}
@@ -52,7 +55,7 @@ func TestFrozenWorker(t *testing.T) {
 	if j := s.job(m.id); j.Status != "completed" || j.Rows != middleRows {
 		t.Errorf("%+v", j)
 	}
-	u.terminate()
+	u.Terminate()
 }
 
 // A34: kill -9 of a second worker in mid-flush. The first goes on, the job's id stays.
@@ -61,10 +64,10 @@ func TestKilledWorker(t *testing.T) {
 	u := ownUp(t, "--slots", "1", "--heartbeat-timeout", "2s")
 	second := u.startWorker("--slots", "1")
 	m := sharedFlush(t, u, "killed_worker")
-	second.kill()
+	second.Kill()
 	m.gate.open()
 	m.completes(u.super(t))
-	u.terminate()
+	u.Terminate()
 }
 
 // A51: two workers share one flush and both write segments; two front-ends accept commands and see the same.
@@ -73,9 +76,9 @@ func TestTwoProcessesShareAFlush(t *testing.T) {
 	u := ownUp(t, "--slots", "1")
 	second := u.startWorker("--slots", "1")
 	m := sharedFlush(t, u, "both")
-	front := start(t, "front", "--database-url", u.db.WorkerURL, "--temporal-address", u.info.TemporalAddress,
+	front := product.Start(t, binary, nil, "front", "--database-url", u.db.WorkerURL, "--temporal-address", u.info.TemporalAddress,
 		"--sql-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--log-format", "json")
-	front.ready()
+	front.Ready()
 	one, other := u.super(t), u.connectTo(t, front, u.db.SuperURL)
 	if a := other.flush(m.tb, fire(small, "parallelism = 2")); a.id != m.id || !a.existing {
 		t.Errorf("the other front-end answers %+v", a)
@@ -100,30 +103,28 @@ func TestTwoProcessesShareAFlush(t *testing.T) {
 	for _, g := range m.tb.segments() {
 		rows[g.Chunk] = g.Rows
 	}
-	for _, p := range []*process{u.process, second} {
+	for _, p := range []*product.Process{u.Process, second} {
 		wrote := int64(0)
-		for _, chunk := range chunks[p.cmd.Process.Pid] {
+		for _, chunk := range chunks[p.PID()] {
 			wrote += rows[chunk]
 		}
 		if wrote == 0 {
-			t.Errorf("process %d wrote nothing: %v", p.cmd.Process.Pid, chunks)
+			t.Errorf("process %d wrote nothing: %v", p.PID(), chunks)
 		}
 	}
-	if n := len(chunks[u.cmd.Process.Pid]) + len(chunks[second.cmd.Process.Pid]); n != len(m.tb.segments()) {
+	if n := len(chunks[u.PID()]) + len(chunks[second.PID()]); n != len(m.tb.segments()) {
 		t.Errorf("%d chunks were completed for %d segments: %v", n, len(m.tb.segments()), chunks)
 	}
-	second.terminate()
-	front.terminate()
-	u.terminate()
+	second.Terminate()
+	front.Terminate()
+	u.Terminate()
 }
 
 // connectTo is connect through another front-end.
-func (u *up) connectTo(t testing.TB, front *process, direct string) session {
+func (u *up) connectTo(t testing.TB, front *product.Process, direct string) session {
 	t.Helper()
-	_, address, _ := strings.Cut(front.out.String(), "postgres://")
-	host, _, _ := strings.Cut(address, "/")
 	other := *u
-	other.info.SQLURL = "postgres://" + host + "/"
+	other.info.SQLURL = front.Ready()
 	return other.connect(t, direct)
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/tests/audit"
+	"github.com/spillwaydb/spillway/tests/await"
 )
 
 // lane is a database with a storage, and a machine that nothing happens to. One walk at a time uses it.
@@ -303,23 +304,9 @@ func (l *lane) idle() {
 		WHERE a.datname = current_database() AND a.usename = $1 AND (a.xact_start IS NOT NULL AND a.application_name LIKE 'spillway:%'
 		OR a.pid IN (SELECT pid FROM pg_locks WHERE locktype IN ('relation', 'tuple', 'transactionid') AND NOT fastpath))`
 	found := ""
-	if !holds(10*time.Second, func() bool { found = value[string](l, open, l.db.Worker); return found == "" }) {
+	if !await.Within(10*time.Second, func() bool { found = value[string](l, open, l.db.Worker); return found == "" }) {
 		l.t.Errorf("sessions in a transaction or with locks: %s", found)
 	}
-}
-
-// holds polls a condition until it holds, or time is over.
-func holds(limit time.Duration, cond func() bool) bool {
-	deadline := time.Now().Add(limit)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for !cond() {
-		if time.Now().After(deadline) {
-			return false
-		}
-		<-tick.C
-	}
-	return true
 }
 
 // victim is a machine whose connections go through the relay.

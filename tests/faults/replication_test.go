@@ -10,6 +10,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/fault"
+	"github.com/spillwaydb/spillway/tests/await"
 )
 
 // A57 A64: the COMMIT of T1 waits for a standby that does not answer, its process hears nothing, and another process ends its backend
@@ -67,7 +68,7 @@ func (l *lane) standby(name string) {
 			l.t.Errorf("%s: %v", s, err)
 		}
 	}
-	if !holds(time.Minute, func() bool { return value[string](l, "SHOW synchronous_standby_names") == name }) {
+	if !await.Within(time.Minute, func() bool { return value[string](l, "SHOW synchronous_standby_names") == name }) {
 		l.t.Error("the server does not read its settings again")
 	}
 	// The postmaster wakes its children one after the other, and makes a new one when it has woken all: from then on each backend
@@ -83,7 +84,7 @@ func (l *lane) standby(name string) {
 // await waits until a query says true.
 func (l *lane) await(sql string) {
 	l.t.Helper()
-	if !holds(time.Minute, func() bool { return value[bool](l, sql) }) {
+	if !await.Within(time.Minute, func() bool { return value[bool](l, sql) }) {
 		l.t.Fatalf("waited in vain: %s", sql)
 	}
 }

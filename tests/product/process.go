@@ -9,34 +9,59 @@ import (
 	"syscall"
 	"testing"
 	"time"
-)
 
-const patience = 90 * time.Second
+	"github.com/spillwaydb/spillway/tests/await"
+)
 
 // Process is a spillway that runs as a process of its own.
 type Process struct {
-	t        testing.TB
-	cmd      *exec.Cmd
-	out, err output
-	done     chan struct{} // closed when it has ended
+	Out, Err Output // what it has printed so far
+
+	t    testing.TB
+	cmd  *exec.Cmd
+	done chan struct{} // closed when it has ended
 }
 
-// output collects what a process prints while others read it.
-type output struct {
+// Output collects what a process prints while others read it.
+type Output struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-func (o *output) Write(p []byte) (int, error) {
+func (o *Output) Write(p []byte) (int, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.text.Write(p)
 }
 
-func (o *output) String() string {
+func (o *Output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.text.String()
+}
+
+// Tail returns the last n bytes.
+func (o *Output) Tail(n int) string {
+	s := o.String()
+	if len(s) > n {
+		return "…" + s[len(s)-n:]
+	}
+	return s
+}
+
+// Lines returns the lines that hold all of the given parts.
+func (o *Output) Lines(parts ...string) []string {
+	var found []string
+next:
+	for line := range strings.Lines(o.String()) {
+		for _, p := range parts {
+			if !strings.Contains(line, p) {
+				continue next
+			}
+		}
+		found = append(found, line)
+	}
+	return found
 }
 
 // Start runs a binary with an environment of just these variables; nil is this process's own. The process is killed when the test ends, if it still
@@ -44,8 +69,9 @@ func (o *output) String() string {
 func Start(t testing.TB, binary string, environ []string, args ...string) *Process {
 	t.Helper()
 	p := &Process{t: t, cmd: exec.Command(binary, args...), done: make(chan struct{})}
-	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Env = &p.out, &p.err, environ
+	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Env = &p.Out, &p.Err, environ
 	p.cmd.Dir = t.TempDir() // so that no ./spillway-data is found by chance
+	p.cmd.WaitDelay = 5 * time.Second
 	if err := p.cmd.Start(); err != nil {
 		t.Fatalf("start spillway: %v", err)
 	}
@@ -54,54 +80,78 @@ func Start(t testing.TB, binary string, environ []string, args ...string) *Proce
 		close(p.done)
 	}()
 	t.Cleanup(func() {
-		_ = p.cmd.Process.Kill() // it has ended by then, unless the test failed
-		<-p.done
+		p.Kill()
 		if t.Failed() {
-			t.Logf("spillway %s\n%s%s", args[0], p.out.String(), p.err.String())
+			t.Logf("spillway %s\n%s%s", args[0], p.Out.String(), p.Err.Tail(6000))
 		}
 	})
 	return p
 }
 
 // Ready waits for the line that says that the process is ready, and returns it.
-func (p *Process) Ready() string {
+func (p *Process) Ready() (line string) {
 	p.t.Helper()
-	deadline := time.After(patience)
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if line, _, whole := strings.Cut(p.out.String(), "\n"); whole && strings.Contains(line, "is ready") {
-			return line
+	await.Until(p.t, "the process is ready", func() bool {
+		if !p.Running() {
+			p.t.Fatalf("the process ended with code %d instead of becoming ready\n%s", p.cmd.ProcessState.ExitCode(), p.Err.String())
 		}
-		select {
-		case <-p.done:
-			p.t.Fatalf("the process ended with code %d instead of becoming ready", p.cmd.ProcessState.ExitCode())
-		case <-deadline:
-			p.t.Fatal("the process does not become ready")
-		case <-tick.C:
-		}
-	}
+		var whole bool
+		line, _, whole = strings.Cut(p.Out.String(), "\n")
+		return whole && strings.Contains(line, "is ready")
+	})
+	return line
 }
 
 // PID is the process's id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
-// Log is what the process has printed to standard error so far.
-func (p *Process) Log() string { return p.err.String() }
+// Running says whether the process has not ended.
+func (p *Process) Running() bool {
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// Signal sends a signal. It fails the test if the process is gone.
+func (p *Process) Signal(s syscall.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		p.t.Fatalf("send %s: %v", s, err)
+	}
+}
+
+// Kill ends the process as kill -9 does, frozen or not, and waits until it is gone. It may be gone before.
+func (p *Process) Kill() {
+	if !p.Running() {
+		return
+	}
+	if err := p.cmd.Process.Kill(); err != nil && p.Running() {
+		p.t.Errorf("kill: %v", err)
+		return
+	}
+	<-p.done
+}
+
+// Exit waits for the process's end and returns its exit code.
+func (p *Process) Exit() int {
+	p.t.Helper()
+	select {
+	case <-p.done:
+	case <-time.After(await.Patience):
+		p.t.Fatalf("the process does not end\n%s", p.Err.Tail(2000))
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
 
 // Terminate asks the process to stop, and wants it to end well.
 func (p *Process) Terminate() {
 	p.t.Helper()
-	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		p.t.Fatalf("terminate: %v", err)
-	}
-	select {
-	case <-p.done:
-		if code := p.cmd.ProcessState.ExitCode(); code != 0 {
-			p.t.Errorf("exit code %d after SIGTERM", code)
-		}
-	case <-time.After(patience):
-		p.t.Fatal("the process does not end")
+	p.Signal(syscall.SIGTERM)
+	if code := p.Exit(); code != 0 {
+		p.t.Errorf("exit code %d after SIGTERM\n%s", code, p.Err.Tail(2000))
 	}
 }
 
@@ -111,8 +161,8 @@ type Result struct {
 	Out, Err string
 }
 
-// Run runs a binary to its end with an environment of just these variables. One that does not end is killed, and fails the
-// test.
+// Run runs a binary to its end with an environment of just these variables; nil is this process's own. One that does not end is
+// killed, and fails the test.
 func Run(t testing.TB, binary string, environ []string, args ...string) Result {
 	t.Helper()
 	var out, errOut bytes.Buffer
@@ -121,7 +171,7 @@ func Run(t testing.TB, binary string, environ []string, args ...string) Result {
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("run spillway: %v", err)
 	}
-	timer := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+	timer := time.AfterFunc(await.Patience, func() { _ = cmd.Process.Kill() })
 	defer timer.Stop()
 	err := cmd.Wait()
 	var exit *exec.ExitError
@@ -132,4 +182,14 @@ func Run(t testing.TB, binary string, environ []string, args ...string) Result {
 		t.Fatalf("spillway %s does not end\n%s", strings.Join(args, " "), errOut.String())
 	}
 	return Result{Code: cmd.ProcessState.ExitCode(), Out: out.String(), Err: errOut.String()}
+}
+
+// MustRun is Run for a command that has to succeed. It returns what that printed.
+func MustRun(t testing.TB, binary string, environ []string, args ...string) string {
+	t.Helper()
+	r := Run(t, binary, environ, args...)
+	if r.Code != 0 {
+		t.Fatalf("spillway %s: exit code %d\n%s", strings.Join(args, " "), r.Code, r.Err)
+	}
+	return r.Out
 }

@@ -1,18 +1,13 @@
 package sqldoc
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
-	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -96,57 +91,18 @@ func newSite(t *testing.T) *site {
 // start runs the product until the test ends.
 func (s *site) start(t *testing.T, binary, data string) {
 	t.Helper()
-	var log bytes.Buffer
-	cmd := exec.Command(binary, "up", "--data-dir", data, "--database-url", s.db.WorkerURL, "--installation", "app", "--sql-listen", "127.0.0.1:0", "--temporal-listen", "127.0.0.1:0",
+	up := product.Start(t, binary, nil, "up", "--data-dir", data, "--database-url", s.db.WorkerURL, "--installation", "app", "--sql-listen", "127.0.0.1:0", "--temporal-listen", "127.0.0.1:0",
 		"--ui-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0", "--predicate-functions", "app.is_stale(timestamptz)")
-	cmd.Stderr = &log
-	cmd.WaitDelay = 5 * time.Second
-	must(t, cmd.Start())
-	done := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(done) }()
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-done:
-		case <-time.After(patience):
-			_ = cmd.Process.Kill()
-			<-done
-		}
-		if t.Failed() {
-			t.Logf("spillway up: %s", log.String())
-		}
-	})
-	deadline := time.After(patience)
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		var info struct {
-			SQLURL string `json:"sql_url"`
-		}
-		if text, err := os.ReadFile(filepath.Join(data, "up.json")); err == nil && json.Unmarshal(text, &info) == nil {
-			s.sqlURL = info.SQLURL
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-done:
-			t.Fatal("spillway up has ended")
-		case <-deadline:
-			t.Fatal("spillway up is not ready")
-		}
-	}
+	t.Cleanup(up.Terminate)
+	up.Ready()
+	s.sqlURL = product.ReadUp(t, data).SQLURL
 }
 
 // as opens the session of somebody else.
 func (s *site) as(t *testing.T, who string) {
 	t.Helper()
 	direct := map[string]string{"owner": s.db.OwnerURL, "super": s.db.SuperURL}[who]
-	u, err := url.Parse(direct)
-	must(t, err)
-	front, err := url.Parse(s.sqlURL)
-	must(t, err)
-	u.Host = front.Host
-	cfg, err := pgconn.ParseConfig(u.String())
+	cfg, err := pgconn.ParseConfig(product.Through(t, direct, s.sqlURL))
 	must(t, err)
 	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { s.notices = append(s.notices, n.Severity+":  "+n.Message) }
 	if s.session != nil {

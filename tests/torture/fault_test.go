@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/spillwaydb/spillway/tests/await"
 	"github.com/spillwaydb/spillway/tests/netfault"
 )
 
@@ -130,7 +131,7 @@ func killTemporal(g *rig, r *rand.Rand, stop <-chan struct{}) {
 	g.inChunk(r, stop)
 	g.kill("temporal", g.temporal)
 	if r.IntN(2) == 0 { // else the next fault finds it starting
-		g.comes(20*time.Second, g.temporal.ready)
+		await.Within(20*time.Second, g.temporal.ready)
 	}
 }
 
@@ -201,7 +202,7 @@ func loseCommits(g *rig, r *rand.Rand, stop <-chan struct{}) {
 	before := g.pg.Lost()
 	how := netfault.Faults[r.IntN(len(netfault.Faults))]
 	g.pg.LoseCommits(how, 1+r.IntN(3))
-	g.comes(3*time.Second, func() bool { return g.pg.Lost() > before })
+	await.Within(3*time.Second, func() bool { return g.pg.Lost() > before })
 	pause(stop, time.Duration(r.IntN(1000))*time.Millisecond)
 	g.pg.LoseCommits(netfault.Keep, 0)
 	if how == netfault.Swallow { // nobody will ever answer there
@@ -283,7 +284,7 @@ func storageAway(g *rig, r *rand.Rand, stop <-chan struct{}) {
 		return
 	}
 	remount := func(flags uintptr) error { return syscall.Mount("", g.disk, "", syscall.MS_REMOUNT|flags, "size=96m") }
-	if g.comes(time.Second, func() bool { return remount(syscall.MS_RDONLY) == nil }) { // busy while a file is being written
+	if await.Within(time.Second, func() bool { return remount(syscall.MS_RDONLY) == nil }) { // busy while a file is being written
 		g.count("read-only disk", 1)
 		pause(stop, wait)
 		if err := remount(0); err != nil {
@@ -305,7 +306,7 @@ func (g *rig) calm() {
 	}
 	for _, u := range append([]*unit{g.temporal, g.door}, g.workers...) {
 		u.signal(syscall.SIGCONT)
-		if !g.comes(patience, u.ready) {
+		if !await.Within(patience, u.ready) {
 			g.fail("%s does not become ready again", u.name)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/spillwaydb/spillway/tests/audit"
+	"github.com/spillwaydb/spillway/tests/await"
 )
 
 // settle lets every job end: those on hold go on, and where kill is true all are killed.
@@ -18,7 +19,7 @@ func (g *rig) settle(kill bool) {
 	defer o.close()
 	began := time.Now()
 	var live []string
-	ended := g.comes(2*patience, func() bool {
+	ended := await.Within(2*patience, func() bool {
 		if kill || time.Since(began) > patience/6 { // after many failures the next attempt may be a minute away
 			o.say("KILL JOBS", "KILL JOBS WHERE true")
 		} else {
@@ -34,7 +35,7 @@ func (g *rig) settle(kill bool) {
 		g.fail("%d jobs have no end: %v", len(live), live)
 	}
 	g.count("seconds until jobs had ended", int64(time.Since(began).Seconds()))
-	cleaned := g.comes(patience, func() bool {
+	cleaned := await.Within(patience, func() bool {
 		return o.say("CLEANUP", "CLEANUP WITH (wait = true)")
 	})
 	if !cleaned {
@@ -117,7 +118,7 @@ func (g *rig) leftovers() {
 	defer conn.Close(context.Background())
 	for what, query := range leftovers {
 		var found []string
-		gone := g.comes(5*time.Second, func() bool { // what was just closed may need a moment to disappear
+		gone := await.Within(5*time.Second, func() bool { // what was just closed may need a moment to disappear
 			rows, err := conn.Query(ctx, query)
 			must(g.t, err)
 			found, err = pgx.CollectRows(rows, pgx.RowTo[string])

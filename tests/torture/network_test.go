@@ -14,6 +14,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/objstore/cloudtest"
 	"github.com/spillwaydb/spillway/tests/audit"
+	"github.com/spillwaydb/spillway/tests/await"
 	"github.com/spillwaydb/spillway/tests/netfault"
 	"github.com/spillwaydb/spillway/tests/product"
 )
@@ -67,7 +68,7 @@ func (l *lane) start(statement string) (id string) {
 func (l *lane) ends(id, status string) {
 	l.t.Helper()
 	got := ""
-	l.comes(patience, func() bool {
+	await.Within(patience, func() bool {
 		got = l.ended(id)
 		return got != ""
 	})
@@ -109,7 +110,7 @@ func (l *lane) verdict() (lost, doubled int) {
 	l.t.Helper()
 	o := &operator{g: l.rig}
 	defer o.close()
-	if !l.comes(patience, func() bool { return o.say("CLEANUP", "CLEANUP WITH (wait = true)") }) {
+	if !await.Within(patience, func() bool { return o.say("CLEANUP", "CLEANUP WITH (wait = true)") }) {
 		l.t.Error("CLEANUP does not succeed")
 	}
 	want := audit.Hot(l.t, l.db.SuperURL, "app", "written", "")

@@ -18,6 +18,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/objstore/cloudtest"
 	"github.com/spillwaydb/spillway/tests/audit"
+	"github.com/spillwaydb/spillway/tests/await"
 	"github.com/spillwaydb/spillway/tests/netfault"
 	"github.com/spillwaydb/spillway/tests/product"
 )
@@ -212,11 +213,7 @@ func (g *rig) grant(tables ...string) {
 	for _, name := range tables {
 		args = append(args, "--for", name)
 	}
-	r := product.Run(g.t, binary, nil, args...)
-	if r.Code != 0 {
-		g.t.Fatal(r.Err)
-	}
-	g.db.Super(g.t, r.Out)
+	g.db.Super(g.t, product.MustRun(g.t, binary, nil, args...))
 }
 
 // addTables makes random tables.
@@ -236,22 +233,9 @@ func (g *rig) addTables(n int) {
 // await polls until cond holds.
 func (g *rig) await(what string, cond func() bool) {
 	g.t.Helper()
-	if !g.comes(patience, cond) {
-		g.t.Fatalf("seed %d: waited in vain until %s", g.seed, what)
+	if !await.Within(patience, cond) {
+		g.t.Fatalf("seed %d: waited in vain: %s", g.seed, what)
 	}
-}
-
-func (g *rig) comes(limit time.Duration, cond func() bool) bool {
-	deadline := time.Now().Add(limit)
-	tick := time.NewTicker(30 * time.Millisecond)
-	defer tick.Stop()
-	for !cond() {
-		if time.Now().After(deadline) {
-			return false
-		}
-		<-tick.C
-	}
-	return true
 }
 
 // revive starts PostgreSQL again. After kill -9 of its first process the others may need a moment to notice.

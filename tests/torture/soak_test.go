@@ -105,11 +105,7 @@ func newSoak(t *testing.T) *soak {
 		s.db.Exec(t, fmt.Sprintf("CREATE TABLE app.soak_%d (id bigint GENERATED ALWAYS AS IDENTITY, note text)", n), fmt.Sprintf("CREATE TABLE app.all_%d (id bigint, note text)", n))
 		args = append(args, "--for", fmt.Sprintf("app.soak_%d", n))
 	}
-	r := product.Run(t, binary, nil, args...)
-	if r.Code != 0 {
-		t.Fatal(r.Err)
-	}
-	s.db.Super(t, r.Out)
+	s.db.Super(t, product.MustRun(t, binary, nil, args...))
 	metrics, temporal := address(t), address(t)
 	s.storage = filepath.Join(s.dir, "segments")
 	s.up = supervise(t, "up", folder(t), metrics, "up", "--data-dir", s.dir, "--database-url", s.db.WorkerURL, "--sql-listen", s.sql,

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/spillwaydb/spillway/internal/objstore/cloudtest"
+	"github.com/spillwaydb/spillway/tests/await"
 )
 
 const (
@@ -113,7 +114,7 @@ func (g *rig) byThemselves(on bool) {
 			fmt.Sprintf("CREATE SCHEDULE torture FOR FLUSH TABLE %s EVERY '3 seconds'", second)}
 	}
 	for _, statement := range statements {
-		settled := g.comes(patience, func() bool {
+		settled := await.Within(patience, func() bool {
 			code := o.try(statement)
 			switch code {
 			case "0A000":

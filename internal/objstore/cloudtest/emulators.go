@@ -85,7 +85,7 @@ func emulate(t testing.TB, command func(port string) *exec.Cmd) string {
 			return "http://" + address
 		}
 	}
-	t.Fatalf("the emulator does not listen:\n%s", out.String())
+	t.Fatalf("%s does not listen:\n%s", command("0").Path, out.String())
 	return ""
 }
 

@@ -11,12 +11,9 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
-
-	"github.com/spillwaydb/spillway/internal/freeport"
 )
 
 // The server's only user. Tests put the keys into the environment under names that storages may name.
@@ -102,21 +99,10 @@ func (s *Server) ReadOnly(t testing.TB) string {
 
 func (s *Server) serve(t testing.TB, path string, args ...string) {
 	t.Helper()
-	var out bytes.Buffer
-	for range 5 { // nothing reserves a free port
-		port, err := freeport.Pick("127.0.0.1")
-		if err != nil {
-			t.Fatal(err)
-		}
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
-		out.Reset()
-		all := slices.Concat([]string{"--access", AccessKey, "--secret", SecretKey, "--port", address, "--quiet"}, args, []string{"posix", "--sidecar", s.meta, s.dir})
-		if listens(t, exec.Command(path, all...), address, &out) {
-			s.Endpoint = "http://" + address
-			return
-		}
-	}
-	t.Fatalf("versitygw does not listen:\n%s", out.String())
+	s.Endpoint = emulate(t, func(port string) *exec.Cmd {
+		address := net.JoinHostPort("127.0.0.1", port)
+		return exec.Command(path, slices.Concat([]string{"--access", AccessKey, "--secret", SecretKey, "--port", address, "--quiet"}, args, []string{"posix", "--sidecar", s.meta, s.dir})...)
+	})
 }
 
 // Bucket makes an empty bucket and returns its name.

@@ -48,13 +48,6 @@ func newFolder() *inode {
 	return &inode{dir: true, entries: map[string]*inode{}, synced: map[string]*inode{}, past: map[string][]*inode{}}
 }
 
-// Ops is how many calls the disk has answered.
-func (d *Disk) Ops() int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.ops
-}
-
 // CutAt lets n more calls through and cuts the power then.
 func (d *Disk) CutAt(n int) {
 	d.mu.Lock()
