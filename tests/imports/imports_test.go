@@ -52,6 +52,10 @@ var rooms = map[string][]string{
 	"internal/objstore/cloudtest": {"internal/freeport"},
 	"internal/filelock":           {},
 	"internal/freeport":           {},
+
+	"internal/cli/show":    {"internal/segment"},
+	"internal/cli/clitest": {},
+
 	"tests":                       {"*"},
 }
 
@@ -62,7 +66,8 @@ var outside = map[string][]string{
 	},
 	"github.com/temporalio/": {"internal/embedtemporal"},
 	"github.com/jackc/pgx/": {
-		"internal/hot", "internal/ledger", "internal/embedpg", "internal/embedtemporal", "sqlfront", "sqlfront/pgwire", "cmd/spillway/command", "tests",
+		"internal/hot", "internal/ledger", "internal/embedpg", "internal/embedtemporal", "sqlfront", "sqlfront/pgwire", "internal/cli/show",
+		"cmd/spillway/command", "tests",
 	},
 	"github.com/parquet-go/":    {"internal/segment", "tests"},
 	"github.com/spf13/cobra":    {"cmd/spillway/command"},

@@ -2,7 +2,6 @@ package command
 
 import (
 	"context"
-	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/cli/show"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/segment"
 )
@@ -54,8 +54,8 @@ func runCat(ctx context.Context, env *Env, o *catOptions, table string) error {
 	if err != nil {
 		return err
 	}
-	form := view{form: o.output, width: terminalWidth(env)}
-	return catFiles(ctx, files, form.sink(env.Stdout))
+	form := show.View{Form: o.output, Width: terminalWidth(env)}
+	return catFiles(ctx, files, form.Sink(env.Stdout))
 }
 
 // coldFiles returns a table's registered segments, oldest first. Those in buckets are read by this process, with the options
@@ -158,20 +158,20 @@ func openFile(path string) (objstore.Object, error) {
 }
 
 // catFiles hands the rows of segments to out, under the columns of all of them.
-func catFiles(ctx context.Context, files []segmentFile, out sink) error {
-	var cols []column
+func catFiles(ctx context.Context, files []segmentFile, out show.Sink) error {
+	var cols []show.Column
 	nested := map[string]*segment.Type{}
 	for _, f := range files {
 		err := withFooter(ctx, f, func(found []segment.Column) {
 			for _, c := range found {
-				i := slices.IndexFunc(cols, func(k column) bool { return k.name == c.Name })
+				i := slices.IndexFunc(cols, func(k show.Column) bool { return k.Name == c.Name })
 				if i < 0 {
-					cols = append(cols, column{name: c.Name, oid: c.BaseOID})
+					cols = append(cols, show.Column{Name: c.Name, OID: c.BaseOID})
 					if c.Nested() {
 						nested[c.Name] = c.Type()
 					}
 				} else {
-					cols[i].oid = commonType(cols[i].oid, c.BaseOID)
+					cols[i].OID = commonType(cols[i].OID, c.BaseOID)
 				}
 			}
 		})
@@ -179,10 +179,10 @@ func catFiles(ctx context.Context, files []segmentFile, out sink) error {
 			return err
 		}
 	}
-	if j, ok := out.(*jsonSink); ok {
-		j.nested = nested
+	if j, ok := out.(*show.JSON); ok {
+		j.Nested = nested
 	}
-	if err := out.begin(cols); err != nil {
+	if err := out.Begin(cols); err != nil {
 		return err
 	}
 	row := make([][]byte, len(cols))
@@ -191,7 +191,7 @@ func catFiles(ctx context.Context, files []segmentFile, out sink) error {
 		err := readSegment(ctx, f, func(found []segment.Column) error {
 			clear(row)
 			for _, c := range found {
-				place = append(place, slices.IndexFunc(cols, func(k column) bool { return k.name == c.Name }))
+				place = append(place, slices.IndexFunc(cols, func(k show.Column) bool { return k.Name == c.Name }))
 			}
 			return nil
 		}, func(values []segment.Value) error {
@@ -201,13 +201,13 @@ func catFiles(ctx context.Context, files []segmentFile, out sink) error {
 					row[place[i]] = []byte{}
 				}
 			}
-			return out.row(row)
+			return out.Row(row)
 		})
 		if err != nil {
 			return err
 		}
 	}
-	return out.end("")
+	return out.End("")
 }
 
 // commonType is the type under which values of two types of one column, from segments of different versions, are shown:
@@ -216,48 +216,8 @@ func commonType(a, b uint32) uint32 {
 	switch {
 	case a == b:
 		return a
-	case numeric(a) && numeric(b):
+	case show.Numeric(a) && show.Numeric(b):
 		return pgtype.NumericOID
 	}
 	return pgtype.TextOID
-}
-
-// csvSink prints RFC 4180.
-type csvSink struct {
-	w    *csv.Writer
-	null string // stands for NULL
-	head []string
-	rec  []string
-}
-
-func (s *csvSink) begin(cols []column) error {
-	if len(cols) == 0 {
-		return nil
-	}
-	names := make([]string, len(cols))
-	for i, c := range cols {
-		names[i] = c.name
-	}
-	if slices.Equal(names, s.head) {
-		return nil // one file of rows has one line of names
-	}
-	s.head = names
-	return s.w.Write(names)
-}
-
-func (s *csvSink) row(values [][]byte) error {
-	s.rec = s.rec[:0]
-	for _, v := range values {
-		if v == nil {
-			s.rec = append(s.rec, s.null)
-			continue
-		}
-		s.rec = append(s.rec, string(v))
-	}
-	return s.w.Write(s.rec)
-}
-
-func (s *csvSink) end(string) error {
-	s.w.Flush()
-	return s.w.Error()
 }

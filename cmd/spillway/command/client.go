@@ -8,6 +8,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"github.com/spf13/cobra"
+
+	"github.com/spillwaydb/spillway/internal/cli/show"
 )
 
 // clientOptions say where the front-end is.
@@ -107,7 +109,7 @@ func (c *client) close() {
 }
 
 // run sends one statement text and hands every result to s. The error is *statementError if the server refused it.
-func (c *client) run(ctx context.Context, statement string, s sink) error {
+func (c *client) run(ctx context.Context, statement string, s show.Sink) error {
 	results := c.conn.Exec(ctx, statement)
 	var failed error
 	for results.NextResult() {
@@ -134,16 +136,16 @@ func ofStatement(err error, statement string) error {
 	return err
 }
 
-func copyResult(r *pgconn.ResultReader, s sink) error {
+func copyResult(r *pgconn.ResultReader, s show.Sink) error {
 	fields := r.FieldDescriptions()
-	cols := make([]column, len(fields))
+	cols := make([]show.Column, len(fields))
 	for i, f := range fields {
-		cols[i] = column{name: f.Name, oid: f.DataTypeOID}
+		cols[i] = show.Column{Name: f.Name, OID: f.DataTypeOID}
 	}
-	failed := s.begin(cols)
+	failed := s.Begin(cols)
 	for r.NextRow() {
 		if failed == nil {
-			failed = s.row(r.Values())
+			failed = s.Row(r.Values())
 		}
 	}
 	tag, err := r.Close()
@@ -151,7 +153,7 @@ func copyResult(r *pgconn.ResultReader, s sink) error {
 		return err
 	}
 	if failed == nil {
-		failed = s.end(tag.String())
+		failed = s.End(tag.String())
 	}
 	return failed
 }
@@ -161,17 +163,19 @@ type rowMap map[string]string
 
 // mapSink collects rows for commands that read them.
 type mapSink struct {
-	cols []column
+	cols []show.Column
 	rows []rowMap
 }
 
-func (m *mapSink) begin(cols []column) error { m.cols = cols; return nil }
-func (m *mapSink) end(string) error          { return nil }
-func (m *mapSink) row(values [][]byte) error {
+func (m *mapSink) Begin(cols []show.Column) error { m.cols = cols; return nil }
+
+func (m *mapSink) End(string) error { return nil }
+
+func (m *mapSink) Row(values [][]byte) error {
 	r := rowMap{}
 	for i, v := range values {
 		if v != nil {
-			r[m.cols[i].name] = string(v)
+			r[m.cols[i].Name] = string(v)
 		}
 	}
 	m.rows = append(m.rows, r)

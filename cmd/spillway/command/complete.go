@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/spillwaydb/spillway/internal/cli/show"
 )
 
 // What a shell's Tab asks the server for. The first column is the name, the second what the shell shows beside it.
@@ -135,7 +137,7 @@ func (c *client) names(ctx context.Context, query string) ([]named, error) {
 		if about == "" {
 			about = r["location"]
 		}
-		out = append(out, named{name: r["name"], about: printable([]byte(about))})
+		out = append(out, named{name: r["name"], about: show.Printable([]byte(about))})
 	}
 	return out, nil
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/spillwaydb/spillway/internal/cli/show"
 )
 
 // errProof is the end of a demo whose rows do not add up.
@@ -141,7 +143,7 @@ FROM generate_series(1, %[1]d) AS i`, d.rows)
 	if err := d.client.run(ctx, "SELECT * FROM app.events", &d.all); err != nil {
 		return err
 	}
-	d.say("%s rows; their content as one number: %s", groups(strconv.FormatInt(d.all.rows, 10)), d.all.String())
+	d.say("%s rows; their content as one number: %s", show.Groups(strconv.FormatInt(d.all.rows, 10)), d.all.String())
 	return nil
 }
 
@@ -246,11 +248,11 @@ func (d *demo) prove(ctx context.Context) error {
 		name string
 		d    *digest
 	}{{"inserted", &d.all}, {"cold: read from the files", &cold}, {"hot: SELECT * FROM app.events", &hot}, {"hot + cold", &sum}} {
-		d.say("%-30s %12s rows   content %s", line.name, groups(strconv.FormatInt(line.d.rows, 10)), line.d.String())
+		d.say("%-30s %12s rows   content %s", line.name, show.Groups(strconv.FormatInt(line.d.rows, 10)), line.d.String())
 	}
 	if missing > 0 || !sum.equal(d.all) {
 		return fmt.Errorf("%w: %s rows were inserted, %s are there", errProof,
-			groups(strconv.FormatInt(d.all.rows, 10)), groups(strconv.FormatInt(sum.rows, 10)))
+			show.Groups(strconv.FormatInt(d.all.rows, 10)), show.Groups(strconv.FormatInt(sum.rows, 10)))
 	}
 	d.say("The proof holds: every row is in the table or in a file, exactly once, with every value as it was inserted.")
 	return nil
@@ -271,13 +273,13 @@ func (d *demo) listFiles(files []string) {
 			if err != nil {
 				name = f
 			}
-			d.say("%9s  %s", bytesText(strconv.FormatInt(info.Size(), 10)), name)
+			d.say("%9s  %s", show.Bytes(strconv.FormatInt(info.Size(), 10)), name)
 		}
 	}
 	if len(files) > shown {
 		d.say("… and %d more", len(files)-shown)
 	}
-	d.say("%d files, %s, and a manifest.json that lists them", len(files), bytesText(strconv.FormatInt(total, 10)))
+	d.say("%d files, %s, and a manifest.json that lists them", len(files), show.Bytes(strconv.FormatInt(total, 10)))
 }
 
 // farewell says how to go on.
@@ -323,7 +325,7 @@ func (d *demo) follow(ctx context.Context, id, want string) error {
 }
 
 // sql shows a statement and runs it.
-func (d *demo) sql(ctx context.Context, statement string, s sink) error {
+func (d *demo) sql(ctx context.Context, statement string, s show.Sink) error {
 	for i, line := range strings.Split(statement+";", "\n") {
 		prompt := "app=> "
 		if i > 0 {
@@ -337,7 +339,7 @@ func (d *demo) sql(ctx context.Context, statement string, s sink) error {
 	return d.client.run(ctx, statement, s)
 }
 
-func newTable(env *Env) sink { return &tableSink{w: env.Stdout, width: env.Width} }
+func newTable(env *Env) show.Sink { return &show.Table{W: env.Stdout, Width: env.Width} }
 
 func (d *demo) title(text string) {
 	d.step++

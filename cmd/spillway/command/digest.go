@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/spillwaydb/spillway/internal/cli/show"
 	"github.com/spillwaydb/spillway/internal/segment"
 )
 
@@ -45,11 +46,13 @@ func (d *digest) equal(e digest) bool { return d.rows == e.rows && d.sum == e.su
 func (d *digest) String() string { return fmt.Sprintf("%016x%016x", d.sum[0], d.sum[1]) }
 
 // A digest is a sink, for rows that come over the wire.
-var _ sink = (*digest)(nil)
+var _ show.Sink = (*digest)(nil)
 
-func (d *digest) begin([]column) error      { return nil }
-func (d *digest) row(values [][]byte) error { d.add(values); return nil }
-func (d *digest) end(string) error          { return nil }
+func (d *digest) Begin([]show.Column) error { return nil }
+
+func (d *digest) Row(values [][]byte) error { d.add(values); return nil }
+
+func (d *digest) End(string) error { return nil }
 
 // addFile counts the rows of a segment.
 func (d *digest) addFile(ctx context.Context, path string) error {

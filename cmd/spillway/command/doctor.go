@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/spillwaydb/spillway/internal/cli/show"
 )
 
 // finding is one line of the doctor's report.
@@ -46,7 +48,7 @@ func runDoctor(cmd *cobra.Command, env *Env, o *serverOptions) error {
 	d := &doctor{env: env, opt: o}
 	d.examine(cmd.Context())
 	s := newSink(cmd, env)
-	if err := s.begin([]column{{name: "check"}, {name: "status"}, {name: "found"}, {name: "what_to_do"}}); err != nil {
+	if err := s.Begin([]show.Column{{Name: "check"}, {Name: "status"}, {Name: "found"}, {Name: "what_to_do"}}); err != nil {
 		return err
 	}
 	failed := 0
@@ -54,11 +56,11 @@ func runDoctor(cmd *cobra.Command, env *Env, o *serverOptions) error {
 		if f.status == findingFail {
 			failed++
 		}
-		if err := s.row([][]byte{[]byte(f.check), []byte(f.status), []byte(f.found), []byte(f.todo)}); err != nil {
+		if err := s.Row([][]byte{[]byte(f.check), []byte(f.status), []byte(f.found), []byte(f.todo)}); err != nil {
 			return err
 		}
 	}
-	if err := s.end(""); err != nil {
+	if err := s.End(""); err != nil {
 		return err
 	}
 	if failed > 0 {

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/cli/show"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/sqlfront/parse"
 )
@@ -218,7 +219,7 @@ var jobColumns = []string{
 }
 
 // printJobs prints the jobs that match a condition, newest first.
-func printJobs(ctx context.Context, c *client, s sink, condition string) error {
+func printJobs(ctx context.Context, c *client, s show.Sink, condition string) error {
 	view, err := c.view(ctx, "jobs")
 	if err != nil {
 		return err
@@ -227,9 +228,9 @@ func printJobs(ctx context.Context, c *client, s sink, condition string) error {
 }
 
 // tee hands every result to all of its sinks.
-type tee []sink
+type tee []show.Sink
 
-func (t tee) each(f func(sink) error) error {
+func (t tee) each(f func(show.Sink) error) error {
 	for _, s := range t {
 		if err := f(s); err != nil {
 			return err
@@ -238,9 +239,15 @@ func (t tee) each(f func(sink) error) error {
 	return nil
 }
 
-func (t tee) begin(cols []column) error { return t.each(func(s sink) error { return s.begin(cols) }) }
-func (t tee) row(values [][]byte) error { return t.each(func(s sink) error { return s.row(values) }) }
-func (t tee) end(tag string) error      { return t.each(func(s sink) error { return s.end(tag) }) }
+func (t tee) Begin(cols []show.Column) error {
+	return t.each(func(s show.Sink) error { return s.Begin(cols) })
+}
+
+func (t tee) Row(values [][]byte) error {
+	return t.each(func(s show.Sink) error { return s.Row(values) })
+}
+
+func (t tee) End(tag string) error { return t.each(func(s show.Sink) error { return s.End(tag) }) }
 
 // literal writes an SQL string constant that reads the same whatever standard_conforming_strings says.
 func literal(s string) string {

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/cli/show"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/obs"
@@ -197,14 +198,14 @@ func (l *localFlush) follow(ctx context.Context, s jobmanager.Started) (jobmanag
 func (l *localFlush) result(ctx context.Context, info jobmanager.JobInfo) error {
 	row := jobRowMap(info)
 	s := newSink(l.cmd, l.env)
-	cols, values := make([]column, len(jobColumns)), make([][]byte, len(jobColumns))
+	cols, values := make([]show.Column, len(jobColumns)), make([][]byte, len(jobColumns))
 	for i, name := range jobColumns {
-		cols[i] = column{name: name, oid: jobColumnTypes[name]}
+		cols[i] = show.Column{Name: name, OID: jobColumnTypes[name]}
 		if v, ok := row[name]; ok {
 			values[i] = []byte(v)
 		}
 	}
-	if err := errors.Join(s.begin(cols), s.row(values), s.end("SELECT 1")); err != nil {
+	if err := errors.Join(s.Begin(cols), s.Row(values), s.End("SELECT 1")); err != nil {
 		return err
 	}
 	switch {

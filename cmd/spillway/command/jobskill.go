@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/spillwaydb/spillway/internal/cli/show"
 )
 
 type jobsKillOptions struct {
@@ -68,7 +70,7 @@ func (o *jobsKillOptions) killWhere(cmd *cobra.Command, env *Env, c *client) err
 	if o.dryRun {
 		verb = "EXPLAIN KILL JOBS WHERE "
 	}
-	s := &errorsSink{sink: newSink(cmd, env)}
+	s := &errorsSink{Sink: newSink(cmd, env)}
 	if err := c.run(cmd.Context(), verb+o.where, s); err != nil {
 		return err
 	}
@@ -80,26 +82,26 @@ func (o *jobsKillOptions) killWhere(cmd *cobra.Command, env *Env, c *client) err
 
 // errorsSink passes rows on and gathers what stands in their column error.
 type errorsSink struct {
-	sink
+	show.Sink
 	id, column int
 	errors     []error
 }
 
-func (s *errorsSink) begin(cols []column) error {
+func (s *errorsSink) Begin(cols []show.Column) error {
 	for i, c := range cols {
-		switch c.name {
+		switch c.Name {
 		case "job_id":
 			s.id = i
 		case "error":
 			s.column = i
 		}
 	}
-	return s.sink.begin(cols)
+	return s.Sink.Begin(cols)
 }
 
-func (s *errorsSink) row(values [][]byte) error {
+func (s *errorsSink) Row(values [][]byte) error {
 	if e := values[s.column]; e != nil {
 		s.errors = append(s.errors, fmt.Errorf("%s: %s", values[s.id], e))
 	}
-	return s.sink.row(values)
+	return s.Sink.Row(values)
 }

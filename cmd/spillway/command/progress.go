@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"golang.org/x/term"
 
+	"github.com/spillwaydb/spillway/internal/cli/show"
 	"github.com/spillwaydb/spillway/jobmanager"
 )
 
@@ -80,9 +81,9 @@ type progress struct {
 	label   string           // what stands before it: the table, where there are several jobs
 	now     func() time.Time // nil: the clock
 	last    string
-	pending bool // the bar's line has no end yet
-	amount  pace // rows, or what else the job counts
-	share   pace
+	pending bool      // the bar's line has no end yet
+	amount  show.Pace // rows, or what else the job counts
+	share   show.Pace
 }
 
 func (p *progress) show(job rowMap) {
@@ -90,8 +91,8 @@ func (p *progress) show(job rowMap) {
 	if p.now != nil {
 		now = p.now()
 	}
-	p.amount.add(now, float(job[unitOf(job).column]))
-	p.share.add(now, share(job))
+	p.amount.Add(now, float(job[unitOf(job).column]))
+	p.share.Add(now, share(job))
 	line := p.label + progressLine(job) + p.speed(job, now)
 	if p.bar {
 		p.draw(share(job), line)
@@ -111,20 +112,20 @@ func (p *progress) speed(job rowMap, now time.Time) string {
 		return ""
 	}
 	text := ""
-	if rate := unitOf(job).rate(p.amount.perSecond(now)); rate != "" {
+	if rate := unitOf(job).rate(p.amount.PerSecond(now)); rate != "" {
 		text = ", " + rate
 	}
-	if d, ok := p.share.left(now, 1); ok {
-		text += ", " + spanText(d) + " left"
+	if d, ok := p.share.Left(now, 1); ok {
+		text += ", " + show.Span(d) + " left"
 	}
 	return text
 }
 
 // draw puts the bar over the last one. A line that wraps could not be drawn over: what is too long for the terminal goes.
 func (p *progress) draw(share float64, line string) {
-	text := drawBar(share, 24) + " " + line
-	if width := widthOf(p.w); width > 0 && displayWidth(text) >= width {
-		text = clip(drawBar(share, 8)+" "+line, width-1)
+	text := show.Bar(share, 24) + " " + line
+	if width := widthOf(p.w); width > 0 && show.Width(text) >= width {
+		text = show.Clip(show.Bar(share, 8)+" "+line, width-1)
 	}
 	fmt.Fprintf(p.w, "\r\x1b[K%s", text)
 	p.pending = true
@@ -212,19 +213,19 @@ func (u unit) rate(perSecond float64) string {
 	case perSecond < 10:
 		return strconv.FormatFloat(perSecond, 'f', 1, 64) + " " + u.many + "/s"
 	}
-	return groups(strconv.FormatFloat(perSecond, 'f', 0, 64)) + " " + u.many + "/s"
+	return show.Groups(strconv.FormatFloat(perSecond, 'f', 0, 64)) + " " + u.many + "/s"
 }
 
 // doneText is how much a job has done of what it counts.
 func doneText(job rowMap) string {
 	u := unitOf(job)
 	if total := job[u.total]; total != "" && total != "0" {
-		return groups(job[u.column]) + " of " + groups(total) + " " + u.many
+		return show.Groups(job[u.column]) + " of " + show.Groups(total) + " " + u.many
 	}
 	if job[u.column] == "1" && u.one != "row" {
 		return "1 " + u.one
 	}
-	return groups(job[u.column]) + " " + u.many
+	return show.Groups(job[u.column]) + " " + u.many
 }
 
 func progressLine(job rowMap) string {
@@ -239,7 +240,7 @@ func progressLine(job rowMap) string {
 	if job["segments"] == "1" {
 		segments = " segment, "
 	}
-	return line + ", " + groups(job["segments"]) + segments + bytesText(job["bytes_written"])
+	return line + ", " + show.Groups(job["segments"]) + segments + show.Bytes(job["bytes_written"])
 }
 
 // share returns the done share of a job, 0 to 1.
@@ -249,42 +250,4 @@ func share(job rowMap) float64 {
 		return 0
 	}
 	return min(1, max(0, f))
-}
-
-func drawBar(share float64, width int) string {
-	full := int(share * float64(width))
-	return "[" + strings.Repeat("#", full) + strings.Repeat(".", width-full) + "]"
-}
-
-// groups writes an integer with a space between thousands; other texts stay.
-func groups(n string) string {
-	if n == "" {
-		return "0"
-	}
-	digits := strings.TrimPrefix(n, "-")
-	if strings.Trim(digits, "0123456789") != "" {
-		return n
-	}
-	for i := len(digits) - 3; i > 0; i -= 3 {
-		digits = digits[:i] + " " + digits[i:]
-	}
-	return n[:len(n)-len(strings.TrimPrefix(n, "-"))] + digits
-}
-
-// bytesText writes a number of bytes for people.
-func bytesText(n string) string {
-	v, err := strconv.ParseFloat(n, 64)
-	if err != nil {
-		return "0 B"
-	}
-	unit := 0
-	units := []string{"B", "kB", "MB", "GB", "TB"}
-	for v >= 1000 && unit < len(units)-1 {
-		v /= 1000
-		unit++
-	}
-	if unit == 0 {
-		return fmt.Sprintf("%.0f B", v)
-	}
-	return fmt.Sprintf("%.1f %s", v, units[unit])
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spillwaydb/spillway/internal/cli/show"
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 )
 
@@ -248,7 +249,7 @@ func TestComplete(t *testing.T) {
 	db := pgtest.Database(t)
 	db.Exec(t, "CREATE TABLE app.events (id int)", "CREATE TABLE app.exports (id int)", `CREATE TABLE app."Odd" (id int)`, "CREATE TABLE app.users (id int)")
 	const a, b = "flush:app.events:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f", "flush:app.events:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e90"
-	sh := &shell{env: testEnv(nil, nil), dial: (&clientOptions{sqlURL: db.OwnerURL}).connect, view: view{width: func() int { return 80 }}}
+	sh := &shell{env: testEnv(nil, nil), dial: (&clientOptions{sqlURL: db.OwnerURL}).connect, view: show.View{Width: func() int { return 80 }}}
 	if err := sh.connect(t.Context()); err != nil {
 		t.Fatal(err)
 	}

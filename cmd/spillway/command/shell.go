@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/spillwaydb/spillway/internal/cli/show"
 	"github.com/spillwaydb/spillway/sqlfront/parse"
 )
 
@@ -30,7 +31,7 @@ type shell struct {
 	dial func(context.Context) (*client, error)
 	c    *client
 
-	view        view
+	view        show.View
 	timing      bool
 	goOn        bool // after errors
 	interactive bool
@@ -304,7 +305,7 @@ func (sh *shell) send(ctx context.Context, text string, in *parse.Input, r *sqlR
 	case parse.CopyIn:
 		return sh.copyIn(ctx, text, in, r)
 	}
-	return sh.c.run(ctx, text, sh.view.sink(sh.env.Stdout))
+	return sh.c.run(ctx, text, sh.view.Sink(sh.env.Stdout))
 }
 
 // copyIn runs COPY … FROM STDIN with the lines that follow it.
@@ -335,7 +336,7 @@ func (sh *shell) copyIn(ctx context.Context, text string, in *parse.Input, r *sq
 		data = bytes.NewReader(all)
 	}
 	tag, err := sh.c.conn.CopyFrom(ctx, data, text)
-	if err == nil && sh.view.form == "table" {
+	if err == nil && sh.view.Form == "table" {
 		fmt.Fprintln(sh.env.Stdout, tag)
 	}
 	if r.data == nil && !sh.c.conn.IsClosed() {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spillwaydb/spillway/internal/cli/show"
 	"github.com/spillwaydb/spillway/sqlfront/parse"
 )
 
@@ -187,9 +188,9 @@ func (sh *shell) again(c *shellCall) error {
 }
 
 func (sh *shell) againExpanded(c *shellCall) error {
-	before := sh.view.expanded
-	defer func() { sh.view.expanded = before }()
-	sh.view.expanded = expandOn
+	before := sh.view.Expanded
+	defer func() { sh.view.Expanded = before }()
+	sh.view.Expanded = show.ExpandOn
 	return sh.again(c)
 }
 
@@ -268,17 +269,17 @@ func (sh *shell) expandedCommand(c *shellCall) error { return sh.setExpanded(`\x
 func (sh *shell) setExpanded(what, value string) error {
 	switch on, err := parseSwitch(value); {
 	case strings.EqualFold(value, "auto"):
-		sh.view.expanded = expandAuto
-	case value == "" && sh.view.expanded == expandOn:
-		sh.view.expanded = expandOff
+		sh.view.Expanded = show.ExpandAuto
+	case value == "" && sh.view.Expanded == show.ExpandOn:
+		sh.view.Expanded = show.ExpandOff
 	case value == "" || err == nil && on:
-		sh.view.expanded = expandOn
+		sh.view.Expanded = show.ExpandOn
 	case err == nil:
-		sh.view.expanded = expandOff
+		sh.view.Expanded = show.ExpandOff
 	default:
 		return fmt.Errorf("%s: %q: expected on, off or auto", what, value)
 	}
-	sh.say("Expanded display is %s.", sh.view.expanded)
+	sh.say("Expanded display is %s.", sh.view.Expanded)
 	return nil
 }
 
@@ -298,10 +299,10 @@ func (sh *shell) timingCommand(c *shellCall) error {
 func (sh *shell) pset(c *shellCall) error {
 	switch name, value := c.arg(0), c.arg(1); name {
 	case "":
-		sh.say("expanded %s\nformat   %s\nnull     '%s'", sh.view.expanded, sh.view.form, sh.view.null)
+		sh.say("expanded %s\nformat   %s\nnull     '%s'", sh.view.Expanded, sh.view.Form, sh.view.Null)
 		return nil
 	case "null":
-		sh.view.null = value
+		sh.view.Null = value
 		sh.say("Null display is %q.", value)
 		return nil
 	case "expanded", "x":
@@ -313,7 +314,7 @@ func (sh *shell) pset(c *shellCall) error {
 		if !slices.Contains(sqlForms, value) {
 			return fmt.Errorf(`\pset format: %q: expected %s`, value, strings.Join(sqlForms, ", "))
 		}
-		sh.view.form = value
+		sh.view.Form = value
 		sh.say("Output format is %s.", value)
 		return nil
 	default:
@@ -362,7 +363,7 @@ func (sh *shell) describe(c *shellCall) error {
 	ctx, done := sh.stoppable(c.ctx)
 	defer done()
 	if c.arg(0) == "" {
-		return sh.c.run(ctx, listTables, sh.view.sink(sh.env.Stdout))
+		return sh.c.run(ctx, listTables, sh.view.Sink(sh.env.Stdout))
 	}
 	rows, err := sh.c.rows(ctx, "SELECT to_regclass("+literal(c.arg(0))+") AS t")
 	if err != nil {
@@ -371,7 +372,7 @@ func (sh *shell) describe(c *shellCall) error {
 	if rows[0]["t"] == "" {
 		return hint(fmt.Errorf("table %s does not exist", c.arg(0)), `\d lists tables and views`)
 	}
-	return sh.c.run(ctx, fmt.Sprintf(listColumns, literal(c.arg(0))), sh.view.sink(sh.env.Stdout))
+	return sh.c.run(ctx, fmt.Sprintf(listColumns, literal(c.arg(0))), sh.view.Sink(sh.env.Stdout))
 }
 
 const (

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/spillwaydb/spillway/internal/cli/show"
 )
 
 const (
@@ -335,9 +337,9 @@ func schemasOf(tables []string) []string {
 func (sh *shell) list(found []string) {
 	widest := 0
 	for _, f := range found[:min(len(found), mostShown)] {
-		widest = max(widest, displayWidth(f)+2)
+		widest = max(widest, show.Width(f)+2)
 	}
-	perLine := max(1, max(sh.view.width(), 1)/widest)
+	perLine := max(1, max(sh.view.Width(), 1)/widest)
 	var b strings.Builder
 	for i, f := range found {
 		if i == mostShown {
@@ -348,7 +350,7 @@ func (sh *shell) list(found []string) {
 		if i%perLine == perLine-1 || i == len(found)-1 {
 			b.WriteString("\n")
 		} else {
-			b.WriteString(strings.Repeat(" ", widest-displayWidth(f)))
+			b.WriteString(strings.Repeat(" ", widest-show.Width(f)))
 		}
 	}
 	fmt.Fprintln(sh.screen.term, strings.TrimRight(b.String(), "\n"))

@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
+
+	"github.com/spillwaydb/spillway/internal/cli/show"
 )
 
 type sqlOptions struct {
@@ -71,7 +73,9 @@ func (s *sourceFlag) Set(text string) error {
 	*s.list = append(*s.list, sqlSource{text: text, file: s.file})
 	return nil
 }
+
 func (s *sourceFlag) String() string { return "" }
+
 func (s *sourceFlag) Type() string {
 	if s.file {
 		return "file"
@@ -123,7 +127,7 @@ func runSQL(ctx context.Context, env *Env, o *sqlOptions) error {
 	defer closeAll()
 	sh := &shell{
 		env: env, dial: o.connect, goOn: goOn,
-		view: view{form: o.output, null: o.null, width: terminalWidth(env)},
+		view: show.View{Form: o.output, Null: o.null, Width: terminalWidth(env)},
 	}
 	if err := sh.connect(ctx); err != nil {
 		return err

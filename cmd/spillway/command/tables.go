@@ -8,6 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/spf13/cobra"
+
+	"github.com/spillwaydb/spillway/internal/cli/show"
 )
 
 type tablesOptions struct {
@@ -101,7 +103,7 @@ func tablesQuery(view, condition string, pretty bool) string {
 }
 
 // showTable shows one table, with what a flush would move now.
-func (c *client) showTable(ctx context.Context, view, flush string, pretty bool, s sink) error {
+func (c *client) showTable(ctx context.Context, view, flush string, pretty bool, s show.Sink) error {
 	plan, err := c.rows(ctx, "EXPLAIN "+flush)
 	if err != nil {
 		return err
@@ -141,11 +143,11 @@ func (c *client) showTable(ctx context.Context, view, flush string, pretty bool,
 }
 
 // printRow prints what showTable has found.
-func printRow(s sink, row rowMap) error {
-	var cols []column
+func printRow(s show.Sink, row rowMap) error {
+	var cols []show.Column
 	var values [][]byte
 	add := func(name string, oid uint32) {
-		cols = append(cols, column{name: name, oid: oid})
+		cols = append(cols, show.Column{Name: name, OID: oid})
 		var value []byte
 		if text := row[name]; text != "" {
 			value = []byte(text)
@@ -164,11 +166,11 @@ func printRow(s sink, row rowMap) error {
 		add(name, pgtype.Int8OID)
 	}
 	add("why_not", pgtype.TextOID)
-	if err := s.begin(cols); err != nil {
+	if err := s.Begin(cols); err != nil {
 		return err
 	}
-	if err := s.row(values); err != nil {
+	if err := s.Row(values); err != nil {
 		return err
 	}
-	return s.end("SELECT 1")
+	return s.End("SELECT 1")
 }

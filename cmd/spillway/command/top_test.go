@@ -13,6 +13,9 @@ import (
 	"time"
 
 	tea "charm.land/bubbletea/v2"
+
+	"github.com/spillwaydb/spillway/internal/cli/clitest"
+	"github.com/spillwaydb/spillway/internal/cli/show"
 )
 
 // topStage plays the front-end, and the clock.
@@ -24,9 +27,12 @@ type topStage struct {
 	clock                          time.Time
 }
 
-func (s *topStage) jobs(context.Context) ([]rowMap, error)    { return s.jobRows, s.err }
+func (s *topStage) jobs(context.Context) ([]rowMap, error) { return s.jobRows, s.err }
+
 func (s *topStage) workers(context.Context) ([]rowMap, error) { return s.workerRows, s.err }
-func (s *topStage) tables(context.Context) ([]rowMap, error)  { return s.tableRows, s.err }
+
+func (s *topStage) tables(context.Context) ([]rowMap, error) { return s.tableRows, s.err }
+
 func (s *topStage) act(_ context.Context, verb, id string) error {
 	s.deeds = append(s.deeds, verb+" "+id)
 	return s.deedErr
@@ -101,8 +107,8 @@ func shownBy(t *testing.T, m *topModel) string {
 		t.Errorf("%d lines in a window of %d", len(lines), m.height)
 	}
 	for i, l := range lines {
-		if displayWidth(l) > m.width {
-			t.Errorf("line %d is %d wide in a window of %d: %q", i+1, displayWidth(l), m.width, l)
+		if show.Width(l) > m.width {
+			t.Errorf("line %d is %d wide in a window of %d: %q", i+1, show.Width(l), m.width, l)
 		}
 		lines[i] = strings.TrimRight(l, " ")
 	}
@@ -161,9 +167,9 @@ func TestTopDeeds(t *testing.T) {
 	}
 	s.deedErr = &hintedError{err: errors.New(`job "x" not found`), hint: "it may have been forgotten"}
 	press(m, "home", "k", "y")
-	mustContain(t, shownBy(t, m), `job "x" not found; it may have been forgotten`)
+	clitest.Contains(t, shownBy(t, m), `job "x" not found; it may have been forgotten`)
 	press(m, "a", "end", "k") // one that has ended: no question
-	mustContain(t, shownBy(t, m), "job flush:app.audit:c3 has ended: failed")
+	clitest.Contains(t, shownBy(t, m), "job flush:app.audit:c3 has ended: failed")
 	press(m, "2", "k", "y")
 	if len(s.deeds) != 3 {
 		t.Errorf("deeds: %q", s.deeds)
@@ -177,7 +183,7 @@ func TestTopTrouble(t *testing.T) {
 	m := s.play(100, 20)
 	s.err = fmt.Errorf("no answer within %s\x1b[2J", feedPatience)
 	s.look(m)
-	mustContain(t, shownBy(t, m), `not up to date: no answer within 5s\x1b[2J`, "app.events", "a:71")
+	clitest.Contains(t, shownBy(t, m), `not up to date: no answer within 5s\x1b[2J`, "app.events", "a:71")
 	s.err = nil
 	s.look(m)
 	if got := shownBy(t, m); strings.Contains(got, "not up to date") || strings.Contains(got, "no answer") {
@@ -186,7 +192,7 @@ func TestTopTrouble(t *testing.T) {
 	s.jobRows, s.workerRows, s.tableRows = []rowMap{}, nil, nil
 	s.look(m)
 	press(m, "enter", "pgdown", "up", "k")
-	mustContain(t, shownBy(t, m), "no job runs", "no table has a policy", "no worker is there", "choose a job first")
+	clitest.Contains(t, shownBy(t, m), "no job runs", "no table has a policy", "no worker is there", "choose a job first")
 }
 
 // No size of the window breaks the picture.
@@ -227,36 +233,5 @@ func TestTopNeedsTerminal(t *testing.T) {
 	mustContain(t, r.errOut, "top needs a terminal", "spillway jobs list")
 	if r := invoke(t, []string{"top", "--refresh", "1ms"}); r.code != exitUsage || !strings.Contains(r.errOut, "expected 500ms or more") {
 		t.Errorf("%d %s", r.code, r.errOut)
-	}
-}
-
-func TestPace(t *testing.T) {
-	t.Parallel()
-	var p pace
-	at := time.Unix(0, 0)
-	if p.perSecond(at) != 0 {
-		t.Error("a speed of nothing")
-	}
-	for i := range 100 {
-		p.add(at.Add(time.Duration(i)*time.Second), float64(i*50))
-	}
-	now := at.Add(99 * time.Second)
-	if got := p.perSecond(now); got != 50 {
-		t.Errorf("%v per second", got)
-	}
-	if d, ok := p.left(now, 99*50+100); !ok || d != 2*time.Second {
-		t.Errorf("left: %s, %v", d, ok)
-	}
-	p.add(now.Add(time.Second), 3) // planned again, or another run
-	if got := p.perSecond(now.Add(time.Second)); got != 0 {
-		t.Errorf("after a new beginning: %v per second", got)
-	}
-	if _, ok := p.left(now.Add(time.Second), 100); ok {
-		t.Error("an end is known without a speed")
-	}
-	for in, want := range map[time.Duration]string{0: "0s", 45 * time.Second: "45s", 130 * time.Second: "2m 10s", 3*time.Hour + 5*time.Minute: "3h 5m", 52 * time.Hour: "2d 4h"} {
-		if got := spanText(in); got != want {
-			t.Errorf("%s: %q, want %q", in, got, want)
-		}
 	}
 }

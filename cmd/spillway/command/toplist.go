@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/spillwaydb/spillway/internal/cli/show"
 )
 
 // topList is one of the lists of `spillway top`. The cursor stays with its row, by key, when rows come and go.
@@ -145,7 +147,7 @@ func ago(seconds string) string {
 	if seconds == "" {
 		return ""
 	}
-	return spanText(time.Duration(float(seconds)) * time.Second)
+	return show.Span(time.Duration(float(seconds)) * time.Second)
 }
 
 // known is text, or "" where a column of it is NULL.
@@ -159,23 +161,23 @@ func known(column string, text func(string) string) func(rowMap) string {
 }
 
 func plain(column string) func(rowMap) string {
-	return func(r rowMap) string { return printable([]byte(r[column])) }
+	return func(r rowMap) string { return show.Printable([]byte(r[column])) }
 }
 
 // jobColumns need the model: it knows how fast jobs go.
 func (m *topModel) jobColumns() []topColumn {
 	return []topColumn{
 		{name: "JOB", cell: func(r rowMap) string {
-			return strings.TrimSpace(jobType(r) + " " + printable([]byte(r["target"])))
+			return strings.TrimSpace(jobType(r) + " " + show.Printable([]byte(r["target"])))
 		}},
 		{name: "STATUS", rank: 1, cell: jobStatus},
 		{name: "PROGRESS", rank: 2, cell: func(r rowMap) string {
-			return drawBar(share(r), 12) + " " + padLeft(strconv.Itoa(int(share(r)*100)), 3) + " %"
+			return show.Bar(share(r), 12) + " " + padLeft(strconv.Itoa(int(share(r)*100)), 3) + " %"
 		}, order: share},
 		{name: "DONE", right: true, rank: 4, cell: func(r rowMap) string { return doneText(r) }, order: func(r rowMap) float64 { return float(r[unitOf(r).column]) }},
 		{name: "RATE", right: true, rank: 3, cell: m.rateOf, order: func(r rowMap) float64 { return m.speedOf(r) }},
 		{name: "LEFT", right: true, rank: 3, cell: m.leftOf},
-		{name: "SIZE", right: true, rank: 6, cell: func(r rowMap) string { return bytesText(r["bytes_written"]) }, order: byNumber("bytes_written")},
+		{name: "SIZE", right: true, rank: 6, cell: func(r rowMap) string { return show.Bytes(r["bytes_written"]) }, order: byNumber("bytes_written")},
 		{name: "AGE", right: true, rank: 5, cell: func(r rowMap) string { return ago(r["age"]) }, order: byNumber("age")},
 	}
 }
@@ -191,7 +193,7 @@ func jobStatus(r rowMap) string {
 	case r["error"] != "":
 		return r["status"] + ", retries"
 	case r["phase"] != "":
-		return r["status"] + ", " + printable([]byte(r["phase"]))
+		return r["status"] + ", " + show.Printable([]byte(r["phase"]))
 	}
 	return r["status"]
 }
@@ -202,7 +204,7 @@ func (m *topModel) speedOf(r rowMap) float64 {
 	if p == nil || r["status"] != "running" {
 		return 0
 	}
-	return p.rows.perSecond(m.seen)
+	return p.rows.PerSecond(m.seen)
 }
 
 func (m *topModel) rateOf(r rowMap) string { return unitOf(r).rate(m.speedOf(r)) }
@@ -212,20 +214,20 @@ func (m *topModel) leftOf(r rowMap) string {
 	if p == nil || r["status"] != "running" {
 		return ""
 	}
-	d, ok := p.share.left(m.seen, 1)
+	d, ok := p.share.Left(m.seen, 1)
 	if !ok {
 		return ""
 	}
-	return spanText(d)
+	return show.Span(d)
 }
 
 var sizeColumns = []topColumn{
 	{name: "TABLE", cell: plain("name")},
-	{name: "HOT", right: true, rank: 1, cell: known("bytes_hot", bytesText), order: byNumber("bytes_hot")},
-	{name: "DEAD ROWS", right: true, rank: 4, cell: known("rows_dead", groups), order: byNumber("rows_dead")},
-	{name: "COLD", right: true, rank: 2, cell: known("bytes_cold", bytesText), order: byNumber("bytes_cold")},
-	{name: "COLD ROWS", right: true, rank: 3, cell: known("rows_cold", groups), order: byNumber("rows_cold")},
-	{name: "SEGMENTS", right: true, rank: 5, cell: known("segments", groups), order: byNumber("segments")},
+	{name: "HOT", right: true, rank: 1, cell: known("bytes_hot", show.Bytes), order: byNumber("bytes_hot")},
+	{name: "DEAD ROWS", right: true, rank: 4, cell: known("rows_dead", show.Groups), order: byNumber("rows_dead")},
+	{name: "COLD", right: true, rank: 2, cell: known("bytes_cold", show.Bytes), order: byNumber("bytes_cold")},
+	{name: "COLD ROWS", right: true, rank: 3, cell: known("rows_cold", show.Groups), order: byNumber("rows_cold")},
+	{name: "SEGMENTS", right: true, rank: 5, cell: known("segments", show.Groups), order: byNumber("segments")},
 	{name: "FLUSHED", right: true, rank: 3, cell: func(r rowMap) string {
 		if r["flushed"] == "" {
 			return "never"
@@ -237,9 +239,9 @@ var sizeColumns = []topColumn{
 var workerColumns = []topColumn{
 	{name: "WORKER", cell: func(r rowMap) string {
 		if r["host"] == "" {
-			return printable([]byte(r["identity"]))
+			return show.Printable([]byte(r["identity"]))
 		}
-		return printable([]byte(r["host"] + ":" + r["pid"]))
+		return show.Printable([]byte(r["host"] + ":" + r["pid"]))
 	}},
 	{name: "STATUS", rank: 1, cell: plain("status")},
 	{name: "SLOTS", right: true, rank: 2, cell: func(r rowMap) string {
@@ -260,5 +262,5 @@ var workerColumns = []topColumn{
 
 // padLeft fills a text with spaces to a width.
 func padLeft(text string, width int) string {
-	return strings.Repeat(" ", max(0, width-displayWidth(text))) + text
+	return strings.Repeat(" ", max(0, width-show.Width(text))) + text
 }

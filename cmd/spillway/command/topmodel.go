@@ -9,6 +9,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
+	"github.com/spillwaydb/spillway/internal/cli/show"
 	"github.com/spillwaydb/spillway/jobmanager"
 )
 
@@ -47,7 +48,7 @@ type topModel struct {
 type deed struct{ verb, jobID string }
 
 // topPace is how fast a job goes: for its rate, and for its end.
-type topPace struct{ rows, share pace }
+type topPace struct{ rows, share show.Pace }
 
 func newTopModel(ctx context.Context, source topSource, now func() time.Time, o *topOptions) *topModel {
 	m := &topModel{ctx: ctx, source: source, now: now, refresh: o.refresh, all: o.all, paces: map[string]*topPace{}}
@@ -106,7 +107,7 @@ func (m *topModel) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		return m, m.press(msg)
 	case tea.PasteMsg:
 		if m.typing {
-			m.current().filter += printable([]byte(msg.Content))
+			m.current().filter += show.Printable([]byte(msg.Content))
 		}
 	case topSeen:
 		m.take(msg)
@@ -155,8 +156,8 @@ func (m *topModel) take(msg topSeen) {
 			p = &topPace{}
 		}
 		alive[id] = p
-		p.rows.add(now, float(job[unitOf(job).column]))
-		p.share.add(now, share(job))
+		p.rows.Add(now, float(job[unitOf(job).column]))
+		p.share.Add(now, share(job))
 	}
 	m.paces = alive
 }
@@ -170,7 +171,7 @@ func troubleOf(err error) string {
 	if h := hintOf(err); h != "" {
 		text += "; " + h
 	}
-	return printable([]byte(text))
+	return show.Printable([]byte(text))
 }
 
 func (m *topModel) current() *topList { return &m.lists[m.focus] }
@@ -252,7 +253,7 @@ func (m *topModel) typeFilter(key, text string) {
 	case "ctrl+u":
 		l.filter = ""
 	default:
-		l.filter += printable([]byte(text))
+		l.filter += show.Printable([]byte(text))
 	}
 }
 

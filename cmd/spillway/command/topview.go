@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	tea "charm.land/bubbletea/v2"
+
+	"github.com/spillwaydb/spillway/internal/cli/show"
 )
 
 // The styles. bubbletea leaves colours out where the terminal has none, or NO_COLOR is set.
@@ -46,7 +48,7 @@ func (m *topModel) lines() []string {
 		return nil
 	}
 	if m.width < leastWidth || m.height < leastHeight {
-		return []string{clip("the window is too small", m.width)}
+		return []string{show.Clip("the window is too small", m.width)}
 	}
 	out := []string{m.head(), ""}
 	switch {
@@ -76,7 +78,7 @@ func (m *topModel) head() string {
 	if m.seen.IsZero() {
 		text = "spillway top · looking …"
 	}
-	return styled(styleBold, clip(text, m.width))
+	return styled(styleBold, show.Clip(text, m.width))
 }
 
 // room returns how many rows of a list are shown; -1: it is not shown.
@@ -122,20 +124,20 @@ func (m *topModel) list(n int) []string {
 	}
 	shown, first := l.scroll(rows, room)
 	columns, widths := l.fitting(shown, m.width)
-	out := []string{styled(style, clip(title, m.width)), styled(styleFaint, clip(l.headLine(columns, widths), m.width))}
+	out := []string{styled(style, show.Clip(title, m.width)), styled(styleFaint, show.Clip(l.headLine(columns, widths), m.width))}
 	at := l.at(rows)
 	for i, r := range shown {
-		line := clip(rowLine(l, columns, widths, r), m.width)
+		line := show.Clip(rowLine(l, columns, widths, r), m.width)
 		switch {
 		case n == m.focus && first+i == at:
-			line = styled(styleTurned, line+strings.Repeat(" ", m.width-displayWidth(line)))
+			line = styled(styleTurned, line+strings.Repeat(" ", m.width-show.Width(line)))
 		default:
 			line = styled(rowStyle(n, r), line)
 		}
 		out = append(out, line)
 	}
 	if len(shown) == 0 {
-		out = append(out, styled(styleFaint, clip("  "+m.nothing(n), m.width)))
+		out = append(out, styled(styleFaint, show.Clip("  "+m.nothing(n), m.width)))
 	}
 	for len(out) < room+2 {
 		out = append(out, "")
@@ -182,9 +184,9 @@ func (l *topList) fitting(rows []rowMap, width int) (columns []int, widths []int
 	const gap, least = 2, 22
 	wants := make([]int, len(l.columns))
 	for i, c := range l.columns {
-		wants[i] = displayWidth(c.name) + 1 // room for the sign of the sort
+		wants[i] = show.Width(c.name) + 1 // room for the sign of the sort
 		for _, r := range rows {
-			wants[i] = max(wants[i], displayWidth(c.cell(r)))
+			wants[i] = max(wants[i], show.Width(c.cell(r)))
 		}
 		columns = append(columns, i)
 	}
@@ -232,11 +234,11 @@ func (l *topList) line(columns, widths []int, cell func(column int) string) stri
 		if n > 0 {
 			b.WriteString("  ")
 		}
-		text := clip(cell(i), widths[n])
+		text := show.Clip(cell(i), widths[n])
 		if l.columns[i].right {
 			b.WriteString(padLeft(text, widths[n]))
 		} else {
-			b.WriteString(text + strings.Repeat(" ", widths[n]-displayWidth(text)))
+			b.WriteString(text + strings.Repeat(" ", widths[n]-show.Width(text)))
 		}
 	}
 	return strings.TrimRight(b.String(), " ")
@@ -246,13 +248,13 @@ func (l *topList) line(columns, widths []int, cell func(column int) string) stri
 func (m *topModel) message() string {
 	switch {
 	case m.asking != nil:
-		return styled(styleBold+styleYellow, clip(fmt.Sprintf("%s? y: yes, other keys: no. %s %s", m.asking.verb, m.asking.jobID, consequence[m.asking.verb]), m.width))
+		return styled(styleBold+styleYellow, show.Clip(fmt.Sprintf("%s? y: yes, other keys: no. %s %s", m.asking.verb, m.asking.jobID, consequence[m.asking.verb]), m.width))
 	case m.note != "" && m.noteBad:
-		return styled(styleRed, clip(m.note, m.width))
+		return styled(styleRed, show.Clip(m.note, m.width))
 	case m.trouble != "":
-		return styled(styleRed, clip("not up to date: "+m.trouble, m.width))
+		return styled(styleRed, show.Clip("not up to date: "+m.trouble, m.width))
 	}
-	return clip(m.note, m.width)
+	return show.Clip(m.note, m.width)
 }
 
 // consequence is what the question before a deed says.
@@ -262,9 +264,9 @@ var consequence = map[string]string{
 
 func (m *topModel) keys() string {
 	if m.typing {
-		return styled(styleFaint, clip("type to filter  Enter keep  Esc take back", m.width))
+		return styled(styleFaint, show.Clip("type to filter  Enter keep  Esc take back", m.width))
 	}
-	return styled(styleFaint, clip("q quit  ? keys  Tab list  Enter details  k kill  p pause  r resume  / filter  s sort  a ended", m.width))
+	return styled(styleFaint, show.Clip("q quit  ? keys  Tab list  Enter details  k kill  p pause  r resume  / filter  s sort  a ended", m.width))
 }
 
 func (m *topModel) helpLines() []string {
@@ -289,8 +291,8 @@ func (m *topModel) detailLines(job rowMap) []string {
 		if job[name] == "" {
 			continue
 		}
-		text := printable([]byte(job[name]))
-		for i, part := range wrap(text, max(10, m.width-17)) {
+		text := show.Printable([]byte(job[name]))
+		for i, part := range show.Wrap(text, max(10, m.width-17)) {
 			label := name
 			if i > 0 {
 				label = ""
@@ -299,31 +301,4 @@ func (m *topModel) detailLines(job rowMap) []string {
 		}
 	}
 	return out
-}
-
-// wrap cuts a text into pieces of at most so many cells.
-func wrap(text string, width int) []string {
-	var out []string
-	for displayWidth(text) > width {
-		cut, w := 0, 0
-		for i, r := range text {
-			if w += displayWidth(string(r)); w > width {
-				break
-			}
-			cut = i + len(string(r))
-		}
-		out, text = append(out, text[:cut]), text[cut:]
-	}
-	return append(out, text)
-}
-
-// clip cuts a text that is wider than width, and marks that it did.
-func clip(text string, width int) string {
-	if displayWidth(text) <= width {
-		return text
-	}
-	if width <= 1 {
-		return strings.Repeat("…", max(0, width))
-	}
-	return wrap(text, width-1)[0] + "…"
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/cli/show"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/ledger"
@@ -83,7 +84,7 @@ type uninstaller struct {
 	env    *Env
 	db     *hot.DB
 	ledger *ledger.Ledger
-	out    sink
+	out    show.Sink
 }
 
 func (u *uninstaller) say(format string, args ...any) {
@@ -182,22 +183,22 @@ func (u *uninstaller) tell(left []ledger.Leftover) error {
 		return nil
 	}
 	var files, rows, bytes int64
-	err := u.out.begin([]column{{name: "table"}, {"segments", pgtype.Int8OID}, {"rows", pgtype.Int8OID}, {"bytes", pgtype.Int8OID}, {"old_segments", pgtype.Int8OID}, {name: "manifest"}})
+	err := u.out.Begin([]show.Column{{Name: "table"}, {Name: "segments", OID: pgtype.Int8OID}, {Name: "rows", OID: pgtype.Int8OID}, {Name: "bytes", OID: pgtype.Int8OID}, {Name: "old_segments", OID: pgtype.Int8OID}, {Name: "manifest"}})
 	if err != nil {
 		return err
 	}
 	for _, f := range left {
 		files, rows, bytes = files+f.Segments+f.OldSegments, rows+f.Rows, bytes+f.Bytes+f.OldBytes
 		row := [][]byte{[]byte(f.Schema + "." + f.Table), number(f.Segments), number(f.Rows), number(f.Bytes), number(f.OldSegments), []byte(manifestOf(f))}
-		if err := u.out.row(row); err != nil {
+		if err := u.out.Row(row); err != nil {
 			return err
 		}
 	}
-	if err := u.out.end(""); err != nil {
+	if err := u.out.End(""); err != nil {
 		return err
 	}
-	u.say("%s files stay where they are: %s cold rows, %s. Each manifest lists the files of its table; to read them in DuckDB:", groups(strconv.FormatInt(files, 10)),
-		groups(strconv.FormatInt(rows, 10)), bytesText(strconv.FormatInt(bytes, 10)))
+	u.say("%s files stay where they are: %s cold rows, %s. Each manifest lists the files of its table; to read them in DuckDB:", show.Groups(strconv.FormatInt(files, 10)),
+		show.Groups(strconv.FormatInt(rows, 10)), show.Bytes(strconv.FormatInt(bytes, 10)))
 	u.say("%s", readManifest(manifestOf(left[0])))
 	return nil
 }

@@ -1,4 +1,4 @@
-package command
+package show
 
 import (
 	"fmt"
@@ -8,17 +8,17 @@ import (
 // paceOver is how far back a pace looks.
 const paceOver = 15 * time.Second
 
-// pace tells how fast something grows. Work is counted chunk by chunk, so it looks back over several steps and not at the
+// Pace tells how fast something grows. Work is counted chunk by chunk, so it looks back over several steps and not at the
 // last one alone.
-type pace struct{ seen []reading }
+type Pace struct{ seen []reading }
 
 type reading struct {
 	at   time.Time
 	done float64
 }
 
-// add notes how much is done. Less than before is a new beginning.
-func (p *pace) add(at time.Time, done float64) {
+// Add notes how much is done. Less than before is a new beginning.
+func (p *Pace) Add(at time.Time, done float64) {
 	n := len(p.seen)
 	if n > 0 && done == p.seen[n-1].done {
 		return
@@ -32,8 +32,8 @@ func (p *pace) add(at time.Time, done float64) {
 	}
 }
 
-// perSecond returns how much is done in a second; 0: not known yet.
-func (p *pace) perSecond(now time.Time) float64 {
+// PerSecond returns how much is done in a second; 0: not known yet.
+func (p *Pace) PerSecond(now time.Time) float64 {
 	if len(p.seen) < 2 {
 		return 0
 	}
@@ -45,9 +45,9 @@ func (p *pace) perSecond(now time.Time) float64 {
 	return (last.done - first.done) / took
 }
 
-// left returns how long it takes until total is done; ok is false while that is not known.
-func (p *pace) left(now time.Time, total float64) (d time.Duration, ok bool) {
-	speed := p.perSecond(now)
+// Left returns how long it takes until total is done; ok is false while that is not known.
+func (p *Pace) Left(now time.Time, total float64) (d time.Duration, ok bool) {
+	speed := p.PerSecond(now)
 	if speed <= 0 {
 		return 0, false
 	}
@@ -58,8 +58,8 @@ func (p *pace) left(now time.Time, total float64) (d time.Duration, ok bool) {
 	return time.Duration(rest * float64(time.Second)), true
 }
 
-// spanText writes a time span for people, in at most two units: "45s", "2m 10s", "3h 5m", "2d 4h".
-func spanText(d time.Duration) string {
+// Span writes a time span for people, in at most two units: "45s", "2m 10s", "3h 5m", "2d 4h".
+func Span(d time.Duration) string {
 	s := int64(max(0, d).Round(time.Second).Seconds())
 	switch {
 	case s < 60:

@@ -1,4 +1,4 @@
-package command
+package show
 
 import (
 	"encoding/json"
