@@ -54,6 +54,8 @@ var rooms = map[string][]string{
 	"internal/freeport":           {},
 
 	"internal/cli/show":    {"internal/segment"},
+	"internal/cli/words":   {},
+	"internal/cli/fail":    {},
 	"internal/cli/clitest": {},
 
 	"tests":                       {"*"},
@@ -93,7 +95,7 @@ var outside = map[string][]string{
 }
 
 // stdlibOnly lists rooms that import the standard library and this module alone.
-var stdlibOnly = []string{"sqlfront/parse", "internal/obs", "internal/fault"}
+var stdlibOnly = []string{"sqlfront/parse", "internal/obs", "internal/fault", "internal/cli/fail", "internal/cli/words"}
 
 // forAll lists rooms that every room may import.
 var forAll = []string{"internal/obs", "internal/fault"}

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/cli/show"
 )
 
@@ -72,8 +73,8 @@ func dial(ctx context.Context, url string) (*client, error) {
 		return c.patience
 	}
 	if c.conn, err = pgconn.ConnectConfig(ctx, cfg); err != nil {
-		if interrupted(ctx) {
-			return nil, errInterrupted
+		if fail.Interrupted(ctx) {
+			return nil, fail.ErrInterrupted
 		}
 		return nil, frontError(err)
 	}
@@ -84,7 +85,7 @@ func dial(ctx context.Context, url string) (*client, error) {
 func frontError(err error) error {
 	var bad *pgconn.ParseConfigError
 	if errors.As(err, &bad) {
-		return &usageError{msg: "--sql-url cannot be read", hint: "the form is postgres://user@host:7432/database"}
+		return &fail.Usage{Msg: "--sql-url cannot be read", Todo: "the form is postgres://user@host:7432/database"}
 	}
 	advice := "check the address; is `spillway up` running there?"
 	var pg *pgconn.PgError
@@ -99,7 +100,7 @@ func frontError(err error) error {
 		}
 		err = errors.New(pg.Message)
 	}
-	return &unreachableError{what: "the SQL front-end cannot be reached", err: err, hint: advice}
+	return &fail.Unreachable{What: "the SQL front-end cannot be reached", Err: err, Todo: advice}
 }
 
 func (c *client) close() {
@@ -168,8 +169,7 @@ type mapSink struct {
 }
 
 func (m *mapSink) Begin(cols []show.Column) error { m.cols = cols; return nil }
-
-func (m *mapSink) End(string) error { return nil }
+func (m *mapSink) End(string) error               { return nil }
 
 func (m *mapSink) Row(values [][]byte) error {
 	r := rowMap{}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/cli/show"
 )
 
@@ -51,7 +52,7 @@ inserted: exit code 0 only if each row is there exactly once.`,
 
 func (d *demo) run(ctx context.Context) (err error) {
 	if d.rows < 1 {
-		return usagef("--rows %d: expected 1 or more", d.rows)
+		return fail.Usagef("--rows %d: expected 1 or more", d.rows)
 	}
 	if d.dir, err = demoFolder(); err != nil {
 		return err

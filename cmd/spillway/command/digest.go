@@ -49,10 +49,8 @@ func (d *digest) String() string { return fmt.Sprintf("%016x%016x", d.sum[0], d.
 var _ show.Sink = (*digest)(nil)
 
 func (d *digest) Begin([]show.Column) error { return nil }
-
 func (d *digest) Row(values [][]byte) error { d.add(values); return nil }
-
-func (d *digest) End(string) error { return nil }
+func (d *digest) End(string) error          { return nil }
 
 // addFile counts the rows of a segment.
 func (d *digest) addFile(ctx context.Context, path string) error {

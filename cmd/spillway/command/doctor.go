@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/cli/show"
 )
 
@@ -105,8 +106,8 @@ func (d *doctor) examine(ctx context.Context) {
 func (d *doctor) examineUp(ctx context.Context) {
 	up, err := findUp(d.opt.dataDir)
 	if err != nil {
-		var gone *unreachableError
-		if d.opt.databaseURL == "" || (errors.As(err, &gone) && gone.err != nil) {
+		var gone *fail.Unreachable
+		if d.opt.databaseURL == "" || (errors.As(err, &gone) && gone.Err != nil) {
 			d.warn("spillway up", hintOf(err), "%v", err)
 		}
 		return

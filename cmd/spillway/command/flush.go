@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/cli/show"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/sqlfront/parse"
@@ -104,21 +105,21 @@ func startJobs(cmd *cobra.Command, env *Env, o *clientOptions, statement string,
 func (o *flushOptions) statement(given []string) (string, error) {
 	switch {
 	case o.local && o.all:
-		return "", usagef("flush: --local takes one table, not --all")
+		return "", fail.Usagef("flush: --local takes one table, not --all")
 	case !o.local && o.localOptions.takeOver:
-		return "", usagef("flush: --take-over goes with --local")
+		return "", fail.Usagef("flush: --take-over goes with --local")
 	case o.all && len(given) > 0:
-		return "", usagef("flush: give either a table or --all, not both")
+		return "", fail.Usagef("flush: give either a table or --all, not both")
 	case o.all && o.where != "":
-		return "", usagef("flush: --where goes with one table, not with --all")
+		return "", fail.Usagef("flush: --where goes with one table, not with --all")
 	case o.all && o.olderThan != "":
-		return "", usagef("flush: --older-than goes with one table, not with --all")
+		return "", fail.Usagef("flush: --older-than goes with one table, not with --all")
 	case o.ageColumn != "" && o.olderThan == "":
-		return "", usagef("flush: --age-column goes with --older-than")
+		return "", fail.Usagef("flush: --age-column goes with --older-than")
 	case !o.all && o.in != "":
-		return "", usagef("flush: --in goes with --all")
+		return "", fail.Usagef("flush: --in goes with --all")
 	case !o.all && len(given) != 1:
-		return "", &usageError{msg: "flush: expected one TABLE, or --all", hint: "usage: spillway flush schema.table"}
+		return "", &fail.Usage{Msg: "flush: expected one TABLE, or --all", Todo: "usage: spillway flush schema.table"}
 	}
 	var b strings.Builder
 	if o.all {
@@ -152,7 +153,7 @@ func withList(command string, given []string) (string, error) {
 	for _, w := range given {
 		name, value, ok := strings.Cut(w, "=")
 		if !ok {
-			return "", usagef("%s: --with %s: expected name=value", command, w)
+			return "", fail.Usagef("%s: --with %s: expected name=value", command, w)
 		}
 		if value = strings.TrimSpace(value); !strings.HasPrefix(value, "(") { // a list is SQL as it stands
 			value = literal(value)

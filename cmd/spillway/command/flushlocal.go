@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/cli/show"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
@@ -49,7 +50,7 @@ type localFlush struct {
 // runLocal runs a FLUSH TABLE in this process, without Temporal, and waits for its end.
 func runLocal(cmd *cobra.Command, env *Env, o *localOptions, statement string) error {
 	if o.databaseURL == "" {
-		return &usageError{msg: "flush --local: --database-url is missing", hint: "the form is postgres://spillway@host:5432/database"}
+		return &fail.Usage{Msg: "flush --local: --database-url is missing", Todo: "the form is postgres://spillway@host:5432/database"}
 	}
 	o.retention = defaultRetention  // it forgets nothing
 	o.shutdownTimeout = time.Minute // of a server's stop; a flush that was cancelled takes the time it takes
@@ -139,13 +140,13 @@ func startError(err error) error {
 	var spec *jobmanager.SpecError
 	switch {
 	case errors.As(err, &spec):
-		return hint(err, "%s", spec.Hint)
+		return fail.Hint(err, "%s", spec.Hint)
 	case !errors.As(err, &busy):
 		return err
 	case busy.Manager == "":
-		return hint(err, "wait for it, or stop the process that runs it")
+		return fail.Hint(err, "wait for it, or stop the process that runs it")
 	}
-	return hint(err, "wait for it, or stop it through its front-end: KILL JOB '%s'; if its Temporal is gone for good, --take-over takes the table from it", busy.Running)
+	return fail.Hint(err, "wait for it, or stop it through its front-end: KILL JOB '%s'; if its Temporal is gone for good, --take-over takes the table from it", busy.Running)
 }
 
 // follow shows the progress of a job until it has ended. An interrupt cancels the job once, if it is ours, and its end is
@@ -181,7 +182,7 @@ func (l *localFlush) follow(ctx context.Context, s jobmanager.Started) (jobmanag
 			}
 		case <-interrupted:
 			if s.Existing {
-				return jobmanager.JobInfo{}, hint(context.Cause(ctx), "the job goes on in its own process")
+				return jobmanager.JobInfo{}, fail.Hint(context.Cause(ctx), "the job goes on in its own process")
 			}
 			interrupted = nil
 			p.done()
@@ -211,8 +212,8 @@ func (l *localFlush) result(ctx context.Context, info jobmanager.JobInfo) error 
 	switch {
 	case info.Status == jobmanager.Completed:
 		return nil
-	case info.Status == jobmanager.Cancelled && interrupted(ctx):
-		return hint(context.Cause(ctx), "rows that were not moved are still in the table; the next flush takes them")
+	case info.Status == jobmanager.Cancelled && fail.Interrupted(ctx):
+		return fail.Hint(context.Cause(ctx), "rows that were not moved are still in the table; the next flush takes them")
 	}
 	return jobError(row)
 }

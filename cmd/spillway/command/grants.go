@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/sqlfront/parse"
@@ -55,7 +56,7 @@ then run it as the tables' owner or a superuser. Run it again after adding table
 
 func runGrants(ctx context.Context, env *Env, o *grantsOptions) error {
 	if len(o.tables) == 0 {
-		return &usageError{msg: "grants: no table given", hint: "usage: spillway grants --for schema.table"}
+		return &fail.Usage{Msg: "grants: no table given", Todo: "usage: spillway grants --for schema.table"}
 	}
 	url := o.databaseURL
 	if url == "" {
@@ -64,7 +65,7 @@ func runGrants(ctx context.Context, env *Env, o *grantsOptions) error {
 	if url == "" {
 		up, err := findUp(o.dataDir)
 		if err != nil {
-			return hint(err, "columns and partitions are looked up in the database: give --database-url")
+			return fail.Hint(err, "columns and partitions are looked up in the database: give --database-url")
 		}
 		url = up.SQLURL
 	}
@@ -74,7 +75,7 @@ func runGrants(ctx context.Context, env *Env, o *grantsOptions) error {
 	}
 	defer db.Close()
 	if o.script.maintain && db.ServerVersionNum() < 170000 {
-		return hint(fmt.Errorf("PostgreSQL %s has no right MAINTAIN", db.ServerVersion()), "before version 17 only owners may VACUUM: GRANT the owner's role to the worker's, or leave it to autovacuum")
+		return fail.Hint(fmt.Errorf("PostgreSQL %s has no right MAINTAIN", db.ServerVersion()), "before version 17 only owners may VACUUM: GRANT the owner's role to the worker's, or leave it to autovacuum")
 	}
 	if err := db.Pool().QueryRow(ctx, "SELECT current_database()").Scan(&o.script.database); err != nil {
 		return fmt.Errorf("look up the database: %w", err)
@@ -99,7 +100,7 @@ type grantTable struct {
 // lookUpGrant finds a table and the partitions below it.
 func lookUpGrant(ctx context.Context, db hot.Querier, name string) (grantTable, error) {
 	if !strings.Contains(name, ".") {
-		return grantTable{}, usagef("grants: %q: expected schema.table", name)
+		return grantTable{}, fail.Usagef("grants: %q: expected schema.table", name)
 	}
 	// The column: the first of the primary key, or else the first of all.
 	const query = `
@@ -126,7 +127,7 @@ func lookUpGrant(ctx context.Context, db hot.Querier, name string) (grantTable, 
 		return grantTable{}, fmt.Errorf("look up table %s: %w", name, err)
 	}
 	if len(found) == 0 {
-		return grantTable{}, hint(fmt.Errorf("table %s does not exist", name), "names are spelled as in SQL: app.events, app.\"Odd Name\"")
+		return grantTable{}, fail.Hint(fmt.Errorf("table %s does not exist", name), "names are spelled as in SQL: app.events, app.\"Odd Name\"")
 	}
 	t := found[0]
 	t.partitions = found[1:]

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/jobmanager"
 )
 
@@ -131,7 +132,7 @@ func newJobsWait(env *Env) *cobra.Command {
 
 func someJobs(cmd *cobra.Command, ids []string) error {
 	if len(ids) == 0 {
-		return &usageError{msg: cmd.CommandPath() + ": a job id is missing", hint: "`spillway jobs list` shows them"}
+		return &fail.Usage{Msg: cmd.CommandPath() + ": a job id is missing", Todo: "`spillway jobs list` shows them"}
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/cli/show"
 )
 
@@ -55,11 +56,11 @@ stay cold, the others stay in their tables.`,
 func (o *jobsKillOptions) check(cmd *cobra.Command, ids []string) error {
 	switch {
 	case o.where == "" && (o.dryRun || cmd.Flags().Changed("where")):
-		return &usageError{msg: cmd.CommandPath() + ": --where is missing or empty", hint: "--where true takes all live jobs"}
+		return &fail.Usage{Msg: cmd.CommandPath() + ": --where is missing or empty", Todo: "--where true takes all live jobs"}
 	case o.where == "":
 		return someJobs(cmd, ids)
 	case len(ids) > 0:
-		return &usageError{msg: cmd.CommandPath() + ": both ids and --where are given", hint: "--where \"job_id IN ('…') AND …\" takes both into account"}
+		return &fail.Usage{Msg: cmd.CommandPath() + ": both ids and --where are given", Todo: "--where \"job_id IN ('…') AND …\" takes both into account"}
 	}
 	return nil
 }

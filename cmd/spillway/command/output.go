@@ -11,7 +11,9 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/cli/show"
+	"github.com/spillwaydb/spillway/internal/cli/words"
 )
 
 // checkOutput refuses an -o that the command does not know. A command with forms of its own says so by an annotation.
@@ -25,8 +27,8 @@ func checkOutput(cmd *cobra.Command) error {
 		return nil
 	}
 	last := len(forms) - 1
-	return &usageError{msg: fmt.Sprintf("--output %s: expected %s or %s", f.Value, strings.Join(forms[:last], ", "), forms[last]),
-		hint: didYouMean(nearest(f.Value.String(), forms))}
+	return &fail.Usage{Msg: fmt.Sprintf("--output %s: expected %s or %s", f.Value, strings.Join(forms[:last], ", "), forms[last]),
+		Todo: words.DidYouMean(words.Nearest(f.Value.String(), forms))}
 }
 
 // formsOf are the words that a flag -o takes.

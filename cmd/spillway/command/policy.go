@@ -6,6 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
+	"github.com/spillwaydb/spillway/internal/cli/words"
 	"github.com/spillwaydb/spillway/sqlfront/parse"
 )
 
@@ -115,7 +117,7 @@ func (p *policyOptions) statement(table string) (string, error) {
 		list = append(list, strings.TrimSuffix(strings.TrimPrefix(with, " WITH ("), ")"))
 	}
 	if len(list) == 0 {
-		return "", &usageError{msg: "policy set: say when to flush", hint: "--interval '1 hour', --rows 1000000 or --bytes 1GB"}
+		return "", &fail.Usage{Msg: "policy set: say when to flush", Todo: "--interval '1 hour', --rows 1000000 or --bytes 1GB"}
 	}
 	return "ALTER TABLE " + table + " SET FLUSH POLICY (" + strings.Join(list, ", ") + ")", nil
 }
@@ -169,7 +171,7 @@ func completeTable(o *clientOptions) cobra.CompletionFunc {
 		}
 		var names []string
 		for _, r := range rows {
-			if hasPrefixFold(r["name"], word) {
+			if words.HasPrefixFold(r["name"], word) {
 				names = append(names, r["name"])
 			}
 		}

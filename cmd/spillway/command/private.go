@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/embedpg"
 )
 
@@ -137,7 +138,7 @@ func ensurePasswords(dataDir string) (map[string]string, error) {
 		}
 	}
 	if passwords[privateUser] == "" || passwords[privateWorker] == "" {
-		return nil, hint(fmt.Errorf("%s does not hold the passwords of the private PostgreSQL", path),
+		return nil, fail.Hint(fmt.Errorf("%s does not hold the passwords of the private PostgreSQL", path),
 			"remove the file: new passwords are made at the next start")
 	}
 	return passwords, nil

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"golang.org/x/term"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/cli/show"
 	"github.com/spillwaydb/spillway/jobmanager"
 )
@@ -32,7 +33,7 @@ func follow(ctx context.Context, c *client, id string, p *progress) (rowMap, err
 	for {
 		rows, err := c.rows(ctx, "SHOW JOB "+literal(id))
 		if err != nil {
-			return nil, hint(err, "the job goes on by itself; look at it with `spillway jobs show '%s'`", id)
+			return nil, fail.Hint(err, "the job goes on by itself; look at it with `spillway jobs show '%s'`", id)
 		}
 		if len(rows) != 1 {
 			return nil, fmt.Errorf("job %q: %d rows in the answer to SHOW JOB", id, len(rows))
@@ -45,7 +46,7 @@ func follow(ctx context.Context, c *client, id string, p *progress) (rowMap, err
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return nil, hint(context.Cause(ctx), "the job goes on by itself; stop it with `spillway jobs kill '%s'`", id)
+			return nil, fail.Hint(context.Cause(ctx), "the job goes on by itself; stop it with `spillway jobs kill '%s'`", id)
 		}
 	}
 }
@@ -63,11 +64,11 @@ func whenComplete(ctx context.Context, c *client, id string, p *progress) (rowMa
 	var refused *statementError
 	switch {
 	case ctx.Err() != nil:
-		return nil, hint(context.Cause(ctx), "the job goes on by itself; stop it with `spillway jobs kill '%s'`", id)
+		return nil, fail.Hint(context.Cause(ctx), "the job goes on by itself; stop it with `spillway jobs kill '%s'`", id)
 	case errors.As(err, &refused):
 		return nil, err
 	case err != nil:
-		return nil, hint(err, "the job goes on by itself; look at it with `spillway jobs show '%s'`", id)
+		return nil, fail.Hint(err, "the job goes on by itself; look at it with `spillway jobs show '%s'`", id)
 	case len(rows) != 1:
 		return nil, fmt.Errorf("job %q: %d rows in the answer to SHOW JOB", id, len(rows))
 	}

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 )
 
@@ -83,7 +84,7 @@ func startServer(t *testing.T, args ...string) *server {
 	case <-time.After(patience):
 	}
 	if s.line == "" {
-		cancel(errInterrupted)
+		cancel(fail.ErrInterrupted)
 		t.Fatalf("%q did not get ready:\n%s", args, s.errOut.String())
 	}
 	t.Cleanup(func() { s.stop(t) })
@@ -93,7 +94,7 @@ func startServer(t *testing.T, args ...string) *server {
 // stop asks for a graceful stop and returns the exit code. Calling it again is harmless.
 func (s *server) stop(t *testing.T) int {
 	t.Helper()
-	s.cancel(errInterrupted)
+	s.cancel(fail.ErrInterrupted)
 	select {
 	case code := <-s.done:
 		s.done <- code

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/cli/show"
 	"github.com/spillwaydb/spillway/sqlfront/parse"
 )
@@ -227,7 +228,7 @@ func located(name string, line int, err error) error {
 
 // lost deals with a connection that is gone: a prompt gets another one, a script ends.
 func (sh *shell) lost(ctx context.Context, err error) error {
-	gone := &unreachableError{what: "the connection is gone", err: err, hint: "is `spillway up` still running?"}
+	gone := &fail.Unreachable{What: "the connection is gone", Err: err, Todo: "is `spillway up` still running?"}
 	if !sh.interactive {
 		return gone
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/cli/show"
 	"github.com/spillwaydb/spillway/sqlfront/parse"
 )
@@ -80,9 +81,9 @@ func (sh *shell) command(ctx context.Context, statement, line string, in *parse.
 		i := slices.IndexFunc(list, func(c shellCommand) bool { return c.name == words[0] })
 		switch {
 		case i < 0:
-			return hint(fmt.Errorf("unknown command %s", words[0]), `\? lists the commands; psql knows more`)
+			return fail.Hint(fmt.Errorf("unknown command %s", words[0]), `\? lists the commands; psql knows more`)
 		case len(words)-1 > list[i].most:
-			return hint(fmt.Errorf("%s: unexpected argument %q", words[0], words[list[i].most+1]), "%s", strings.TrimSpace(list[i].name+" "+list[i].args))
+			return fail.Hint(fmt.Errorf("%s: unexpected argument %q", words[0], words[list[i].most+1]), "%s", strings.TrimSpace(list[i].name+" "+list[i].args))
 		}
 		call := &shellCall{ctx: ctx, args: words[1:], statement: statement, in: in, from: r}
 		if list[i].takes {
@@ -214,7 +215,7 @@ func watchArgs(args []string) (every time.Duration, times int, err error) {
 				return 0, 0, fmt.Errorf(`\watch: %q is no number of times`, value)
 			}
 		default:
-			return 0, 0, hint(fmt.Errorf(`\watch: unknown argument %q`, a), `\watch 5, or \watch i=5 c=3`)
+			return 0, 0, fail.Hint(fmt.Errorf(`\watch: unknown argument %q`, a), `\watch 5, or \watch i=5 c=3`)
 		}
 	}
 	return every, times, nil
@@ -318,7 +319,7 @@ func (sh *shell) pset(c *shellCall) error {
 		sh.say("Output format is %s.", value)
 		return nil
 	default:
-		return hint(fmt.Errorf(`\pset: unknown option %q`, name), "options are null, expanded and format")
+		return fail.Hint(fmt.Errorf(`\pset: unknown option %q`, name), "options are null, expanded and format")
 	}
 }
 
@@ -370,7 +371,7 @@ func (sh *shell) describe(c *shellCall) error {
 		return err
 	}
 	if rows[0]["t"] == "" {
-		return hint(fmt.Errorf("table %s does not exist", c.arg(0)), `\d lists tables and views`)
+		return fail.Hint(fmt.Errorf("table %s does not exist", c.arg(0)), `\d lists tables and views`)
 	}
 	return sh.c.run(ctx, fmt.Sprintf(listColumns, literal(c.arg(0))), sh.view.Sink(sh.env.Stdout))
 }

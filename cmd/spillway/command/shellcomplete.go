@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spillwaydb/spillway/internal/cli/show"
+	"github.com/spillwaydb/spillway/internal/cli/words"
 )
 
 const (
@@ -214,11 +215,11 @@ func (sh *shell) tableNames(word string) []string {
 	var out []string
 	for _, n := range names {
 		_, table, _ := strings.Cut(n, ".")
-		if hasPrefixFold(n, word) || hasPrefixFold(table, word) {
+		if words.HasPrefixFold(n, word) || words.HasPrefixFold(table, word) {
 			out = append(out, n)
 		}
 	}
-	if !slices.ContainsFunc(out, func(n string) bool { return hasPrefixFold(n, word) }) {
+	if !slices.ContainsFunc(out, func(n string) bool { return words.HasPrefixFold(n, word) }) {
 		for i := range out {
 			out[i] = typedAnyway + out[i]
 		}
@@ -235,15 +236,11 @@ func matching(word string, list []string) []string {
 	for _, c := range list {
 		if name, ok := strings.CutPrefix(c, typedAnyway); ok {
 			out = append(out, name)
-		} else if hasPrefixFold(c, word) {
+		} else if words.HasPrefixFold(c, word) {
 			out = append(out, c)
 		}
 	}
 	return slices.Compact(out)
-}
-
-func hasPrefixFold(s, prefix string) bool {
-	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
 }
 
 // commonPrefix is what all of them begin with; it does not end inside a character.

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/cli/show"
 )
 
@@ -89,11 +90,11 @@ func (o *sqlOptions) goOn() (bool, error) {
 	for _, set := range o.set {
 		name, value, _ := strings.Cut(set, "=")
 		if name != "ON_ERROR_STOP" {
-			return false, &usageError{msg: fmt.Sprintf("--set %s: unknown variable", name), hint: "known is ON_ERROR_STOP=on|off"}
+			return false, &fail.Usage{Msg: fmt.Sprintf("--set %s: unknown variable", name), Todo: "known is ON_ERROR_STOP=on|off"}
 		}
 		stop, err := parseSwitch(value)
 		if err != nil {
-			return false, usagef("--set %s: %v", set, err)
+			return false, fail.Usagef("--set %s: %v", set, err)
 		}
 		goOn = !stop
 	}
@@ -172,7 +173,7 @@ func openSources(sources []sqlSource, stdin io.Reader) (runs []sqlRun, closeAll 
 			f, err := os.Open(s.text)
 			if err != nil {
 				closeAll()
-				return nil, nil, usagef("--file: %v", err)
+				return nil, nil, fail.Usagef("--file: %v", err)
 			}
 			files = append(files, f)
 			runs = append(runs, sqlRun{lines: newScript(f), name: s.text})

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/ledger"
@@ -57,13 +58,13 @@ environment variables or files that the workers have.`,
 // createStorage renders CREATE STORAGE.
 func createStorage(name, location string, options []string) (string, error) {
 	if location == "" {
-		return "", &usageError{msg: "--location is missing", hint: "a folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"}
+		return "", &fail.Usage{Msg: "--location is missing", Todo: "a folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"}
 	}
 	var list []string
 	for _, o := range options {
 		key, value, ok := strings.Cut(o, "=")
 		if !ok || key == "" {
-			return "", &usageError{msg: "--option takes name=value", hint: "for example --option region=eu-central-1"}
+			return "", &fail.Usage{Msg: "--option takes name=value", Todo: "for example --option region=eu-central-1"}
 		}
 		list = append(list, parse.QuoteName(key)+" = "+literal(value))
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/cli/show"
 )
 
@@ -33,7 +34,7 @@ PostgreSQL's statistics: no row is read. --where, --older-than and --with say wh
   spillway tables app.events --older-than '30 days' --age-column created_at -o json`,
 		Args: func(cmd *cobra.Command, given []string) error {
 			if len(given) > 1 {
-				return &usageError{msg: fmt.Sprintf("%s: unexpected argument %q", cmd.CommandPath(), given[1]), hint: "usage: " + cmd.UseLine()}
+				return &fail.Usage{Msg: fmt.Sprintf("%s: unexpected argument %q", cmd.CommandPath(), given[1]), Todo: "usage: " + cmd.UseLine()}
 			}
 			return nil
 		},
@@ -51,7 +52,7 @@ PostgreSQL's statistics: no row is read. --where, --older-than and --with say wh
 
 func runTables(cmd *cobra.Command, env *Env, o *tablesOptions, given []string) error {
 	if len(given) == 0 && (o.flush.where != "" || o.flush.olderThan != "" || len(o.flush.with) > 0) {
-		return &usageError{msg: "--where, --older-than and --with are about the flush of one table, and none is named", hint: "usage: " + cmd.UseLine()}
+		return &fail.Usage{Msg: "--where, --older-than and --with are about the flush of one table, and none is named", Todo: "usage: " + cmd.UseLine()}
 	}
 	c, err := o.connect(cmd.Context())
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/embedtemporal"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/obs"
@@ -41,7 +42,7 @@ func (n *node) openTemporal(ctx context.Context, embed bool) error {
 	n.uiURL = strings.TrimSuffix(n.opt.temporalUI, "/")
 	if embed && opts.HostPort == "" {
 		if n.uiURL != "" {
-			return usagef("--temporal-ui-url belongs to a cluster: name it with --temporal-address, or leave the flag out for the Web UI of the embedded Temporal")
+			return fail.Usagef("--temporal-ui-url belongs to a cluster: name it with --temporal-address, or leave the flag out for the Web UI of the embedded Temporal")
 		}
 		if err := n.startTemporal(ctx); err != nil {
 			return err
@@ -79,7 +80,7 @@ func (n *node) openTemporal(ctx context.Context, embed bool) error {
 }
 
 // connectTemporal connects and looks the namespace up, so that a wrong one is an error now and not in the middle of a job.
-// The error is *unreachableError.
+// The error is *fail.Unreachable.
 func connectTemporal(ctx context.Context, opts sdk.Options) (sdk.Client, *workflowservice.DescribeNamespaceResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, temporalDialTimeout)
 	defer cancel()
@@ -113,11 +114,11 @@ func attributesError(address string, err error) error {
 	var denied *serviceerror.PermissionDenied
 	switch {
 	case errors.Is(err, embedtemporal.ErrAttributeType):
-		return hint(err, "give Spillway a namespace of its own with --temporal-namespace, or remove the attributes of that name")
+		return fail.Hint(err, "give Spillway a namespace of its own with --temporal-namespace, or remove the attributes of that name")
 	case errors.As(err, &denied):
-		return hint(err, "let an administrator of the namespace run: %s", command)
+		return fail.Hint(err, "let an administrator of the namespace run: %s", command)
 	}
-	return hint(err, "if the namespace has no room for more, remove attributes that nobody uses, or give Spillway a namespace of its own; then run: %s", command)
+	return fail.Hint(err, "if the namespace has no room for more, remove attributes that nobody uses, or give Spillway a namespace of its own; then run: %s", command)
 }
 
 // validateFlush refuses parameters that no flush can have, before there is a job.
@@ -154,13 +155,13 @@ func (n *node) temporalOptions(embed bool) (sdk.Options, error) {
 	_, profile := n.env.LookupEnv("TEMPORAL_PROFILE")
 	file, named := n.env.LookupEnv("TEMPORAL_CONFIG_FILE")
 	if _, err := os.Stat(file); file != "" && errors.Is(err, fs.ErrNotExist) { // the loader would pass over it in silence
-		return sdk.Options{}, usagef("TEMPORAL_CONFIG_FILE names %s, and there is no such file", file)
+		return sdk.Options{}, fail.Usagef("TEMPORAL_CONFIG_FILE names %s, and there is no such file", file)
 	}
 	opts, err := envconfig.LoadClientOptions(envconfig.LoadClientOptionsRequest{
 		EnvLookup: envLookup{n.env}, DisableFile: embed && !profile && !named, ConfigFileStrict: named,
 	})
 	if err != nil {
-		return opts, usagef("Temporal's environment variables or profile: %v", err)
+		return opts, fail.Usagef("Temporal's environment variables or profile: %v", err)
 	}
 	if n.opt.temporalAddress != "" {
 		opts.HostPort = n.opt.temporalAddress
@@ -187,7 +188,7 @@ func (n *node) startTemporal(ctx context.Context) error {
 		return err
 	}
 	if uiHost != host {
-		return usagef("--ui-listen %s: the embedded Temporal and its Web UI listen on one host, and --temporal-listen says %s", n.opt.uiListen, host)
+		return fail.Usagef("--ui-listen %s: the embedded Temporal and its Web UI listen on one host, and --temporal-listen says %s", n.opt.uiListen, host)
 	}
 	n.embedded, err = embedtemporal.Start(ctx, &embedtemporal.Options{
 		DataDir: filepath.Join(n.opt.dataDir, "temporal"), Host: host, Port: port, UIPort: uiPort,
@@ -208,18 +209,18 @@ func (n *node) startTemporal(ctx context.Context) error {
 
 // temporalError says what to do about a Temporal that does not answer, or does not let us in.
 func temporalError(opts sdk.Options, err error) error {
-	e := &unreachableError{what: "Temporal at " + opts.HostPort + " cannot be reached", err: err}
+	e := &fail.Unreachable{What: "Temporal at " + opts.HostPort + " cannot be reached", Err: err}
 	var missing *serviceerror.NamespaceNotFound
 	switch code := statusCode(err); {
 	case errors.As(err, &missing):
-		e.what, e.err = fmt.Sprintf("Temporal at %s has no namespace %q", opts.HostPort, opts.Namespace), nil
-		e.hint = fmt.Sprintf("name another with --temporal-namespace, or create it: temporal operator namespace create --namespace %s --retention 168h --address %s",
+		e.What, e.Err = fmt.Sprintf("Temporal at %s has no namespace %q", opts.HostPort, opts.Namespace), nil
+		e.Todo = fmt.Sprintf("name another with --temporal-namespace, or create it: temporal operator namespace create --namespace %s --retention 168h --address %s",
 			opts.Namespace, opts.HostPort)
 	case code == codes.PermissionDenied, code == codes.Unauthenticated:
-		e.what = fmt.Sprintf("Temporal at %s does not let us into the namespace %q", opts.HostPort, opts.Namespace)
-		e.hint = "check TEMPORAL_API_KEY or the client certificate (TEMPORAL_TLS_CLIENT_CERT_PATH, TEMPORAL_TLS_CLIENT_KEY_PATH), and what it may do in the namespace"
+		e.What = fmt.Sprintf("Temporal at %s does not let us into the namespace %q", opts.HostPort, opts.Namespace)
+		e.Todo = "check TEMPORAL_API_KEY or the client certificate (TEMPORAL_TLS_CLIENT_CERT_PATH, TEMPORAL_TLS_CLIENT_KEY_PATH), and what it may do in the namespace"
 	default:
-		e.hint = connectHint(err, opts.ConnectionOptions.TLS != nil)
+		e.Todo = connectHint(err, opts.ConnectionOptions.TLS != nil)
 	}
 	return e
 }

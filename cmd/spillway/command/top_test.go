@@ -15,6 +15,7 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"github.com/spillwaydb/spillway/internal/cli/clitest"
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/cli/show"
 )
 
@@ -27,11 +28,9 @@ type topStage struct {
 	clock                          time.Time
 }
 
-func (s *topStage) jobs(context.Context) ([]rowMap, error) { return s.jobRows, s.err }
-
+func (s *topStage) jobs(context.Context) ([]rowMap, error)    { return s.jobRows, s.err }
 func (s *topStage) workers(context.Context) ([]rowMap, error) { return s.workerRows, s.err }
-
-func (s *topStage) tables(context.Context) ([]rowMap, error) { return s.tableRows, s.err }
+func (s *topStage) tables(context.Context) ([]rowMap, error)  { return s.tableRows, s.err }
 
 func (s *topStage) act(_ context.Context, verb, id string) error {
 	s.deeds = append(s.deeds, verb+" "+id)
@@ -165,7 +164,7 @@ func TestTopDeeds(t *testing.T) {
 	if got := strings.Join(s.deeds, "; "); got != "KILL verify:app.clicks:b2; RESUME verify:app.clicks:b2" {
 		t.Errorf("deeds: %s", got)
 	}
-	s.deedErr = &hintedError{err: errors.New(`job "x" not found`), hint: "it may have been forgotten"}
+	s.deedErr = fail.Hint(errors.New(`job "x" not found`), "it may have been forgotten")
 	press(m, "home", "k", "y")
 	clitest.Contains(t, shownBy(t, m), `job "x" not found; it may have been forgotten`)
 	press(m, "a", "end", "k") // one that has ended: no question

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/cli/show"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
@@ -61,10 +62,10 @@ Schedules and the FlushScheduler stay in a Temporal of your own, which this does
 
 func runUninstall(cmd *cobra.Command, env *Env, o *uninstallOptions) error {
 	if o.databaseURL == "" {
-		return &usageError{msg: "uninstall: no database given", hint: "give --database-url; a private PostgreSQL goes with its data directory"}
+		return &fail.Usage{Msg: "uninstall: no database given", Todo: "give --database-url; a private PostgreSQL goes with its data directory"}
 	}
 	if !o.yes && !env.Interactive {
-		return &usageError{msg: "uninstall: there is no terminal to ask at", hint: "--yes removes without asking"}
+		return &fail.Usage{Msg: "uninstall: there is no terminal to ask at", Todo: "--yes removes without asking"}
 	}
 	ctx := cmd.Context()
 	// One connection: any other one with our name is somebody who uses the ledger.
@@ -121,7 +122,7 @@ func (u *uninstaller) run(ctx context.Context) error {
 		return err
 	}
 	if err := u.publish(ctx, left); err != nil {
-		return hint(err, "nothing was removed; --keep-manifests leaves the manifests as they are")
+		return fail.Hint(err, "nothing was removed; --keep-manifests leaves the manifests as they are")
 	}
 	parts := u.temporalParts(ctx)
 	if err := u.ledger.Uninstall(ctx, u.options(false)); err != nil {
@@ -162,7 +163,7 @@ func (u *uninstaller) seeStorages(ctx context.Context, left []ledger.Leftover) e
 		dir, local := objstore.Path(f.Location)
 		if !local {
 			if _, _, err := flush.NewLedgerStores(u.ledger, nil).Store(ctx, f.Storage); err != nil {
-				return hint(fmt.Errorf("the manifests cannot be written: %w", err),
+				return fail.Hint(fmt.Errorf("the manifests cannot be written: %w", err),
 					"run this where the workers' keys are, or give --keep-manifests: what jobs published last then is all that says which files count")
 			}
 			continue
@@ -170,7 +171,7 @@ func (u *uninstaller) seeStorages(ctx context.Context, left []ledger.Leftover) e
 		if _, err := os.Stat(filepath.Join(dir, objstore.OwnerKey)); err == nil {
 			continue
 		}
-		return hint(fmt.Errorf("the storage %s (%s) is not on this machine, so the manifests cannot be written", f.Storage, f.Location),
+		return fail.Hint(fmt.Errorf("the storage %s (%s) is not on this machine, so the manifests cannot be written", f.Storage, f.Location),
 			"run this where the storage is, or give --keep-manifests: what jobs published last then is all that says which files count")
 	}
 	return nil

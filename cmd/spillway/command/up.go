@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/embedtemporal"
 	"github.com/spillwaydb/spillway/internal/obs"
 )
@@ -59,7 +60,7 @@ func runUp(ctx context.Context, env *Env, o *serverOptions) error {
 	up, err := n.startUp(ctx)
 	if err != nil {
 		n.abandon(ctx)
-		if n.standby.Load() != nil && interrupted(ctx) { // nothing was cut off
+		if n.standby.Load() != nil && fail.Interrupted(ctx) { // nothing was cut off
 			fmt.Fprintln(env.Stderr, "stopped")
 			return nil
 		}

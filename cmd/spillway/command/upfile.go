@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/filelock"
 )
 
@@ -53,23 +54,23 @@ func (u *upFile) write(dataDir string) error {
 	return os.Rename(tmp.Name(), upFilePath(dataDir))
 }
 
-// findUp reads the up.json of a process that lives. The error is *unreachableError.
+// findUp reads the up.json of a process that lives. The error is *fail.Unreachable.
 func findUp(dataDir string) (*upFile, error) {
 	advice := "start one with `spillway up`, or give --sql-url (or --data-dir) of a running one"
 	text, err := os.ReadFile(upFilePath(dataDir))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &unreachableError{what: "no running spillway found in " + dataDir, hint: advice}
+		return nil, &fail.Unreachable{What: "no running spillway found in " + dataDir, Todo: advice}
 	} else if err != nil {
-		return nil, &unreachableError{what: "no running spillway found", err: err, hint: advice}
+		return nil, &fail.Unreachable{What: "no running spillway found", Err: err, Todo: advice}
 	}
 	var u upFile
 	if err := json.Unmarshal(text, &u); err != nil {
-		return nil, &unreachableError{what: "cannot read " + upFilePath(dataDir), err: err, hint: advice}
+		return nil, &fail.Unreachable{What: "cannot read " + upFilePath(dataDir), Err: err, Todo: advice}
 	}
 	if !alive(u.PID) {
-		return nil, &unreachableError{
-			what: fmt.Sprintf("the spillway of %s (process %d) is gone without a goodbye", dataDir, u.PID),
-			hint: "start it again with `spillway up`: its jobs go on where they stood",
+		return nil, &fail.Unreachable{
+			What: fmt.Sprintf("the spillway of %s (process %d) is gone without a goodbye", dataDir, u.PID),
+			Todo: "start it again with `spillway up`: its jobs go on where they stood",
 		}
 	}
 	return &u, nil
@@ -89,16 +90,16 @@ func alive(pid int) bool {
 func lockDataDir(dataDir string) (*filelock.Lock, error) {
 	advice := "choose a directory that you may write to with --data-dir"
 	if err := os.MkdirAll(dataDir, 0o755); err != nil {
-		return nil, hint(fmt.Errorf("data directory: %w", err), "%s", advice)
+		return nil, fail.Hint(fmt.Errorf("data directory: %w", err), "%s", advice)
 	}
 	lock, err := filelock.Acquire(filepath.Join(dataDir, "up.lock"))
 	var held *filelock.HeldError
 	switch {
 	case errors.As(err, &held):
-		return nil, hint(fmt.Errorf("another spillway (process %d) is running on the data directory %s", held.PID, dataDir),
+		return nil, fail.Hint(fmt.Errorf("another spillway (process %d) is running on the data directory %s", held.PID, dataDir),
 			"stop it first, or give this one its own --data-dir")
 	case err != nil:
-		return nil, hint(fmt.Errorf("data directory: %w", err), "%s", advice)
+		return nil, fail.Hint(fmt.Errorf("data directory: %w", err), "%s", advice)
 	}
 	return lock, nil
 }
