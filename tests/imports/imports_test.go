@@ -53,12 +53,13 @@ var rooms = map[string][]string{
 	"internal/filelock":           {},
 	"internal/freeport":           {},
 
-	"internal/cli/show":    {"internal/segment"},
-	"internal/cli/words":   {},
-	"internal/cli/fail":    {},
-	"internal/cli/clitest": {},
+	"internal/cli/show":      {"internal/segment"},
+	"internal/cli/sqlclient": {"internal/cli/show", "internal/cli/fail", "internal/cli/words", "internal/ledger", "sqlfront/parse"},
+	"internal/cli/words":     {},
+	"internal/cli/fail":      {},
+	"internal/cli/clitest":   {},
 
-	"tests":                       {"*"},
+	"tests": {"*"},
 }
 
 // outside says which rooms may import a library of others. The other rooms may not.
@@ -68,7 +69,7 @@ var outside = map[string][]string{
 	},
 	"github.com/temporalio/": {"internal/embedtemporal"},
 	"github.com/jackc/pgx/": {
-		"internal/hot", "internal/ledger", "internal/embedpg", "internal/embedtemporal", "sqlfront", "sqlfront/pgwire", "internal/cli/show",
+		"internal/hot", "internal/ledger", "internal/embedpg", "internal/embedtemporal", "sqlfront", "sqlfront/pgwire", "internal/cli/show", "internal/cli/sqlclient",
 		"cmd/spillway/command", "tests",
 	},
 	"github.com/parquet-go/":    {"internal/segment", "tests"},

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spillwaydb/spillway/internal/cli/show"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/segment"
 )
@@ -50,7 +51,7 @@ func runCat(ctx context.Context, env *Env, o *catOptions, table string) error {
 		return err
 	}
 	files, err := coldFiles(ctx, c, table)
-	c.close() // reading the files may take long
+	c.Close() // reading the files may take long
 	if err != nil {
 		return err
 	}
@@ -60,8 +61,8 @@ func runCat(ctx context.Context, env *Env, o *catOptions, table string) error {
 
 // coldFiles returns a table's registered segments, oldest first. Those in buckets are read by this process, with the options
 // that their storages have and the keys that are here.
-func coldFiles(ctx context.Context, c *client, table string) ([]segmentFile, error) {
-	rows, err := c.rows(ctx, "SHOW COLD TABLE "+table)
+func coldFiles(ctx context.Context, c *sqlclient.Client, table string) ([]segmentFile, error) {
+	rows, err := c.Rows(ctx, "SHOW COLD TABLE "+table)
 	if err != nil {
 		return nil, err
 	}
@@ -91,8 +92,8 @@ func coldFiles(ctx context.Context, c *client, table string) ([]segmentFile, err
 }
 
 // openBuckets opens the storages that are no folders, by name.
-func openBuckets(ctx context.Context, c *client) (map[string]objstore.Store, error) {
-	rows, err := c.rows(ctx, "SHOW STORAGES")
+func openBuckets(ctx context.Context, c *sqlclient.Client) (map[string]objstore.Store, error) {
+	rows, err := c.Rows(ctx, "SHOW STORAGES")
 	if err != nil {
 		return nil, err
 	}

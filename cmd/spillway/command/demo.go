@@ -15,6 +15,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/cli/show"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 )
 
 // errProof is the end of a demo whose rows do not add up.
@@ -28,7 +29,7 @@ type demo struct {
 
 	dir    string
 	step   int
-	client *client
+	client *sqlclient.Client
 	all    digest // of every row that was inserted
 
 	beforeProof func(files []string) // for tests: what happens to the files before they are counted
@@ -107,11 +108,11 @@ func (d *demo) start(ctx context.Context) (*node, error) {
 	}
 	// The digest compares texts, so the session prints values as segments do.
 	pinned := up.SQLURL + "&datestyle=ISO&timezone=UTC&extra_float_digits=1&bytea_output=hex"
-	if d.client, err = dial(ctx, pinned); err != nil {
+	if d.client, err = sqlclient.Dial(ctx, pinned); err != nil {
 		n.abandon(ctx)
 		return nil, err
 	}
-	n.started("demo's client", func(context.Context) error { d.client.close(); return nil })
+	n.started("demo's client", func(context.Context) error { d.client.Close(); return nil })
 	d.say("ready after %.1f s in %s", time.Since(began).Seconds(), d.dir)
 	d.say("Temporal Web UI, while this runs: %s", up.UIURL)
 	return n, nil
@@ -141,7 +142,7 @@ FROM generate_series(1, %[1]d) AS i`, d.rows)
 			return err
 		}
 	}
-	if err := d.client.run(ctx, "SELECT * FROM app.events", &d.all); err != nil {
+	if err := d.client.Run(ctx, "SELECT * FROM app.events", &d.all); err != nil {
 		return err
 	}
 	d.say("%s rows; their content as one number: %s", show.Groups(strconv.FormatInt(d.all.rows, 10)), d.all.String())
@@ -171,9 +172,9 @@ func (d *demo) killedFlush(ctx context.Context) error {
 		return err
 	}
 	// In the middle: a few of its segments are registered, and it has not ended.
-	middle := "SELECT (SELECT count(*) FROM system.segments WHERE job_id = " + literal(id) + ") AS segments, status, finished_at FROM system.jobs WHERE job_id = " + literal(id)
+	middle := "SELECT (SELECT count(*) FROM system.segments WHERE job_id = " + sqlclient.Literal(id) + ") AS segments, status, finished_at FROM system.jobs WHERE job_id = " + sqlclient.Literal(id)
 	for {
-		rows, err := d.client.rows(ctx, middle)
+		rows, err := d.client.Rows(ctx, middle)
 		if err != nil {
 			return err
 		}
@@ -184,12 +185,12 @@ func (d *demo) killedFlush(ctx context.Context) error {
 			break
 		}
 	}
-	if err := d.sql(ctx, "KILL JOB "+literal(id), nil); err != nil {
-		var refused *statementError
+	if err := d.sql(ctx, "KILL JOB "+sqlclient.Literal(id), nil); err != nil {
+		var refused *sqlclient.StatementError
 		if !errors.As(err, &refused) {
 			return err
 		}
-		d.say("the flush was faster than the KILL: %s", refused.err.Message)
+		d.say("the flush was faster than the KILL: %s", refused.Err.Message)
 	}
 	if err := d.follow(ctx, id, ""); err != nil {
 		return err
@@ -241,7 +242,7 @@ func (d *demo) prove(ctx context.Context) error {
 			d.say("cannot be read: %v", err)
 		}
 	}
-	if err := d.client.run(ctx, "SELECT * FROM app.events", &hot); err != nil {
+	if err := d.client.Run(ctx, "SELECT * FROM app.events", &hot); err != nil {
 		return err
 	}
 	sum := hot.plus(cold)
@@ -303,14 +304,14 @@ func (d *demo) farewell() {
 
 // flush runs a FLUSH and returns the job's id.
 func (d *demo) flush(ctx context.Context, statement string) (string, error) {
-	var started mapSink
+	var started sqlclient.Collector
 	if err := d.sql(ctx, statement, tee{&started, newTable(d.env)}); err != nil {
 		return "", err
 	}
-	if len(started.rows) != 1 || started.rows[0]["job_id"] == "" {
-		return "", fmt.Errorf("FLUSH answered without a job id: %v", started.rows)
+	if len(started.Rows) != 1 || started.Rows[0]["job_id"] == "" {
+		return "", fmt.Errorf("FLUSH answered without a job id: %v", started.Rows)
 	}
-	return started.rows[0]["job_id"], nil
+	return started.Rows[0]["job_id"], nil
 }
 
 // follow waits for a job's end, with a progress bar. want is the status that it must end with, or "".
@@ -337,7 +338,7 @@ func (d *demo) sql(ctx context.Context, statement string, s show.Sink) error {
 	if s == nil {
 		s = newTable(d.env)
 	}
-	return d.client.run(ctx, statement, s)
+	return d.client.Run(ctx, statement, s)
 }
 
 func newTable(env *Env) show.Sink { return &show.Table{W: env.Stdout, Width: env.Width} }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/cli/show"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 )
 
 // finding is one line of the doctor's report.
@@ -114,18 +115,18 @@ func (d *doctor) examineUp(ctx context.Context) {
 	}
 	d.up = up
 	d.ok("spillway up", "process %d, version %s, since %s", up.PID, up.Version, up.StartedAt.Format(time.DateTime))
-	c, err := dial(ctx, up.SQLURL)
+	c, err := sqlclient.Dial(ctx, up.SQLURL)
 	if err != nil {
 		d.failed("front-end", err)
 		return
 	}
-	defer c.close()
-	view, err := c.view(ctx, "jobs")
+	defer c.Close()
+	view, err := c.View(ctx, "jobs")
 	if err != nil {
 		d.failed("front-end", err)
 		return
 	}
-	rows, err := c.rows(ctx, "SELECT count(*) AS live FROM "+view+" WHERE finished_at IS NULL")
+	rows, err := c.Rows(ctx, "SELECT count(*) AS live FROM "+view+" WHERE finished_at IS NULL")
 	if err != nil {
 		d.failed("front-end", err)
 		return

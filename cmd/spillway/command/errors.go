@@ -76,44 +76,6 @@ type interruptedError struct{ err error }
 func (e *interruptedError) Error() string   { return "interrupted" }
 func (e *interruptedError) Unwrap() []error { return []error{fail.ErrInterrupted, e.err} }
 
-// statementError is PostgreSQL's or the front-end's answer to a statement, kept with the statement so that a position can
-// be shown.
-type statementError struct {
-	statement string
-	err       *pgconn.PgError
-}
-
-func (e *statementError) Error() string { return e.err.Message + " (SQLSTATE " + e.err.Code + ")" }
-func (e *statementError) Unwrap() error { return e.err }
-func (e *statementError) Hint() string  { return e.err.Hint }
-
-// Detail returns the lines between message and hint: the marked place in the statement, and the server's DETAIL.
-func (e *statementError) Detail() string {
-	var b strings.Builder
-	b.WriteString(caret(e.statement, int(e.err.Position)))
-	if e.err.Detail != "" {
-		b.WriteString("detail: " + e.err.Detail + "\n")
-	}
-	return b.String()
-}
-
-// caret returns the line of statement that holds the character number pos, counted from 1, and a mark under it.
-func caret(statement string, pos int) string {
-	runes := []rune(statement)
-	if pos < 1 || pos > len(runes)+1 {
-		return ""
-	}
-	start, end := pos-1, pos-1
-	for start > 0 && runes[start-1] != '\n' {
-		start--
-	}
-	for end < len(runes) && runes[end] != '\n' {
-		end++
-	}
-	line := strings.ReplaceAll(string(runes[start:end]), "\t", " ")
-	return "  " + line + "\n  " + strings.Repeat(" ", pos-1-start) + "^\n"
-}
-
 // report prints err for people: what happened, where, and what to do about it.
 func report(w io.Writer, err error) {
 	fmt.Fprintf(w, "spillway: %s\n", strings.TrimRight(err.Error(), "\n"))

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/spillwaydb/spillway/internal/cli/fail"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/jobmanager"
 )
@@ -28,7 +29,7 @@ func TestExitCodes(t *testing.T) {
 	}{
 		{nil, 0},
 		{errors.New("anything"), 1},
-		{&statementError{statement: "FLUSH TABLE app.x", err: refused}, 1},
+		{&sqlclient.StatementError{Statement: "FLUSH TABLE app.x", Err: refused}, 1},
 		{&jobmanager.FinishedError{}, 1},
 		{fail.Usagef("bad"), 2},
 		{fmt.Errorf("wrapped: %w", fail.Usagef("bad")), 2},
@@ -83,7 +84,7 @@ func TestReport(t *testing.T) {
 	}{
 		"plain": {errors.New("boom"), "spillway: boom\n"},
 		"hint":  {fmt.Errorf("up: %w", fail.Hint(errors.New("boom"), "duck")), "spillway: up: boom\nhint: duck\n"},
-		"position": {&statementError{statement: "FLUSH TABLE\n  app.é nonsense", err: &pgconn.PgError{
+		"position": {&sqlclient.StatementError{Statement: "FLUSH TABLE\n  app.é nonsense", Err: &pgconn.PgError{
 			Message: "syntax error", Code: "42601", Position: 21, Detail: "more", Hint: "expected WHERE",
 		}}, "spillway: syntax error (SQLSTATE 42601)\n    app.é nonsense\n        " + "  ^\ndetail: more\nhint: expected WHERE\n"},
 		"interrupted": {

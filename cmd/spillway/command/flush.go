@@ -12,6 +12,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/cli/show"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/sqlfront/parse"
 )
@@ -75,19 +76,19 @@ func startJobs(cmd *cobra.Command, env *Env, o *clientOptions, statement string,
 	if err != nil {
 		return err
 	}
-	defer c.close()
-	c.onNotice = func(n *pgconn.Notice) { printNotice(env.Stderr, n) }
-	var started mapSink
+	defer c.Close()
+	c.OnNotice = func(n *pgconn.Notice) { sqlclient.PrintNotice(env.Stderr, n) }
+	var started sqlclient.Collector
 	answer := tee{&started}
 	if !wait { // who waits sees how the jobs ended, not that they began
 		answer = append(answer, newSink(cmd, env))
 	}
-	if err := c.run(cmd.Context(), statement, answer); err != nil {
+	if err := c.Run(cmd.Context(), statement, answer); err != nil {
 		return err
 	}
 	var ids []string
 	var failed []error
-	for _, row := range started.rows {
+	for _, row := range started.Rows {
 		if row["error"] != "" {
 			failed = append(failed, fmt.Errorf("%s: %s", row["target"], row["error"]))
 		}
@@ -131,7 +132,7 @@ func (o *flushOptions) statement(given []string) (string, error) {
 		b.WriteString("FLUSH TABLE " + given[0])
 	}
 	if o.olderThan != "" {
-		b.WriteString(" OLDER THAN " + literal(o.olderThan))
+		b.WriteString(" OLDER THAN " + sqlclient.Literal(o.olderThan))
 	}
 	if o.ageColumn != "" {
 		b.WriteString(" ON " + o.ageColumn)
@@ -156,7 +157,7 @@ func withList(command string, given []string) (string, error) {
 			return "", fail.Usagef("%s: --with %s: expected name=value", command, w)
 		}
 		if value = strings.TrimSpace(value); !strings.HasPrefix(value, "(") { // a list is SQL as it stands
-			value = literal(value)
+			value = sqlclient.Literal(value)
 		}
 		with = append(with, parse.QuoteName(strings.TrimSpace(name))+" = "+value)
 	}
@@ -167,7 +168,7 @@ func withList(command string, given []string) (string, error) {
 }
 
 // waitJobs waits for the jobs, one after the other, and prints what became of each.
-func waitJobs(cmd *cobra.Command, env *Env, c *client, ids []string, wait waiter) error {
+func waitJobs(cmd *cobra.Command, env *Env, c *sqlclient.Client, ids []string, wait waiter) error {
 	if len(ids) == 0 {
 		return nil
 	}
@@ -187,7 +188,7 @@ func waitJobs(cmd *cobra.Command, env *Env, c *client, ids []string, wait waiter
 	}
 	quoted := make([]string, len(ids))
 	for i, id := range ids {
-		quoted[i] = literal(id)
+		quoted[i] = sqlclient.Literal(id)
 	}
 	err := printJobs(cmd.Context(), c, newSink(cmd, env), "job_id IN ("+strings.Join(quoted, ", ")+")")
 	return errors.Join(append(bad, err)...)
@@ -203,7 +204,7 @@ func targetOf(id string) string {
 }
 
 // jobError is the error of a job that did not complete.
-func jobError(row rowMap) error {
+func jobError(row sqlclient.Row) error {
 	text := fmt.Sprintf("job %s %s", row["job_id"], row["status"])
 	if row["error_class"] != "" {
 		text += " (" + row["error_class"] + ")"
@@ -220,12 +221,12 @@ var jobColumns = []string{
 }
 
 // printJobs prints the jobs that match a condition, newest first.
-func printJobs(ctx context.Context, c *client, s show.Sink, condition string) error {
-	view, err := c.view(ctx, "jobs")
+func printJobs(ctx context.Context, c *sqlclient.Client, s show.Sink, condition string) error {
+	view, err := c.View(ctx, "jobs")
 	if err != nil {
 		return err
 	}
-	return c.run(ctx, "SELECT "+strings.Join(jobColumns, ", ")+" FROM "+view+" WHERE "+condition+" ORDER BY created_at DESC, job_id", s)
+	return c.Run(ctx, "SELECT "+strings.Join(jobColumns, ", ")+" FROM "+view+" WHERE "+condition+" ORDER BY created_at DESC, job_id", s)
 }
 
 // tee hands every result to all of its sinks.
@@ -250,20 +251,11 @@ func (t tee) Row(values [][]byte) error {
 
 func (t tee) End(tag string) error { return t.each(func(s show.Sink) error { return s.End(tag) }) }
 
-// literal writes an SQL string constant that reads the same whatever standard_conforming_strings says.
-func literal(s string) string {
-	quoted := "'" + strings.ReplaceAll(s, "'", "''") + "'"
-	if strings.Contains(s, `\`) {
-		return " E" + strings.ReplaceAll(quoted, `\`, `\\`)
-	}
-	return quoted
-}
-
 // oneOf returns a condition that is true for these values of a column.
 func oneOf(column string, values ...jobmanager.Status) string {
 	quoted := make([]string, len(values))
 	for i, v := range values {
-		quoted[i] = literal(string(v))
+		quoted[i] = sqlclient.Literal(string(v))
 	}
 	slices.Sort(quoted)
 	return column + " IN (" + strings.Join(quoted, ", ") + ")"

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/cli/show"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/obs"
@@ -127,7 +128,7 @@ func (l *localFlush) read(ctx context.Context, statement string) (jobmanager.Job
 	})
 	var e *pgwire.Error
 	if errors.As(err, &e) {
-		return spec, &statementError{statement: statement, err: &pgconn.PgError{
+		return spec, &sqlclient.StatementError{Statement: statement, Err: &pgconn.PgError{
 			Severity: e.Severity, Code: e.Code, Message: e.Message, Detail: e.Detail, Hint: e.Hint, Position: int32(e.Position),
 		}}
 	}
@@ -224,8 +225,8 @@ var jobColumnTypes = map[string]uint32{
 }
 
 // jobRowMap is a job as a row of system.jobs; what is not known is missing.
-func jobRowMap(j jobmanager.JobInfo) rowMap {
-	r := rowMap{
+func jobRowMap(j jobmanager.JobInfo) sqlclient.Row {
+	r := sqlclient.Row{
 		"job_id": j.ID.String(), "status": string(j.Status), "progress": strconv.FormatFloat(j.Progress(), 'f', -1, 64),
 		"rows_flushed": strconv.FormatInt(j.RowsFlushed, 10), "segments": strconv.FormatInt(j.Segments, 10),
 		"bytes_written": strconv.FormatInt(j.BytesWritten, 10), "created_at": timeText(j.CreatedAt),

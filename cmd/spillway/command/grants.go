@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spillwaydb/spillway/internal/cli/fail"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/sqlfront/parse"
@@ -181,7 +182,7 @@ func (g *grantScript) String() string {
 
 func createRole(p func(string, ...any), name, attributes string, member bool) {
 	p("DO $$ BEGIN")
-	p("    IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %s) THEN", literal(name))
+	p("    IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %s) THEN", sqlclient.Literal(name))
 	p("        CREATE ROLE %s %s;", parse.QuoteName(name), attributes)
 	p("    END IF;")
 	if member {

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spillwaydb/spillway/internal/cli/fail"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/jobmanager"
 )
 
@@ -48,12 +49,12 @@ func newJobsList(env *Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			defer c.close()
-			view, err := c.view(cmd.Context(), "jobs")
+			defer c.Close()
+			view, err := c.View(cmd.Context(), "jobs")
 			if err != nil {
 				return err
 			}
-			return c.run(cmd.Context(), o.statement(view), newSink(cmd, env))
+			return c.Run(cmd.Context(), o.statement(view), newSink(cmd, env))
 		},
 	}
 	o.flags(cmd)
@@ -75,7 +76,7 @@ func (o *jobsListOptions) statement(view string) string {
 		conditions = append(conditions, oneOf("status", live...))
 	}
 	if o.table != "" {
-		conditions = append(conditions, "target = "+literal(o.table))
+		conditions = append(conditions, "target = "+sqlclient.Literal(o.table))
 	}
 	return fmt.Sprintf("SELECT %s FROM %s WHERE %s ORDER BY created_at DESC, job_id LIMIT %d",
 		strings.Join(jobColumns, ", "), view, strings.Join(conditions, " AND "), max(0, o.limit))
@@ -93,10 +94,10 @@ func jobCommand(env *Env, name, short, verb string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			defer c.close()
+			defer c.Close()
 			s := newSink(cmd, env)
 			for _, id := range ids {
-				if err := c.run(cmd.Context(), verb+literal(id), s); err != nil {
+				if err := c.Run(cmd.Context(), verb+sqlclient.Literal(id), s); err != nil {
 					return err
 				}
 			}
@@ -118,7 +119,7 @@ func newJobsWait(env *Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			defer c.close()
+			defer c.Close()
 			wait := whenComplete
 			if env.Bar {
 				wait = follow

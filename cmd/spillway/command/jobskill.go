@@ -8,6 +8,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/cli/show"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 )
 
 type jobsKillOptions struct {
@@ -33,13 +34,13 @@ stay cold, the others stay in their tables.`,
 			if err != nil {
 				return err
 			}
-			defer c.close()
+			defer c.Close()
 			if o.where != "" {
 				return o.killWhere(cmd, env, c)
 			}
 			s := newSink(cmd, env)
 			for _, id := range ids {
-				if err := c.run(cmd.Context(), "KILL JOB "+literal(id), s); err != nil {
+				if err := c.Run(cmd.Context(), "KILL JOB "+sqlclient.Literal(id), s); err != nil {
 					return err
 				}
 			}
@@ -66,13 +67,13 @@ func (o *jobsKillOptions) check(cmd *cobra.Command, ids []string) error {
 }
 
 // killWhere fails if a job that matched could not be killed.
-func (o *jobsKillOptions) killWhere(cmd *cobra.Command, env *Env, c *client) error {
+func (o *jobsKillOptions) killWhere(cmd *cobra.Command, env *Env, c *sqlclient.Client) error {
 	verb := "KILL JOBS WHERE "
 	if o.dryRun {
 		verb = "EXPLAIN KILL JOBS WHERE "
 	}
 	s := &errorsSink{Sink: newSink(cmd, env)}
-	if err := c.run(cmd.Context(), verb+o.where, s); err != nil {
+	if err := c.Run(cmd.Context(), verb+o.where, s); err != nil {
 		return err
 	}
 	if o.dryRun {

@@ -7,11 +7,12 @@ import (
 	"time"
 
 	"github.com/spillwaydb/spillway/internal/cli/clitest"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 )
 
 func TestProgress(t *testing.T) {
 	t.Parallel()
-	jobs := []rowMap{
+	jobs := []sqlclient.Row{
 		{"status": "pending"},
 		{"status": "running", "progress": "0.31", "rows_flushed": "61234", "rows_total": "200000", "segments": "4", "bytes_written": "1234567"},
 		{"status": "running", "progress": "0.32", "rows_flushed": "61235", "rows_total": "200000", "segments": "4", "bytes_written": "1234567"},
@@ -49,7 +50,7 @@ func TestProgressRates(t *testing.T) {
 	} {
 		var b bytes.Buffer
 		p := &progress{w: &b, now: func() time.Time { return at }}
-		job := rowMap{"job_id": id, "status": "running", "progress": "0.25", "rows_flushed": "1000", "rows_total": "4000", "segments": "1", "bytes_written": "10", "chunks_done": "1", "chunks_total": "4"}
+		job := sqlclient.Row{"job_id": id, "status": "running", "progress": "0.25", "rows_flushed": "1000", "rows_total": "4000", "segments": "1", "bytes_written": "10", "chunks_done": "1", "chunks_total": "4"}
 		countSegments(job, "80")
 		p.show(job)
 		at = at.Add(10 * time.Second)
@@ -58,15 +59,6 @@ func TestProgressRates(t *testing.T) {
 		p.show(job)
 		if got, want := b.String(), c.first+"\n"+c.last+"\n"; got != want {
 			t.Errorf("%s:\n%swant\n%s", id, got, want)
-		}
-	}
-}
-
-func TestLiteral(t *testing.T) {
-	t.Parallel()
-	for in, want := range map[string]string{"a": "'a'", "it's": "'it''s'", `a\'b`: ` E'a\\''b'`} {
-		if got := literal(in); got != want {
-			t.Errorf("literal(%q) = %s, want %s", in, got, want)
 		}
 	}
 }

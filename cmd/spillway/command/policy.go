@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spillwaydb/spillway/internal/cli/fail"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/internal/cli/words"
 	"github.com/spillwaydb/spillway/sqlfront/parse"
 )
@@ -84,7 +85,7 @@ func (p *policyOptions) statement(table string) (string, error) {
 		if s == "" {
 			return ""
 		}
-		return strings.TrimSpace(literal(s))
+		return strings.TrimSpace(sqlclient.Literal(s))
 	}
 	number := func(n int64) string {
 		if n == 0 {
@@ -164,8 +165,8 @@ func completeTable(o *clientOptions) cobra.CompletionFunc {
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		defer c.close()
-		rows, err := c.rows(cmd.Context(), tableNamesQuery)
+		defer c.Close()
+		rows, err := c.Rows(cmd.Context(), sqlclient.QuotedNames)
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}

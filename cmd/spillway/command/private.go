@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/spillwaydb/spillway/internal/cli/fail"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/internal/embedpg"
 )
 
@@ -87,7 +88,7 @@ func (p *privatePostgres) furnish(ctx context.Context) error {
 			"DO $$ BEGIN IF to_regnamespace('"+privateSchema+"') IS NOT NULL THEN GRANT USAGE ON SCHEMA "+privateSchema+" TO "+privateWorker+"; END IF; END $$",
 		)
 		for role, password := range p.passwords {
-			statements = append(statements, "ALTER ROLE "+role+" PASSWORD "+literal(password))
+			statements = append(statements, "ALTER ROLE "+role+" PASSWORD "+sqlclient.Literal(password))
 		}
 		return execute(ctx, conn, statements...)
 	})

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/cli/show"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/jobmanager"
 )
 
@@ -22,16 +23,16 @@ import (
 const pollEvery = 200 * time.Millisecond
 
 // follow looks at a job until it has ended, showing its progress on the way, and returns its last row.
-func follow(ctx context.Context, c *client, id string, p *progress) (rowMap, error) {
+func follow(ctx context.Context, c *sqlclient.Client, id string, p *progress) (sqlclient.Row, error) {
 	segments := ""
-	if jobType(rowMap{"job_id": id}) == "verify" {
-		segments = c.segmentsOf(ctx, id)
+	if jobType(sqlclient.Row{"job_id": id}) == "verify" {
+		segments = segmentsOf(ctx, c, id)
 	}
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	defer p.done()
 	for {
-		rows, err := c.rows(ctx, "SHOW JOB "+literal(id))
+		rows, err := c.Rows(ctx, "SHOW JOB "+sqlclient.Literal(id))
 		if err != nil {
 			return nil, fail.Hint(err, "the job goes on by itself; look at it with `spillway jobs show '%s'`", id)
 		}
@@ -52,16 +53,16 @@ func follow(ctx context.Context, c *client, id string, p *progress) (rowMap, err
 }
 
 // waiter waits for the end of a job, shows its progress, and returns its last row.
-type waiter func(ctx context.Context, c *client, id string, p *progress) (rowMap, error)
+type waiter func(ctx context.Context, c *sqlclient.Client, id string, p *progress) (sqlclient.Row, error)
 
 // whenComplete lets the front-end wait, and shows what it tells meanwhile.
-func whenComplete(ctx context.Context, c *client, id string, p *progress) (rowMap, error) {
-	before := c.onNotice
-	c.onNotice = func(n *pgconn.Notice) { p.tell(n.Message) }
-	defer func() { c.onNotice = before }()
+func whenComplete(ctx context.Context, c *sqlclient.Client, id string, p *progress) (sqlclient.Row, error) {
+	before := c.OnNotice
+	c.OnNotice = func(n *pgconn.Notice) { p.tell(n.Message) }
+	defer func() { c.OnNotice = before }()
 	defer p.done()
-	rows, err := c.rows(ctx, "SHOW JOB "+literal(id)+" WHEN COMPLETE")
-	var refused *statementError
+	rows, err := c.Rows(ctx, "SHOW JOB "+sqlclient.Literal(id)+" WHEN COMPLETE")
+	var refused *sqlclient.StatementError
 	switch {
 	case ctx.Err() != nil:
 		return nil, fail.Hint(context.Cause(ctx), "the job goes on by itself; stop it with `spillway jobs kill '%s'`", id)
@@ -87,7 +88,7 @@ type progress struct {
 	share   show.Pace
 }
 
-func (p *progress) show(job rowMap) {
+func (p *progress) show(job sqlclient.Row) {
 	now := time.Now()
 	if p.now != nil {
 		now = p.now()
@@ -108,7 +109,7 @@ func (p *progress) show(job rowMap) {
 }
 
 // speed says how fast a running job goes, and how long it still takes.
-func (p *progress) speed(job rowMap, now time.Time) string {
+func (p *progress) speed(job sqlclient.Row, now time.Time) string {
 	if job["status"] != string(jobmanager.Running) {
 		return ""
 	}
@@ -161,7 +162,7 @@ type unit struct {
 }
 
 // unitOf goes by the type of the job: a verification moves no row, and a clean-up has no segments.
-func unitOf(job rowMap) unit {
+func unitOf(job sqlclient.Row) unit {
 	switch jobType(job) {
 	case "verify":
 		if job["segments_total"] != "" {
@@ -176,7 +177,7 @@ func unitOf(job rowMap) unit {
 
 // countSegments tells of a verification in segments. It reads them in groups of about the same size, so of one that runs the
 // number is an estimate.
-func countSegments(job rowMap, total string) {
+func countSegments(job sqlclient.Row, total string) {
 	if n := float(total); n > 0 && jobType(job) == "verify" {
 		job["segments_total"] = total
 		job["segments_done"] = strconv.Itoa(int(share(job) * n))
@@ -184,16 +185,16 @@ func countSegments(job rowMap, total string) {
 }
 
 // segmentsOf asks how many segments the table of a job has; "": not known. It is for people to look at, and no error.
-func (c *client) segmentsOf(ctx context.Context, id string) string {
-	jobs, err := c.view(ctx, "jobs")
+func segmentsOf(ctx context.Context, c *sqlclient.Client, id string) string {
+	jobs, err := c.View(ctx, "jobs")
 	if err != nil {
 		return ""
 	}
-	tables, err := c.view(ctx, "tables")
+	tables, err := c.View(ctx, "tables")
 	if err != nil {
 		return ""
 	}
-	rows, err := c.rows(ctx, "SELECT t.segments FROM "+jobs+" AS j JOIN "+tables+" AS t ON t.table_schema || '.' || t.table_name = j.target WHERE j.job_id = "+literal(id))
+	rows, err := c.Rows(ctx, "SELECT t.segments FROM "+jobs+" AS j JOIN "+tables+" AS t ON t.table_schema || '.' || t.table_name = j.target WHERE j.job_id = "+sqlclient.Literal(id))
 	if err != nil || len(rows) != 1 {
 		return ""
 	}
@@ -201,7 +202,7 @@ func (c *client) segmentsOf(ctx context.Context, id string) string {
 }
 
 // jobType is what stands first in a job's id.
-func jobType(job rowMap) string {
+func jobType(job sqlclient.Row) string {
 	typ, _, _ := strings.Cut(job["job_id"], ":")
 	return typ
 }
@@ -218,7 +219,7 @@ func (u unit) rate(perSecond float64) string {
 }
 
 // doneText is how much a job has done of what it counts.
-func doneText(job rowMap) string {
+func doneText(job sqlclient.Row) string {
 	u := unitOf(job)
 	if total := job[u.total]; total != "" && total != "0" {
 		return show.Groups(job[u.column]) + " of " + show.Groups(total) + " " + u.many
@@ -229,7 +230,7 @@ func doneText(job rowMap) string {
 	return show.Groups(job[u.column]) + " " + u.many
 }
 
-func progressLine(job rowMap) string {
+func progressLine(job sqlclient.Row) string {
 	line := fmt.Sprintf("%-10s %3.0f %%  %s", job["status"], share(job)*100, doneText(job))
 	switch jobType(job) {
 	case "cleanup":
@@ -245,7 +246,7 @@ func progressLine(job rowMap) string {
 }
 
 // share returns the done share of a job, 0 to 1.
-func share(job rowMap) float64 {
+func share(job sqlclient.Row) float64 {
 	f, err := strconv.ParseFloat(job["progress"], 64)
 	if err != nil {
 		return 0

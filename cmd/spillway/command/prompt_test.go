@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/spillwaydb/spillway/internal/cli/show"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 )
 
@@ -253,7 +254,7 @@ func TestComplete(t *testing.T) {
 	if err := sh.connect(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	defer sh.c.close()
+	defer sh.c.Close()
 	sh.lookUp()
 	sh.names.jobs, sh.names.live = []string{a, b}, []string{a}
 	for _, c := range []struct{ line, want string }{
@@ -287,15 +288,15 @@ func TestComplete(t *testing.T) {
 	}
 	// A question that fails would abort the user's transaction, so there is none.
 	must := func(statement string) {
-		if err := sh.c.run(t.Context(), statement, &mapSink{}); err != nil {
+		if err := sh.c.Run(t.Context(), statement, &sqlclient.Collector{}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	must("BEGIN")
 	sh.names.at = sh.names.at.Add(-namesFresh)
 	sh.complete("KILL JOB ", 9, '\t')
-	if sh.c.conn.TxStatus() != 'T' {
-		t.Errorf("transaction status %c", sh.c.conn.TxStatus())
+	if sh.c.Conn.TxStatus() != 'T' {
+		t.Errorf("transaction status %c", sh.c.Conn.TxStatus())
 	}
 	must("ROLLBACK")
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spillwaydb/spillway/internal/cli/fail"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/sqlfront/parse"
 )
 
@@ -76,19 +77,19 @@ func (f *scheduleFlags) statement(name, inner string) (string, error) {
 	case f.every != "" && f.zone != "":
 		return "", &fail.Usage{Msg: "--time-zone belongs to --cron", Todo: "an interval is the same in every time zone"}
 	case f.every != "":
-		timing = " EVERY " + literal(f.every)
+		timing = " EVERY " + sqlclient.Literal(f.every)
 	case f.cron != "":
-		timing = " CRON " + literal(f.cron)
+		timing = " CRON " + sqlclient.Literal(f.cron)
 	default:
 		return "", &fail.Usage{Msg: "say when: --every or --cron is missing", Todo: "for example --every '1 day', or --cron '0 3 * * *' --time-zone Europe/Berlin"}
 	}
 	if f.zone != "" {
-		timing += " TIME ZONE " + literal(f.zone)
+		timing += " TIME ZONE " + sqlclient.Literal(f.zone)
 	}
 	var options []string
 	for _, o := range []struct{ name, value string }{{"overlap", f.overlap}, {"jitter", f.jitter}, {"catchup_window", f.catchup}} {
 		if o.value != "" {
-			options = append(options, o.name+" = "+literal(o.value))
+			options = append(options, o.name+" = "+sqlclient.Literal(o.value))
 		}
 	}
 	if f.pauseOnFailure {
@@ -150,7 +151,7 @@ func newScheduleBackfill(env *Env) *cobra.Command {
 			if from == "" || to == "" {
 				return &fail.Usage{Msg: "--from and --to are needed", Todo: "for example --from 2026-03-01 --to 2026-03-04"}
 			}
-			return o.send(cmd, env, "BACKFILL SCHEDULE "+parse.QuoteName(given[0])+" FROM "+literal(from)+" TO "+literal(to))
+			return o.send(cmd, env, "BACKFILL SCHEDULE "+parse.QuoteName(given[0])+" FROM "+sqlclient.Literal(from)+" TO "+sqlclient.Literal(to))
 		},
 	}
 	o.flags(cmd)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/cli/show"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/sqlfront/parse"
 )
 
@@ -29,8 +30,8 @@ const cancelPatience = 5 * time.Minute
 // shell runs statements and backslash commands, one after the other on one connection.
 type shell struct {
 	env  *Env
-	dial func(context.Context) (*client, error)
-	c    *client
+	dial func(context.Context) (*sqlclient.Client, error)
+	c    *sqlclient.Client
 
 	view        show.View
 	timing      bool
@@ -54,12 +55,12 @@ func (sh *shell) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.onNotice = func(n *pgconn.Notice) { printNotice(sh.env.Stderr, n) }
-	c.onNotification = func(n *pgconn.Notification) {
+	c.OnNotice = func(n *pgconn.Notice) { sqlclient.PrintNotice(sh.env.Stderr, n) }
+	c.OnNotification = func(n *pgconn.Notification) {
 		sh.say("Notification %q with payload %q from backend %d.", n.Channel, n.Payload, n.PID)
 	}
 	if sh.interactive {
-		c.patience.DeadlineDelay = cancelPatience
+		c.WaitForCancel(cancelPatience)
 	}
 	sh.c = c
 	return nil
@@ -68,7 +69,7 @@ func (sh *shell) connect(ctx context.Context) error {
 // prompt talks to a person until \q or the end of input.
 func (sh *shell) prompt(ctx context.Context, historyFile string) error {
 	sh.interactive = true
-	sh.c.patience.DeadlineDelay = cancelPatience
+	sh.c.WaitForCancel(cancelPatience)
 	defer sh.env.ctrlC.divert(func() {})()
 	fmt.Fprintln(sh.env.Stdout, `Statements end with a semicolon; \? lists commands, \q or Ctrl-D leaves.`)
 	var lines lineSource
@@ -164,7 +165,7 @@ func (sh *shell) runRest(ctx context.Context, in *parse.Input, r *sqlRun) error 
 // drain runs what has its end.
 func (sh *shell) drain(ctx context.Context, in *parse.Input, r *sqlRun, typed *string) error {
 	for {
-		in.BackslashQuotes = sh.c.conn.ParameterStatus("standard_conforming_strings") == "off"
+		in.BackslashQuotes = sh.c.Conn.ParameterStatus("standard_conforming_strings") == "off"
 		t, ok := in.Next()
 		if !ok {
 			if in.Waiting() == '=' {
@@ -208,7 +209,7 @@ func (sh *shell) settle(ctx context.Context, r *sqlRun, line int, err error) err
 		return err
 	case ctx.Err() != nil:
 		return err
-	case sh.c.conn.IsClosed():
+	case sh.c.Conn.IsClosed():
 		return sh.lost(ctx, err)
 	case sh.depth == 0 && sh.interactive || sh.goOn:
 		sh.failed++
@@ -243,14 +244,14 @@ func (sh *shell) lost(ctx context.Context, err error) error {
 // promptText is psql's: what the input waits for, and the state of the transaction.
 func (sh *shell) promptText(in *parse.Input) string {
 	state := ""
-	switch sh.c.conn.TxStatus() {
+	switch sh.c.Conn.TxStatus() {
 	case 'T':
 		state = "*"
 	case 'E':
 		state = "!"
 	}
 	end := ">"
-	if sh.c.conn.ParameterStatus("is_superuser") == "on" {
+	if sh.c.Conn.ParameterStatus("is_superuser") == "on" {
 		end = "#"
 	}
 	return "spillway" + string(in.Waiting()) + state + end + " "
@@ -271,7 +272,7 @@ func (sh *shell) stoppable(ctx context.Context) (context.Context, func()) {
 		return ctx, func() {}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	conn := sh.c.conn.Conn()
+	conn := sh.c.Conn.Conn()
 	giveBack := sh.env.ctrlC.divert(func() {
 		if ctx.Err() != nil {
 			_ = conn.SetDeadline(time.Now()) // whoever waits learns of it
@@ -301,12 +302,12 @@ func (sh *shell) execute(ctx context.Context, text string, in *parse.Input, r *s
 func (sh *shell) send(ctx context.Context, text string, in *parse.Input, r *sqlRun) error {
 	switch parse.Copy(text, &parse.Options{BackslashQuotes: in.BackslashQuotes}) {
 	case parse.CopyOut:
-		_, err := sh.c.conn.CopyTo(ctx, sh.env.Stdout, text)
-		return ofStatement(err, text)
+		_, err := sh.c.Conn.CopyTo(ctx, sh.env.Stdout, text)
+		return sqlclient.OfStatement(err, text)
 	case parse.CopyIn:
 		return sh.copyIn(ctx, text, in, r)
 	}
-	return sh.c.run(ctx, text, sh.view.Sink(sh.env.Stdout))
+	return sh.c.Run(ctx, text, sh.view.Sink(sh.env.Stdout))
 }
 
 // copyIn runs COPY … FROM STDIN with the lines that follow it.
@@ -336,14 +337,14 @@ func (sh *shell) copyIn(ctx context.Context, text string, in *parse.Input, r *sq
 		}
 		data = bytes.NewReader(all)
 	}
-	tag, err := sh.c.conn.CopyFrom(ctx, data, text)
+	tag, err := sh.c.Conn.CopyFrom(ctx, data, text)
 	if err == nil && sh.view.Form == "table" {
 		fmt.Fprintln(sh.env.Stdout, tag)
 	}
-	if r.data == nil && !sh.c.conn.IsClosed() {
+	if r.data == nil && !sh.c.Conn.IsClosed() {
 		_, _ = io.Copy(io.Discard, lines) // what a refused COPY left is no statement
 	}
-	return ofStatement(err, text)
+	return sqlclient.OfStatement(err, text)
 }
 
 // copyLines reads lines up to one that is \. alone.

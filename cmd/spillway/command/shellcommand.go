@@ -12,6 +12,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/cli/show"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/sqlfront/parse"
 )
 
@@ -258,7 +259,7 @@ func (sh *shell) watch(c *shellCall) error {
 
 // watchEnd is how \watch ends: Ctrl-C is what people end it with, and no error.
 func (sh *shell) watchEnd(ctx context.Context, err error) error {
-	if errors.Is(context.Cause(ctx), errStopped) && !sh.c.conn.IsClosed() {
+	if errors.Is(context.Cause(ctx), errStopped) && !sh.c.Conn.IsClosed() {
 		sh.say("") // behind the ^C
 		return nil
 	}
@@ -351,11 +352,11 @@ func (sh *shell) echo(c *shellCall) error {
 }
 
 func (sh *shell) connInfo(*shellCall) error {
-	rows, err := sh.c.rows(context.Background(), "SELECT current_database() AS d, session_user AS u")
+	rows, err := sh.c.Rows(context.Background(), "SELECT current_database() AS d, session_user AS u")
 	if err != nil {
 		return err
 	}
-	sh.say("You are connected to database %q as user %q at %s.", rows[0]["d"], rows[0]["u"], sh.c.conn.Conn().RemoteAddr())
+	sh.say("You are connected to database %q as user %q at %s.", rows[0]["d"], rows[0]["u"], sh.c.Conn.Conn().RemoteAddr())
 	return nil
 }
 
@@ -364,16 +365,16 @@ func (sh *shell) describe(c *shellCall) error {
 	ctx, done := sh.stoppable(c.ctx)
 	defer done()
 	if c.arg(0) == "" {
-		return sh.c.run(ctx, listTables, sh.view.Sink(sh.env.Stdout))
+		return sh.c.Run(ctx, listTables, sh.view.Sink(sh.env.Stdout))
 	}
-	rows, err := sh.c.rows(ctx, "SELECT to_regclass("+literal(c.arg(0))+") AS t")
+	rows, err := sh.c.Rows(ctx, "SELECT to_regclass("+sqlclient.Literal(c.arg(0))+") AS t")
 	if err != nil {
 		return err
 	}
 	if rows[0]["t"] == "" {
 		return fail.Hint(fmt.Errorf("table %s does not exist", c.arg(0)), `\d lists tables and views`)
 	}
-	return sh.c.run(ctx, fmt.Sprintf(listColumns, literal(c.arg(0))), sh.view.Sink(sh.env.Stdout))
+	return sh.c.Run(ctx, fmt.Sprintf(listColumns, sqlclient.Literal(c.arg(0))), sh.view.Sink(sh.env.Stdout))
 }
 
 const (

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spillwaydb/spillway/internal/cli/show"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/internal/cli/words"
 )
 
@@ -270,7 +271,7 @@ func inCase(typed string, list []string) []string {
 func quoted(ids []string) []string {
 	out := make([]string, len(ids))
 	for i, id := range ids {
-		out[i] = literal(id)
+		out[i] = sqlclient.Literal(id)
 	}
 	return out
 }
@@ -284,23 +285,18 @@ func (sh *shell) jobIDs(verb string) []string {
 	}
 }
 
-const tableNamesQuery = `SELECT pg_catalog.quote_ident(n.nspname) || '.' || pg_catalog.quote_ident(c.relname) AS name
-	FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-	WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
-	  AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') ORDER BY 1 LIMIT 5000`
-
 // lookUp asks the server for names, unless it just did or the session is inside a transaction, which a question that fails
 // would abort. What fails leaves the names as they were: a Tab is no place for an error.
 func (sh *shell) lookUp() *nameCache {
 	n := &sh.names
-	if time.Since(n.at) < namesFresh || sh.c.conn.TxStatus() != 'I' {
+	if time.Since(n.at) < namesFresh || sh.c.Conn.TxStatus() != 'I' {
 		return n
 	}
 	n.at = time.Now()
 	ask := func(query, column string, to *[]string) {
 		ctx, cancel := context.WithTimeout(context.Background(), namesPatience)
 		defer cancel()
-		rows, err := sh.c.rows(ctx, query)
+		rows, err := sh.c.Rows(ctx, query)
 		if err != nil {
 			return
 		}
@@ -309,7 +305,7 @@ func (sh *shell) lookUp() *nameCache {
 			*to = append(*to, r[column])
 		}
 	}
-	ask(tableNamesQuery, "name", &n.tables)
+	ask(sqlclient.QuotedNames, "name", &n.tables)
 	n.schemas = schemasOf(n.tables)
 	ask("SHOW JOBS", "job_id", &n.live)
 	ask(`SELECT job_id FROM system.jobs ORDER BY created_at DESC LIMIT 200`, "job_id", &n.jobs)

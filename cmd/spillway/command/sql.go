@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 
 	"github.com/spillwaydb/spillway/internal/cli/fail"
@@ -133,7 +132,7 @@ func runSQL(ctx context.Context, env *Env, o *sqlOptions) error {
 	if err := sh.connect(ctx); err != nil {
 		return err
 	}
-	defer func() { sh.c.close() }()
+	defer func() { sh.c.Close() }()
 	if len(runs) == 0 && env.Interactive {
 		return sh.prompt(ctx, o.history)
 	}
@@ -180,15 +179,4 @@ func openSources(sources []sqlSource, stdin io.Reader) (runs []sqlRun, closeAll 
 		}
 	}
 	return runs, closeAll, nil
-}
-
-// printNotice shows a NOTICE or WARNING of the server as psql does.
-func printNotice(w io.Writer, n *pgconn.Notice) {
-	fmt.Fprintf(w, "%s:  %s\n", n.Severity, n.Message)
-	if n.Detail != "" {
-		fmt.Fprintf(w, "DETAIL:  %s\n", n.Detail)
-	}
-	if n.Hint != "" {
-		fmt.Fprintf(w, "HINT:  %s\n", n.Hint)
-	}
 }

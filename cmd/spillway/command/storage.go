@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spillwaydb/spillway/internal/cli/fail"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/ledger"
@@ -66,9 +67,9 @@ func createStorage(name, location string, options []string) (string, error) {
 		if !ok || key == "" {
 			return "", &fail.Usage{Msg: "--option takes name=value", Todo: "for example --option region=eu-central-1"}
 		}
-		list = append(list, parse.QuoteName(key)+" = "+literal(value))
+		list = append(list, parse.QuoteName(key)+" = "+sqlclient.Literal(value))
 	}
-	statement := "CREATE STORAGE " + parse.QuoteName(name) + " LOCATION " + literal(location)
+	statement := "CREATE STORAGE " + parse.QuoteName(name) + " LOCATION " + sqlclient.Literal(location)
 	if len(list) > 0 {
 		statement += " WITH (" + strings.Join(list, ", ") + ")"
 	}
@@ -81,8 +82,8 @@ func (o *clientOptions) send(cmd *cobra.Command, env *Env, statement string) err
 	if err != nil {
 		return err
 	}
-	defer c.close()
-	return c.run(cmd.Context(), statement, newSink(cmd, env))
+	defer c.Close()
+	return c.Run(cmd.Context(), statement, newSink(cmd, env))
 }
 
 func newStorageList(env *Env) *cobra.Command {

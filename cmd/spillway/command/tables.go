@@ -11,6 +11,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/cli/show"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 )
 
 type tablesOptions struct {
@@ -58,21 +59,21 @@ func runTables(cmd *cobra.Command, env *Env, o *tablesOptions, given []string) e
 	if err != nil {
 		return err
 	}
-	defer c.close()
-	view, err := c.view(cmd.Context(), "tables")
+	defer c.Close()
+	view, err := c.View(cmd.Context(), "tables")
 	if err != nil {
 		return err
 	}
 	out, _ := cmd.Flags().GetString("output")
 	if len(given) == 0 {
 		text := tablesQuery(view, "true", out != "json") + fmt.Sprintf(" ORDER BY t.bytes_hot DESC NULLS LAST, 1 LIMIT %d", max(0, o.limit))
-		return c.run(cmd.Context(), text, newSink(cmd, env))
+		return c.Run(cmd.Context(), text, newSink(cmd, env))
 	}
 	statement, err := o.flush.statement(given)
 	if err != nil {
 		return err
 	}
-	return c.showTable(cmd.Context(), view, statement, out != "json", newSink(cmd, env))
+	return showTable(cmd.Context(), c, view, statement, out != "json", newSink(cmd, env))
 }
 
 // tableColumns are the columns of the list, and what they are in terms of system.tables. Those that are sizes print as such.
@@ -104,15 +105,15 @@ func tablesQuery(view, condition string, pretty bool) string {
 }
 
 // showTable shows one table, with what a flush would move now.
-func (c *client) showTable(ctx context.Context, view, flush string, pretty bool, s show.Sink) error {
-	plan, err := c.rows(ctx, "EXPLAIN "+flush)
+func showTable(ctx context.Context, c *sqlclient.Client, view, flush string, pretty bool, s show.Sink) error {
+	plan, err := c.Rows(ctx, "EXPLAIN "+flush)
 	if err != nil {
 		return err
 	}
 	if len(plan) == 0 {
 		return errors.New("the front-end explained nothing")
 	}
-	whole := rowMap{} // of the table itself: later rows are of its partitions
+	whole := sqlclient.Row{} // of the table itself: later rows are of its partitions
 	for _, r := range plan {
 		if _, twice := whole[r["property"]]; r["subject"] == plan[0]["subject"] && !twice {
 			whole[r["property"]] = r["value"]
@@ -121,15 +122,15 @@ func (c *client) showTable(ctx context.Context, view, flush string, pretty bool,
 			whole["refusal"] = r["value"]
 		}
 	}
-	known, err := c.rows(ctx, tablesQuery(view, "t.table_schema || '.' || t.table_name = "+literal(plan[0]["subject"]), pretty))
+	known, err := c.Rows(ctx, tablesQuery(view, "t.table_schema || '.' || t.table_name = "+sqlclient.Literal(plan[0]["subject"]), pretty))
 	if err != nil {
 		return err
 	}
-	row := rowMap{"table": plan[0]["subject"], "bytes_hot": whole["bytes"]} // of one that was never flushed
+	row := sqlclient.Row{"table": plan[0]["subject"], "bytes_hot": whole["bytes"]} // of one that was never flushed
 	if len(known) > 0 {
 		row = known[0]
 	} else if pretty && row["bytes_hot"] != "" {
-		size, err := c.rows(ctx, "SELECT pg_catalog.pg_size_pretty("+row["bytes_hot"]+"::bigint) AS s")
+		size, err := c.Rows(ctx, "SELECT pg_catalog.pg_size_pretty("+row["bytes_hot"]+"::bigint) AS s")
 		if err != nil {
 			return err
 		}
@@ -144,7 +145,7 @@ func (c *client) showTable(ctx context.Context, view, flush string, pretty bool,
 }
 
 // printRow prints what showTable has found.
-func printRow(s show.Sink, row rowMap) error {
+func printRow(s show.Sink, row sqlclient.Row) error {
 	var cols []show.Column
 	var values [][]byte
 	add := func(name string, oid uint32) {

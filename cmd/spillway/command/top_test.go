@@ -17,28 +17,29 @@ import (
 	"github.com/spillwaydb/spillway/internal/cli/clitest"
 	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/cli/show"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 )
 
 // topStage plays the front-end, and the clock.
 type topStage struct {
-	jobRows, workerRows, tableRows []rowMap
+	jobRows, workerRows, tableRows []sqlclient.Row
 	err                            error
 	deeds                          []string
 	deedErr                        error
 	clock                          time.Time
 }
 
-func (s *topStage) jobs(context.Context) ([]rowMap, error)    { return s.jobRows, s.err }
-func (s *topStage) workers(context.Context) ([]rowMap, error) { return s.workerRows, s.err }
-func (s *topStage) tables(context.Context) ([]rowMap, error)  { return s.tableRows, s.err }
+func (s *topStage) jobs(context.Context) ([]sqlclient.Row, error)    { return s.jobRows, s.err }
+func (s *topStage) workers(context.Context) ([]sqlclient.Row, error) { return s.workerRows, s.err }
+func (s *topStage) tables(context.Context) ([]sqlclient.Row, error)  { return s.tableRows, s.err }
 
 func (s *topStage) act(_ context.Context, verb, id string) error {
 	s.deeds = append(s.deeds, verb+" "+id)
 	return s.deedErr
 }
 
-func jobRow(id, target, status string, done, total, segments, age int) rowMap {
-	return rowMap{
+func jobRow(id, target, status string, done, total, segments, age int) sqlclient.Row {
+	return sqlclient.Row{
 		"job_id": id, "target": target, "status": status, "progress": strconv.FormatFloat(float64(done)/float64(total), 'f', 4, 64), "rows_flushed": strconv.Itoa(done),
 		"rows_total": strconv.Itoa(total), "segments": strconv.Itoa(segments), "bytes_written": strconv.Itoa(done * 21), "age": strconv.Itoa(age),
 		"chunks_done": strconv.Itoa(segments), "chunks_total": "20", "statement": "FLUSH TABLE " + target,
@@ -54,12 +55,12 @@ func newStage() *topStage {
 	verify["progress"] = "0.5"
 	return &topStage{
 		clock:   time.Unix(1_800_000_000, 0),
-		jobRows: []rowMap{running, verify, jobRow("restore:app.日本:d4", "app.日本", "paused", 50, 200, 1, 90_000), failed},
-		tableRows: []rowMap{
+		jobRows: []sqlclient.Row{running, verify, jobRow("restore:app.日本:d4", "app.日本", "paused", 50, 200, 1, 90_000), failed},
+		tableRows: []sqlclient.Row{
 			{"name": "app.events", "bytes_hot": "83600000", "rows_dead": "8128", "rows_cold": "1234567", "bytes_cold": "6600000", "segments": "74", "flushed": "233"},
 			{"name": "app.gone", "rows_cold": "0", "bytes_cold": "0", "segments": "0"},
 		},
-		workerRows: []rowMap{
+		workerRows: []sqlclient.Row{
 			{"identity": "71@a@", "host": "a", "pid": "71", "status": "running", "slots_used": "3", "slots_total": "4", "version": "v1.2.0", "age": "7300", "silent": "2"},
 			{"identity": "9@b@", "host": "b", "pid": "9", "status": "silent", "version": "v1.1.0", "age": "7300", "silent": "-1"},
 		},
@@ -157,7 +158,7 @@ func TestTopDeeds(t *testing.T) {
 	s := newStage()
 	m := s.play(100, 20)
 	press(m, "down", "k")
-	s.jobRows = append([]rowMap{jobRow("flush:app.new:e5", "app.new", "running", 1, 2, 1, 0)}, s.jobRows...)
+	s.jobRows = append([]sqlclient.Row{jobRow("flush:app.new:e5", "app.new", "running", 1, 2, 1, 0)}, s.jobRows...)
 	s.look(m)
 	press(m, "y")
 	press(m, "p", "n", "p", "esc", "r", "y") // the cursor is still on that job
@@ -188,7 +189,7 @@ func TestTopTrouble(t *testing.T) {
 	if got := shownBy(t, m); strings.Contains(got, "not up to date") || strings.Contains(got, "no answer") {
 		t.Errorf("the trouble is over:\n%s", got)
 	}
-	s.jobRows, s.workerRows, s.tableRows = []rowMap{}, nil, nil
+	s.jobRows, s.workerRows, s.tableRows = []sqlclient.Row{}, nil, nil
 	s.look(m)
 	press(m, "enter", "pgdown", "up", "k")
 	clitest.Contains(t, shownBy(t, m), "no job runs", "no table has a policy", "no worker is there", "choose a job first")
@@ -200,7 +201,7 @@ func TestTopSizes(t *testing.T) {
 	s := newStage()
 	for i := range 40 {
 		s.jobRows = append(s.jobRows, jobRow(fmt.Sprintf("flush:app.t%d:x", i), fmt.Sprintf("app.t%d", i), "pending", 0, 10, 0, i))
-		s.tableRows = append(s.tableRows, rowMap{"name": fmt.Sprintf("app.%s%d", strings.Repeat("long", i), i), "bytes_hot": "1"})
+		s.tableRows = append(s.tableRows, sqlclient.Row{"name": fmt.Sprintf("app.%s%d", strings.Repeat("long", i), i), "bytes_hot": "1"})
 	}
 	m := s.play(80, 24)
 	press(m, "end")

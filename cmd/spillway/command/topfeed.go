@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 )
 
 const (
@@ -18,9 +20,9 @@ const (
 
 // topSource is where the view has its rows from, and who carries out what its keys ask for.
 type topSource interface {
-	jobs(ctx context.Context) ([]rowMap, error)
-	workers(ctx context.Context) ([]rowMap, error)
-	tables(ctx context.Context) ([]rowMap, error)
+	jobs(ctx context.Context) ([]sqlclient.Row, error)
+	workers(ctx context.Context) ([]sqlclient.Row, error)
+	tables(ctx context.Context) ([]sqlclient.Row, error)
 	act(ctx context.Context, verb, jobID string) error // KILL, PAUSE, RESUME
 }
 
@@ -39,7 +41,7 @@ func (f *topFeed) close() {
 }
 
 // jobs are those that live, and those that ended in the last hour.
-func (f *topFeed) jobs(ctx context.Context) ([]rowMap, error) {
+func (f *topFeed) jobs(ctx context.Context) ([]sqlclient.Row, error) {
 	return f.main.look(ctx, "jobs", `SELECT job_id, target, status, phase, progress, rows_total, rows_flushed, bytes_written, segments, chunks_done, chunks_total,
 		attempt, error, error_class, requested_by, statement, created_at, started_at, finished_at, ui_url,
 		extract(epoch FROM now() - created_at)::bigint AS age, extract(epoch FROM now() - finished_at)::bigint AS ended
@@ -47,51 +49,51 @@ func (f *topFeed) jobs(ctx context.Context) ([]rowMap, error) {
 	ORDER BY finished_at IS NOT NULL, created_at DESC, job_id`)
 }
 
-func (f *topFeed) workers(ctx context.Context) ([]rowMap, error) {
+func (f *topFeed) workers(ctx context.Context) ([]sqlclient.Row, error) {
 	return f.main.look(ctx, "workers", `SELECT identity, host, pid, status, slots_used, slots_total, version,
 		extract(epoch FROM now() - started_at)::bigint AS age, extract(epoch FROM now() - last_seen_at)::bigint AS silent
 	FROM %s ORDER BY host, pid, identity`)
 }
 
-func (f *topFeed) tables(ctx context.Context) ([]rowMap, error) {
+func (f *topFeed) tables(ctx context.Context) ([]sqlclient.Row, error) {
 	return f.sizes.look(ctx, "tables", `SELECT table_schema || '.' || table_name AS name, bytes_hot, rows_dead, rows_cold, bytes_cold, segments,
 		extract(epoch FROM now() - last_flush_at)::bigint AS flushed
 	FROM %s ORDER BY bytes_hot DESC NULLS LAST, 1`)
 }
 
 func (f *topFeed) act(ctx context.Context, verb, jobID string) error {
-	return f.deeds.with(ctx, actPatience, func(ctx context.Context, c *client) error {
-		_, err := c.rows(ctx, verb+" JOB "+literal(jobID))
+	return f.deeds.with(ctx, actPatience, func(ctx context.Context, c *sqlclient.Client) error {
+		_, err := c.Rows(ctx, verb+" JOB "+sqlclient.Literal(jobID))
 		return err
 	})
 }
 
 // topLine is a connection that is made when it is needed, and again after it was lost.
 type topLine struct {
-	dial  func(context.Context) (*client, error)
+	dial  func(context.Context) (*sqlclient.Client, error)
 	mu    sync.Mutex
-	c     *client
+	c     *sqlclient.Client
 	views map[string]string
 }
 
 // look reads a view.
-func (l *topLine) look(ctx context.Context, view, query string) (rows []rowMap, err error) {
-	err = l.with(ctx, feedPatience, func(ctx context.Context, c *client) error {
+func (l *topLine) look(ctx context.Context, view, query string) (rows []sqlclient.Row, err error) {
+	err = l.with(ctx, feedPatience, func(ctx context.Context, c *sqlclient.Client) error {
 		if l.views[view] == "" {
-			name, err := c.view(ctx, view)
+			name, err := c.View(ctx, view)
 			if err != nil {
 				return err
 			}
 			l.views[view] = name
 		}
-		rows, err = c.rows(ctx, fmt.Sprintf(query, l.views[view])+fmt.Sprintf(" LIMIT %d", topMost))
+		rows, err = c.Rows(ctx, fmt.Sprintf(query, l.views[view])+fmt.Sprintf(" LIMIT %d", topMost))
 		return err
 	})
 	return rows, err
 }
 
 // with lends the connection. An answer of the server leaves it as it is; anything else ends it.
-func (l *topLine) with(ctx context.Context, patience time.Duration, use func(context.Context, *client) error) error {
+func (l *topLine) with(ctx context.Context, patience time.Duration, use func(context.Context, *sqlclient.Client) error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -105,8 +107,8 @@ func (l *topLine) with(ctx context.Context, patience time.Duration, use func(con
 	}
 	err := use(ctx, l.c)
 	var answer *pgconn.PgError
-	if err != nil && (!errors.As(err, &answer) || l.c.conn.IsClosed()) {
-		l.c.close()
+	if err != nil && (!errors.As(err, &answer) || l.c.Conn.IsClosed()) {
+		l.c.Close()
 		l.c = nil
 	}
 	if err != nil && ctx.Err() == context.DeadlineExceeded {
@@ -119,7 +121,7 @@ func (l *topLine) hangUp() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.c != nil {
-		l.c.close()
+		l.c.Close()
 		l.c = nil
 	}
 }

@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"github.com/spillwaydb/spillway/internal/cli/show"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 )
 
 // topList is one of the lists of `spillway top`. The cursor stays with its row, by key, when rows come and go.
 type topList struct {
 	title, key string
 	columns    []topColumn
-	rows       []rowMap
+	rows       []sqlclient.Row
 	trouble    string
 
 	cursor    string // key of the row; "": the first
@@ -30,13 +31,13 @@ type topColumn struct {
 	name  string
 	right bool
 	rank  int
-	cell  func(rowMap) string
-	order func(rowMap) float64 // how it sorts; nil: by its text
+	cell  func(sqlclient.Row) string
+	order func(sqlclient.Row) float64 // how it sorts; nil: by its text
 }
 
 // show filters and sorts.
-func (l *topList) show(rows []rowMap) []rowMap {
-	var out []rowMap
+func (l *topList) show(rows []sqlclient.Row) []sqlclient.Row {
+	var out []sqlclient.Row
 	for _, r := range rows {
 		if l.filter == "" || l.holds(r) {
 			out = append(out, r)
@@ -44,7 +45,7 @@ func (l *topList) show(rows []rowMap) []rowMap {
 	}
 	if l.sorted >= 0 {
 		c := l.columns[l.sorted]
-		slices.SortStableFunc(out, func(a, b rowMap) int {
+		slices.SortStableFunc(out, func(a, b sqlclient.Row) int {
 			if c.order != nil {
 				return cmp.Compare(c.order(a), c.order(b))
 			}
@@ -58,7 +59,7 @@ func (l *topList) show(rows []rowMap) []rowMap {
 }
 
 // holds reports whether the filter's text is in a row: in what is shown of it, or in its key or its error.
-func (l *topList) holds(r rowMap) bool {
+func (l *topList) holds(r sqlclient.Row) bool {
 	want := strings.ToLower(l.filter)
 	for _, c := range l.columns {
 		if strings.Contains(strings.ToLower(c.cell(r)), want) {
@@ -69,7 +70,7 @@ func (l *topList) holds(r rowMap) bool {
 }
 
 // at returns the index of the row under the cursor; -1: there is none. If its row has gone, the one in its place is.
-func (l *topList) at(rows []rowMap) int {
+func (l *topList) at(rows []sqlclient.Row) int {
 	if len(rows) == 0 {
 		return -1
 	}
@@ -86,7 +87,7 @@ func (l *topList) at(rows []rowMap) int {
 }
 
 // move obeys the keys that move the cursor in a list of which room rows are shown.
-func (l *topList) move(key string, rows []rowMap, room int) bool {
+func (l *topList) move(key string, rows []sqlclient.Row, room int) bool {
 	at := l.at(rows)
 	switch key {
 	case "up":
@@ -112,7 +113,7 @@ func (l *topList) move(key string, rows []rowMap, room int) bool {
 }
 
 // scroll returns the rows to show, and the index of the first, so that the cursor is among them.
-func (l *topList) scroll(rows []rowMap, room int) ([]rowMap, int) {
+func (l *topList) scroll(rows []sqlclient.Row, room int) ([]sqlclient.Row, int) {
 	at := max(0, l.at(rows))
 	l.top = max(0, min(l.top, at, len(rows)-1), at-room+1)
 	if len(rows)-l.top < room {
@@ -138,8 +139,8 @@ func float(text string) float64 {
 	return f
 }
 
-func byNumber(column string) func(rowMap) float64 {
-	return func(r rowMap) float64 { return float(r[column]) }
+func byNumber(column string) func(sqlclient.Row) float64 {
+	return func(r sqlclient.Row) float64 { return float(r[column]) }
 }
 
 // ago writes seconds as a time span; "" stays.
@@ -151,8 +152,8 @@ func ago(seconds string) string {
 }
 
 // known is text, or "" where a column of it is NULL.
-func known(column string, text func(string) string) func(rowMap) string {
-	return func(r rowMap) string {
+func known(column string, text func(string) string) func(sqlclient.Row) string {
+	return func(r sqlclient.Row) string {
 		if r[column] == "" {
 			return ""
 		}
@@ -160,30 +161,30 @@ func known(column string, text func(string) string) func(rowMap) string {
 	}
 }
 
-func plain(column string) func(rowMap) string {
-	return func(r rowMap) string { return show.Printable([]byte(r[column])) }
+func plain(column string) func(sqlclient.Row) string {
+	return func(r sqlclient.Row) string { return show.Printable([]byte(r[column])) }
 }
 
 // jobColumns need the model: it knows how fast jobs go.
 func (m *topModel) jobColumns() []topColumn {
 	return []topColumn{
-		{name: "JOB", cell: func(r rowMap) string {
+		{name: "JOB", cell: func(r sqlclient.Row) string {
 			return strings.TrimSpace(jobType(r) + " " + show.Printable([]byte(r["target"])))
 		}},
 		{name: "STATUS", rank: 1, cell: jobStatus},
-		{name: "PROGRESS", rank: 2, cell: func(r rowMap) string {
+		{name: "PROGRESS", rank: 2, cell: func(r sqlclient.Row) string {
 			return show.Bar(share(r), 12) + " " + padLeft(strconv.Itoa(int(share(r)*100)), 3) + " %"
 		}, order: share},
-		{name: "DONE", right: true, rank: 4, cell: func(r rowMap) string { return doneText(r) }, order: func(r rowMap) float64 { return float(r[unitOf(r).column]) }},
-		{name: "RATE", right: true, rank: 3, cell: m.rateOf, order: func(r rowMap) float64 { return m.speedOf(r) }},
+		{name: "DONE", right: true, rank: 4, cell: func(r sqlclient.Row) string { return doneText(r) }, order: func(r sqlclient.Row) float64 { return float(r[unitOf(r).column]) }},
+		{name: "RATE", right: true, rank: 3, cell: m.rateOf, order: func(r sqlclient.Row) float64 { return m.speedOf(r) }},
 		{name: "LEFT", right: true, rank: 3, cell: m.leftOf},
-		{name: "SIZE", right: true, rank: 6, cell: func(r rowMap) string { return show.Bytes(r["bytes_written"]) }, order: byNumber("bytes_written")},
-		{name: "AGE", right: true, rank: 5, cell: func(r rowMap) string { return ago(r["age"]) }, order: byNumber("age")},
+		{name: "SIZE", right: true, rank: 6, cell: func(r sqlclient.Row) string { return show.Bytes(r["bytes_written"]) }, order: byNumber("bytes_written")},
+		{name: "AGE", right: true, rank: 5, cell: func(r sqlclient.Row) string { return ago(r["age"]) }, order: byNumber("age")},
 	}
 }
 
 // jobStatus shows with the status what the job is at, or whether it stumbled.
-func jobStatus(r rowMap) string {
+func jobStatus(r sqlclient.Row) string {
 	switch {
 	case r["finished_at"] != "":
 		if r["error_class"] != "" {
@@ -199,7 +200,7 @@ func jobStatus(r rowMap) string {
 }
 
 // speedOf is how fast a job goes; one that does not run has no speed.
-func (m *topModel) speedOf(r rowMap) float64 {
+func (m *topModel) speedOf(r sqlclient.Row) float64 {
 	p := m.paces[r["job_id"]]
 	if p == nil || r["status"] != "running" {
 		return 0
@@ -207,9 +208,9 @@ func (m *topModel) speedOf(r rowMap) float64 {
 	return p.rows.PerSecond(m.seen)
 }
 
-func (m *topModel) rateOf(r rowMap) string { return unitOf(r).rate(m.speedOf(r)) }
+func (m *topModel) rateOf(r sqlclient.Row) string { return unitOf(r).rate(m.speedOf(r)) }
 
-func (m *topModel) leftOf(r rowMap) string {
+func (m *topModel) leftOf(r sqlclient.Row) string {
 	p := m.paces[r["job_id"]]
 	if p == nil || r["status"] != "running" {
 		return ""
@@ -228,7 +229,7 @@ var sizeColumns = []topColumn{
 	{name: "COLD", right: true, rank: 2, cell: known("bytes_cold", show.Bytes), order: byNumber("bytes_cold")},
 	{name: "COLD ROWS", right: true, rank: 3, cell: known("rows_cold", show.Groups), order: byNumber("rows_cold")},
 	{name: "SEGMENTS", right: true, rank: 5, cell: known("segments", show.Groups), order: byNumber("segments")},
-	{name: "FLUSHED", right: true, rank: 3, cell: func(r rowMap) string {
+	{name: "FLUSHED", right: true, rank: 3, cell: func(r sqlclient.Row) string {
 		if r["flushed"] == "" {
 			return "never"
 		}
@@ -237,22 +238,22 @@ var sizeColumns = []topColumn{
 }
 
 var workerColumns = []topColumn{
-	{name: "WORKER", cell: func(r rowMap) string {
+	{name: "WORKER", cell: func(r sqlclient.Row) string {
 		if r["host"] == "" {
 			return show.Printable([]byte(r["identity"]))
 		}
 		return show.Printable([]byte(r["host"] + ":" + r["pid"]))
 	}},
 	{name: "STATUS", rank: 1, cell: plain("status")},
-	{name: "SLOTS", right: true, rank: 2, cell: func(r rowMap) string {
+	{name: "SLOTS", right: true, rank: 2, cell: func(r sqlclient.Row) string {
 		if r["slots_total"] == "" {
 			return ""
 		}
 		return r["slots_used"] + " of " + r["slots_total"]
 	}, order: byNumber("slots_used")},
 	{name: "VERSION", rank: 5, cell: plain("version")},
-	{name: "UP", right: true, rank: 3, cell: func(r rowMap) string { return ago(r["age"]) }, order: byNumber("age")},
-	{name: "SEEN", right: true, rank: 4, cell: func(r rowMap) string {
+	{name: "UP", right: true, rank: 3, cell: func(r sqlclient.Row) string { return ago(r["age"]) }, order: byNumber("age")},
+	{name: "SEEN", right: true, rank: 4, cell: func(r sqlclient.Row) string {
 		if r["silent"] == "" {
 			return ""
 		}

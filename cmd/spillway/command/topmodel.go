@@ -10,6 +10,7 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"github.com/spillwaydb/spillway/internal/cli/show"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/jobmanager"
 )
 
@@ -64,11 +65,11 @@ func newTopModel(ctx context.Context, source topSource, now func() time.Time, o 
 type (
 	topTick struct{}
 	topSeen struct { // an answer, or several
-		jobs, workers []rowMap
+		jobs, workers []sqlclient.Row
 		err           error
 	}
 	topTables struct {
-		rows []rowMap
+		rows []sqlclient.Row
 		err  error
 	}
 	topDone struct { // a deed
@@ -292,7 +293,7 @@ func (m *topModel) finish(msg topDone) {
 }
 
 // selected returns the job under the cursor, or nil.
-func (m *topModel) selected() rowMap {
+func (m *topModel) selected() sqlclient.Row {
 	rows := m.rows(topJobs)
 	if i := m.lists[topJobs].at(rows); i >= 0 {
 		return rows[i]
@@ -301,7 +302,7 @@ func (m *topModel) selected() rowMap {
 }
 
 // rows returns the rows of a list as they are shown: filtered and sorted.
-func (m *topModel) rows(list int) []rowMap {
+func (m *topModel) rows(list int) []sqlclient.Row {
 	l := &m.lists[list]
 	rows := l.rows
 	if list == topJobs && !m.all {

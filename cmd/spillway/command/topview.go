@@ -7,6 +7,7 @@ import (
 	tea "charm.land/bubbletea/v2"
 
 	"github.com/spillwaydb/spillway/internal/cli/show"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 )
 
 // The styles. bubbletea leaves colours out where the terminal has none, or NO_COLOR is set.
@@ -165,7 +166,7 @@ func (m *topModel) nothing(n int) string {
 	return "no worker is there: jobs wait for one"
 }
 
-func rowStyle(list int, r rowMap) string {
+func rowStyle(list int, r sqlclient.Row) string {
 	switch {
 	case list == topSizes:
 		return ""
@@ -180,7 +181,7 @@ func rowStyle(list int, r rowMap) string {
 }
 
 // fitting returns the columns that fit, and their widths. The first takes what is left over, and gives up what is missing.
-func (l *topList) fitting(rows []rowMap, width int) (columns []int, widths []int) {
+func (l *topList) fitting(rows []sqlclient.Row, width int) (columns []int, widths []int) {
 	const gap, least = 2, 22
 	wants := make([]int, len(l.columns))
 	for i, c := range l.columns {
@@ -224,7 +225,7 @@ func (l *topList) headLine(columns, widths []int) string {
 	})
 }
 
-func rowLine(l *topList, columns, widths []int, r rowMap) string {
+func rowLine(l *topList, columns, widths []int, r sqlclient.Row) string {
 	return l.line(columns, widths, func(i int) string { return l.columns[i].cell(r) })
 }
 
@@ -284,7 +285,7 @@ func (m *topModel) helpLines() []string {
 }
 
 // detailLines shows a job, a column a line.
-func (m *topModel) detailLines(job rowMap) []string {
+func (m *topModel) detailLines(job sqlclient.Row) []string {
 	var out []string
 	for _, name := range []string{"job_id", "status", "phase", "progress", "rows_flushed", "rows_total", "segments", "bytes_written", "chunks_done", "chunks_total",
 		"attempt", "requested_by", "created_at", "started_at", "finished_at", "error_class", "error", "statement", "ui_url"} {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/cli/show"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/ledger"
@@ -221,7 +222,7 @@ func manifestOf(f ledger.Leftover) string {
 
 // readManifest is how DuckDB reads exactly the files that a manifest lists.
 func readManifest(manifest string) string {
-	return "  SET VARIABLE files = (SELECT list(replace(url_decode(s.location), 'file://', '')) FROM (SELECT unnest(segments) AS s FROM read_json(" + literal(manifest) + ")));\n" +
+	return "  SET VARIABLE files = (SELECT list(replace(url_decode(s.location), 'file://', '')) FROM (SELECT unnest(segments) AS s FROM read_json(" + sqlclient.Literal(manifest) + ")));\n" +
 		"  SELECT count(*) FROM read_parquet(getvariable('files'), union_by_name = true);"
 }
 

@@ -1,4 +1,4 @@
-package command
+package sqlclient
 
 import (
 	"context"
@@ -7,12 +7,12 @@ import (
 	"github.com/spillwaydb/spillway/sqlfront/parse"
 )
 
-// view returns the name of a view of Spillway's, ready for SQL. Its schema may have another name than the default: the
+// View returns the name of a view of Spillway's, ready for SQL. Its schema may have another name than the default: the
 // comment on it, which every installation makes, tells.
-func (c *client) view(ctx context.Context, name string) (string, error) {
-	rows, err := c.rows(ctx, `SELECT nspname FROM pg_catalog.pg_namespace
+func (c *Client) View(ctx context.Context, name string) (string, error) {
+	rows, err := c.Rows(ctx, `SELECT nspname FROM pg_catalog.pg_namespace
 		WHERE pg_catalog.obj_description(oid, 'pg_namespace') LIKE 'Spillway: views of %'
-		ORDER BY nspname <> `+literal(ledger.DefaultSystemSchema)+`, nspname LIMIT 1`)
+		ORDER BY nspname <> `+Literal(ledger.DefaultSystemSchema)+`, nspname LIMIT 1`)
 	if err != nil {
 		return "", err
 	}
