@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spillwaydb/spillway/internal/cli/fail"
+	"github.com/spillwaydb/spillway/internal/cli/progress"
 	"github.com/spillwaydb/spillway/internal/cli/show"
 	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 )
@@ -316,7 +317,7 @@ func (d *demo) flush(ctx context.Context, statement string) (string, error) {
 
 // follow waits for a job's end, with a progress bar. want is the status that it must end with, or "".
 func (d *demo) follow(ctx context.Context, id, want string) error {
-	job, err := follow(ctx, d.client, id, &progress{w: d.env.Stdout, bar: d.env.Width > 0})
+	job, err := progress.Follow(ctx, d.client, id, &progress.Meter{W: d.env.Stdout, Bar: d.env.Width > 0})
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spillwaydb/spillway/internal/cli/fail"
+	"github.com/spillwaydb/spillway/internal/cli/progress"
 	"github.com/spillwaydb/spillway/internal/cli/show"
 	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/jobmanager"
@@ -97,7 +98,7 @@ func startJobs(cmd *cobra.Command, env *Env, o *clientOptions, statement string,
 		}
 	}
 	if wait {
-		failed = append(failed, waitJobs(cmd, env, c, ids, follow))
+		failed = append(failed, waitJobs(cmd, env, c, ids, progress.Follow))
 	}
 	return errors.Join(failed...)
 }
@@ -168,15 +169,15 @@ func withList(command string, given []string) (string, error) {
 }
 
 // waitJobs waits for the jobs, one after the other, and prints what became of each.
-func waitJobs(cmd *cobra.Command, env *Env, c *sqlclient.Client, ids []string, wait waiter) error {
+func waitJobs(cmd *cobra.Command, env *Env, c *sqlclient.Client, ids []string, wait progress.Waiter) error {
 	if len(ids) == 0 {
 		return nil
 	}
 	var bad []error
 	for _, id := range ids {
-		p := &progress{w: env.Stderr, bar: env.Bar}
+		p := &progress.Meter{W: env.Stderr, Bar: env.Bar}
 		if len(ids) > 1 {
-			p.label = targetOf(id) + ": "
+			p.Label = targetOf(id) + ": "
 		}
 		row, err := wait(cmd.Context(), c, id, p)
 		if err != nil {

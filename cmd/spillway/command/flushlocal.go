@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spillwaydb/spillway/internal/cli/fail"
+	"github.com/spillwaydb/spillway/internal/cli/progress"
 	"github.com/spillwaydb/spillway/internal/cli/show"
 	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/internal/flush"
@@ -165,28 +166,28 @@ func (l *localFlush) follow(ctx context.Context, s jobmanager.Started) (jobmanag
 		info, err := l.jobs.WaitJob(waitCtx, s.ID)
 		ended <- end{info, err}
 	}()
-	p := &progress{w: l.env.Stderr, bar: l.env.Bar}
-	defer p.done()
-	tick := time.NewTicker(pollEvery)
+	p := &progress.Meter{W: l.env.Stderr, Bar: l.env.Bar}
+	defer p.Done()
+	tick := time.NewTicker(progress.PollEvery)
 	defer tick.Stop()
 	interrupted := ctx.Done()
 	for {
 		select {
 		case e := <-ended:
 			if e.err == nil {
-				p.show(jobRowMap(e.info))
+				p.Show(jobRowMap(e.info))
 			}
 			return e.info, e.err
 		case <-tick.C:
 			if info, err := l.jobs.JobStatus(quiet, s.ID); err == nil && !info.Status.Terminal() { // WaitJob tells of errors
-				p.show(jobRowMap(info))
+				p.Show(jobRowMap(info))
 			}
 		case <-interrupted:
 			if s.Existing {
 				return jobmanager.JobInfo{}, fail.Hint(context.Cause(ctx), "the job goes on in its own process")
 			}
 			interrupted = nil
-			p.done()
+			p.Done()
 			fmt.Fprintln(l.env.Stderr, "cancelling: rows that were moved stay cold; press Ctrl-C again to end at once")
 			var fin *jobmanager.FinishedError
 			if err := l.jobs.CancelJob(quiet, s.ID); err != nil && !errors.As(err, &fin) {

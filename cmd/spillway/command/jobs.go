@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spillwaydb/spillway/internal/cli/fail"
+	"github.com/spillwaydb/spillway/internal/cli/progress"
 	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/jobmanager"
 )
@@ -120,9 +121,9 @@ func newJobsWait(env *Env) *cobra.Command {
 				return err
 			}
 			defer c.Close()
-			wait := whenComplete
+			wait := progress.WhenComplete
 			if env.Bar {
-				wait = follow
+				wait = progress.Follow
 			}
 			return waitJobs(cmd, env, c, ids, wait)
 		},

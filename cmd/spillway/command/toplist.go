@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spillwaydb/spillway/internal/cli/progress"
 	"github.com/spillwaydb/spillway/internal/cli/show"
 	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 )
@@ -130,17 +131,8 @@ func (l *topList) sortNext() {
 	l.backwards = false
 }
 
-// float reads a number; what is none is 0.
-func float(text string) float64 {
-	f, err := strconv.ParseFloat(text, 64)
-	if err != nil {
-		return 0
-	}
-	return f
-}
-
 func byNumber(column string) func(sqlclient.Row) float64 {
-	return func(r sqlclient.Row) float64 { return float(r[column]) }
+	return func(r sqlclient.Row) float64 { return progress.Number(r[column]) }
 }
 
 // ago writes seconds as a time span; "" stays.
@@ -148,7 +140,7 @@ func ago(seconds string) string {
 	if seconds == "" {
 		return ""
 	}
-	return show.Span(time.Duration(float(seconds)) * time.Second)
+	return show.Span(time.Duration(progress.Number(seconds)) * time.Second)
 }
 
 // known is text, or "" where a column of it is NULL.
@@ -169,13 +161,13 @@ func plain(column string) func(sqlclient.Row) string {
 func (m *topModel) jobColumns() []topColumn {
 	return []topColumn{
 		{name: "JOB", cell: func(r sqlclient.Row) string {
-			return strings.TrimSpace(jobType(r) + " " + show.Printable([]byte(r["target"])))
+			return strings.TrimSpace(progress.JobType(r) + " " + show.Printable([]byte(r["target"])))
 		}},
 		{name: "STATUS", rank: 1, cell: jobStatus},
 		{name: "PROGRESS", rank: 2, cell: func(r sqlclient.Row) string {
-			return show.Bar(share(r), 12) + " " + padLeft(strconv.Itoa(int(share(r)*100)), 3) + " %"
-		}, order: share},
-		{name: "DONE", right: true, rank: 4, cell: func(r sqlclient.Row) string { return doneText(r) }, order: func(r sqlclient.Row) float64 { return float(r[unitOf(r).column]) }},
+			return show.Bar(progress.Share(r), 12) + " " + padLeft(strconv.Itoa(int(progress.Share(r)*100)), 3) + " %"
+		}, order: progress.Share},
+		{name: "DONE", right: true, rank: 4, cell: func(r sqlclient.Row) string { return progress.DoneText(r) }, order: func(r sqlclient.Row) float64 { return progress.Number(r[progress.UnitOf(r).Column]) }},
 		{name: "RATE", right: true, rank: 3, cell: m.rateOf, order: func(r sqlclient.Row) float64 { return m.speedOf(r) }},
 		{name: "LEFT", right: true, rank: 3, cell: m.leftOf},
 		{name: "SIZE", right: true, rank: 6, cell: func(r sqlclient.Row) string { return show.Bytes(r["bytes_written"]) }, order: byNumber("bytes_written")},
@@ -208,7 +200,7 @@ func (m *topModel) speedOf(r sqlclient.Row) float64 {
 	return p.rows.PerSecond(m.seen)
 }
 
-func (m *topModel) rateOf(r sqlclient.Row) string { return unitOf(r).rate(m.speedOf(r)) }
+func (m *topModel) rateOf(r sqlclient.Row) string { return progress.UnitOf(r).Rate(m.speedOf(r)) }
 
 func (m *topModel) leftOf(r sqlclient.Row) string {
 	p := m.paces[r["job_id"]]
@@ -257,7 +249,7 @@ var workerColumns = []topColumn{
 		if r["silent"] == "" {
 			return ""
 		}
-		return ago(strconv.FormatFloat(max(0, float(r["silent"])), 'f', 0, 64)) + " ago" // clocks differ a little
+		return ago(strconv.FormatFloat(max(0, progress.Number(r["silent"])), 'f', 0, 64)) + " ago" // clocks differ a little
 	}, order: byNumber("silent")},
 }
 

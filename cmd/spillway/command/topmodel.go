@@ -9,6 +9,7 @@ import (
 
 	tea "charm.land/bubbletea/v2"
 
+	"github.com/spillwaydb/spillway/internal/cli/progress"
 	"github.com/spillwaydb/spillway/internal/cli/show"
 	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/jobmanager"
@@ -151,14 +152,14 @@ func (m *topModel) take(msg topSeen) {
 	}
 	for _, job := range msg.jobs {
 		id := job["job_id"]
-		countSegments(job, segments[job["target"]])
+		progress.CountSegments(job, segments[job["target"]])
 		p := m.paces[id]
 		if p == nil {
 			p = &topPace{}
 		}
 		alive[id] = p
-		p.rows.Add(now, float(job[unitOf(job).column]))
-		p.share.Add(now, share(job))
+		p.rows.Add(now, progress.Number(job[progress.UnitOf(job).Column]))
+		p.share.Add(now, progress.Share(job))
 	}
 	m.paces = alive
 }
@@ -333,8 +334,8 @@ func (m *topModel) summary() string {
 	}
 	used, total := 0.0, 0.0
 	for _, w := range m.lists[topWorkers].rows {
-		used += float(w["slots_used"])
-		total += float(w["slots_total"])
+		used += progress.Number(w["slots_used"])
+		total += progress.Number(w["slots_total"])
 	}
 	workers := "workers"
 	if len(m.lists[topWorkers].rows) == 1 {

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/cli/progress"
 	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/jobmanager"
 )
@@ -101,7 +102,7 @@ func (o *upkeepOptions) run(cmd *cobra.Command, env *Env, statement string) erro
 	id := started.Rows[0]["job_id"]
 	tell := c.OnNotice
 	c.OnNotice = nil // or the looks at the job would tell in the middle of the bar what printFindings tells at the end
-	row, err := follow(ctx, c, id, &progress{w: env.Stderr, bar: env.Bar})
+	row, err := progress.Follow(ctx, c, id, &progress.Meter{W: env.Stderr, Bar: env.Bar})
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package command
+package progress
 
 import (
 	"bytes"
@@ -10,7 +10,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 )
 
-func TestProgress(t *testing.T) {
+func TestMeter(t *testing.T) {
 	t.Parallel()
 	jobs := []sqlclient.Row{
 		{"status": "pending"},
@@ -20,11 +20,11 @@ func TestProgress(t *testing.T) {
 	}
 	still := func() time.Time { return time.Unix(0, 0) }
 	var plain, bar bytes.Buffer
-	for _, p := range []*progress{{w: &plain, now: still}, {w: &bar, bar: true, now: still}} {
+	for _, p := range []*Meter{{W: &plain, now: still}, {W: &bar, Bar: true, now: still}} {
 		for _, j := range jobs {
-			p.show(j)
+			p.Show(j)
 		}
-		p.done()
+		p.Done()
 	}
 	want := "pending      0 %  0 rows, 0 segments, 0 B\n" +
 		"running     31 %  61 234 of 200 000 rows, 4 segments, 1.2 MB\n" +
@@ -39,7 +39,7 @@ func TestProgress(t *testing.T) {
 }
 
 // Each kind of job counts what it works on, and tells how fast it goes and how long it still takes.
-func TestProgressRates(t *testing.T) {
+func TestRates(t *testing.T) {
 	t.Parallel()
 	at := time.Unix(0, 0)
 	for id, c := range map[string]struct{ first, last string }{
@@ -49,14 +49,14 @@ func TestProgressRates(t *testing.T) {
 		"cleanup:x":     {"running     25 %  1 of 4 groups", "running     50 %  2 of 4 groups, 0.1 groups/s, 20s left"},
 	} {
 		var b bytes.Buffer
-		p := &progress{w: &b, now: func() time.Time { return at }}
+		p := &Meter{W: &b, now: func() time.Time { return at }}
 		job := sqlclient.Row{"job_id": id, "status": "running", "progress": "0.25", "rows_flushed": "1000", "rows_total": "4000", "segments": "1", "bytes_written": "10", "chunks_done": "1", "chunks_total": "4"}
-		countSegments(job, "80")
-		p.show(job)
+		CountSegments(job, "80")
+		p.Show(job)
 		at = at.Add(10 * time.Second)
 		job["progress"], job["rows_flushed"], job["segments"], job["bytes_written"], job["chunks_done"] = "0.5", "2000", "2", "20", "2"
-		countSegments(job, "80")
-		p.show(job)
+		CountSegments(job, "80")
+		p.Show(job)
 		if got, want := b.String(), c.first+"\n"+c.last+"\n"; got != want {
 			t.Errorf("%s:\n%swant\n%s", id, got, want)
 		}
