@@ -1,4 +1,4 @@
-package command
+package top
 
 import (
 	"context"
@@ -15,33 +15,33 @@ import (
 const (
 	feedPatience = 5 * time.Second  // how long a look may take
 	actPatience  = 30 * time.Second // how long a KILL, PAUSE or RESUME may take
-	topMost      = 500              // rows of one list
+	mostRows     = 500              // rows of one list
 )
 
-// topSource is where the view has its rows from, and who carries out what its keys ask for.
-type topSource interface {
+// source is where the view has its rows from, and who carries out what its keys ask for.
+type source interface {
 	jobs(ctx context.Context) ([]sqlclient.Row, error)
 	workers(ctx context.Context) ([]sqlclient.Row, error)
 	tables(ctx context.Context) ([]sqlclient.Row, error)
 	act(ctx context.Context, verb, jobID string) error // KILL, PAUSE, RESUME
 }
 
-// topFeed asks the front-end in SQL, as every client command does. Looks and deeds have connections of their own: a table
+// feed asks the front-end in SQL, as every client command does. Looks and deeds have connections of their own: a table
 // that somebody locks whole keeps the reader of its size waiting, and that may not hold up the list of jobs or a KILL.
-type topFeed struct{ main, sizes, deeds topLine }
+type feed struct{ main, sizes, deeds line }
 
-func newTopFeed(o *clientOptions) *topFeed {
-	return &topFeed{main: topLine{dial: o.connect}, sizes: topLine{dial: o.connect}, deeds: topLine{dial: o.connect}}
+func newFeed(dial func(context.Context) (*sqlclient.Client, error)) *feed {
+	return &feed{main: line{dial: dial}, sizes: line{dial: dial}, deeds: line{dial: dial}}
 }
 
-func (f *topFeed) close() {
-	for _, l := range []*topLine{&f.main, &f.sizes, &f.deeds} {
+func (f *feed) close() {
+	for _, l := range []*line{&f.main, &f.sizes, &f.deeds} {
 		l.hangUp()
 	}
 }
 
 // jobs are those that live, and those that ended in the last hour.
-func (f *topFeed) jobs(ctx context.Context) ([]sqlclient.Row, error) {
+func (f *feed) jobs(ctx context.Context) ([]sqlclient.Row, error) {
 	return f.main.look(ctx, "jobs", `SELECT job_id, target, status, phase, progress, rows_total, rows_flushed, bytes_written, segments, chunks_done, chunks_total,
 		attempt, error, error_class, requested_by, statement, created_at, started_at, finished_at, ui_url,
 		extract(epoch FROM now() - created_at)::bigint AS age, extract(epoch FROM now() - finished_at)::bigint AS ended
@@ -49,27 +49,27 @@ func (f *topFeed) jobs(ctx context.Context) ([]sqlclient.Row, error) {
 	ORDER BY finished_at IS NOT NULL, created_at DESC, job_id`)
 }
 
-func (f *topFeed) workers(ctx context.Context) ([]sqlclient.Row, error) {
+func (f *feed) workers(ctx context.Context) ([]sqlclient.Row, error) {
 	return f.main.look(ctx, "workers", `SELECT identity, host, pid, status, slots_used, slots_total, version,
 		extract(epoch FROM now() - started_at)::bigint AS age, extract(epoch FROM now() - last_seen_at)::bigint AS silent
 	FROM %s ORDER BY host, pid, identity`)
 }
 
-func (f *topFeed) tables(ctx context.Context) ([]sqlclient.Row, error) {
+func (f *feed) tables(ctx context.Context) ([]sqlclient.Row, error) {
 	return f.sizes.look(ctx, "tables", `SELECT table_schema || '.' || table_name AS name, bytes_hot, rows_dead, rows_cold, bytes_cold, segments,
 		extract(epoch FROM now() - last_flush_at)::bigint AS flushed
 	FROM %s ORDER BY bytes_hot DESC NULLS LAST, 1`)
 }
 
-func (f *topFeed) act(ctx context.Context, verb, jobID string) error {
+func (f *feed) act(ctx context.Context, verb, jobID string) error {
 	return f.deeds.with(ctx, actPatience, func(ctx context.Context, c *sqlclient.Client) error {
 		_, err := c.Rows(ctx, verb+" JOB "+sqlclient.Literal(jobID))
 		return err
 	})
 }
 
-// topLine is a connection that is made when it is needed, and again after it was lost.
-type topLine struct {
+// line is a connection that is made when it is needed, and again after it was lost.
+type line struct {
 	dial  func(context.Context) (*sqlclient.Client, error)
 	mu    sync.Mutex
 	c     *sqlclient.Client
@@ -77,7 +77,7 @@ type topLine struct {
 }
 
 // look reads a view.
-func (l *topLine) look(ctx context.Context, view, query string) (rows []sqlclient.Row, err error) {
+func (l *line) look(ctx context.Context, view, query string) (rows []sqlclient.Row, err error) {
 	err = l.with(ctx, feedPatience, func(ctx context.Context, c *sqlclient.Client) error {
 		if l.views[view] == "" {
 			name, err := c.View(ctx, view)
@@ -86,14 +86,14 @@ func (l *topLine) look(ctx context.Context, view, query string) (rows []sqlclien
 			}
 			l.views[view] = name
 		}
-		rows, err = c.Rows(ctx, fmt.Sprintf(query, l.views[view])+fmt.Sprintf(" LIMIT %d", topMost))
+		rows, err = c.Rows(ctx, fmt.Sprintf(query, l.views[view])+fmt.Sprintf(" LIMIT %d", mostRows))
 		return err
 	})
 	return rows, err
 }
 
 // with lends the connection. An answer of the server leaves it as it is; anything else ends it.
-func (l *topLine) with(ctx context.Context, patience time.Duration, use func(context.Context, *sqlclient.Client) error) error {
+func (l *line) with(ctx context.Context, patience time.Duration, use func(context.Context, *sqlclient.Client) error) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -117,7 +117,7 @@ func (l *topLine) with(ctx context.Context, patience time.Duration, use func(con
 	return err
 }
 
-func (l *topLine) hangUp() {
+func (l *line) hangUp() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.c != nil {

@@ -1,4 +1,4 @@
-package command
+package top
 
 import (
 	"fmt"
@@ -36,7 +36,7 @@ const (
 )
 
 // View draws the screen. bubbletea sends the terminal only what changed, in one synchronized piece.
-func (m *topModel) View() tea.View {
+func (m *model) View() tea.View {
 	v := tea.NewView(strings.Join(m.lines(), "\n"))
 	v.AltScreen = true
 	v.WindowTitle = "spillway top"
@@ -44,7 +44,7 @@ func (m *topModel) View() tea.View {
 }
 
 // lines are as many as the terminal has, and none is wider than it.
-func (m *topModel) lines() []string {
+func (m *model) lines() []string {
 	if m.width == 0 || m.height == 0 {
 		return nil
 	}
@@ -74,7 +74,7 @@ func (m *topModel) lines() []string {
 	return append(out, m.message(), m.keys())
 }
 
-func (m *topModel) head() string {
+func (m *model) head() string {
 	text := "spillway top · " + m.summary()
 	if m.seen.IsZero() {
 		text = "spillway top · looking …"
@@ -83,7 +83,7 @@ func (m *topModel) head() string {
 }
 
 // room returns how many rows of a list are shown; -1: it is not shown.
-func (m *topModel) room(list int) int {
+func (m *model) room(list int) int {
 	const frame = 2 // title, column heads
 	free := m.height - 4
 	if m.height < allHeight {
@@ -106,7 +106,7 @@ func (m *topModel) room(list int) int {
 }
 
 // list draws one list: title, heads, and exactly as many lines as it has room.
-func (m *topModel) list(n int) []string {
+func (m *model) list(n int) []string {
 	l, room := &m.lists[n], m.room(n)
 	rows := m.rows(n)
 	title := fmt.Sprintf("%d %s (%d)", n+1, l.title, len(rows))
@@ -150,17 +150,17 @@ func (m *topModel) list(n int) []string {
 }
 
 // nothing says why a list is empty.
-func (m *topModel) nothing(n int) string {
+func (m *model) nothing(n int) string {
 	switch l := &m.lists[n]; {
 	case m.seen.IsZero():
 		return "looking …"
 	case l.filter != "":
 		return "nothing holds the filter's text; Esc takes it back"
-	case n == topJobs && len(l.rows) > 0:
+	case n == jobList && len(l.rows) > 0:
 		return "no job runs; a shows those that have ended"
-	case n == topJobs:
+	case n == jobList:
 		return "no job runs"
-	case n == topSizes:
+	case n == sizeList:
 		return "no table has a policy or was flushed before"
 	}
 	return "no worker is there: jobs wait for one"
@@ -168,7 +168,7 @@ func (m *topModel) nothing(n int) string {
 
 func rowStyle(list int, r sqlclient.Row) string {
 	switch {
-	case list == topSizes:
+	case list == sizeList:
 		return ""
 	case r["status"] == "running" && r["error"] == "":
 		return styleGreen
@@ -181,7 +181,7 @@ func rowStyle(list int, r sqlclient.Row) string {
 }
 
 // fitting returns the columns that fit, and their widths. The first takes what is left over, and gives up what is missing.
-func (l *topList) fitting(rows []sqlclient.Row, width int) (columns []int, widths []int) {
+func (l *list) fitting(rows []sqlclient.Row, width int) (columns []int, widths []int) {
 	const gap, least = 2, 22
 	wants := make([]int, len(l.columns))
 	for i, c := range l.columns {
@@ -213,7 +213,7 @@ func (l *topList) fitting(rows []sqlclient.Row, width int) (columns []int, width
 	return columns, widths
 }
 
-func (l *topList) headLine(columns, widths []int) string {
+func (l *list) headLine(columns, widths []int) string {
 	return l.line(columns, widths, func(i int) string {
 		name := l.columns[i].name
 		if i == l.sorted && l.backwards {
@@ -225,11 +225,11 @@ func (l *topList) headLine(columns, widths []int) string {
 	})
 }
 
-func rowLine(l *topList, columns, widths []int, r sqlclient.Row) string {
+func rowLine(l *list, columns, widths []int, r sqlclient.Row) string {
 	return l.line(columns, widths, func(i int) string { return l.columns[i].cell(r) })
 }
 
-func (l *topList) line(columns, widths []int, cell func(column int) string) string {
+func (l *list) line(columns, widths []int, cell func(column int) string) string {
 	var b strings.Builder
 	for n, i := range columns {
 		if n > 0 {
@@ -246,7 +246,7 @@ func (l *topList) line(columns, widths []int, cell func(column int) string) stri
 }
 
 // message is the line above the keys: a question, what became of a deed, or why the screen may be out of date.
-func (m *topModel) message() string {
+func (m *model) message() string {
 	switch {
 	case m.asking != nil:
 		return styled(styleBold+styleYellow, show.Clip(fmt.Sprintf("%s? y: yes, other keys: no. %s %s", m.asking.verb, m.asking.jobID, consequence[m.asking.verb]), m.width))
@@ -263,14 +263,14 @@ var consequence = map[string]string{
 	"KILL": "What has moved stays moved.", "PAUSE": "It holds between chunks.", "RESUME": "It goes on.",
 }
 
-func (m *topModel) keys() string {
+func (m *model) keys() string {
 	if m.typing {
 		return styled(styleFaint, show.Clip("type to filter  Enter keep  Esc take back", m.width))
 	}
 	return styled(styleFaint, show.Clip("q quit  ? keys  Tab list  Enter details  k kill  p pause  r resume  / filter  s sort  a ended", m.width))
 }
 
-func (m *topModel) helpLines() []string {
+func (m *model) helpLines() []string {
 	return []string{
 		"  Tab, 1 2 3        the next list; jobs, tables, workers",
 		"  arrows, PgUp …    move in the list",
@@ -285,7 +285,7 @@ func (m *topModel) helpLines() []string {
 }
 
 // detailLines shows a job, a column a line.
-func (m *topModel) detailLines(job sqlclient.Row) []string {
+func (m *model) detailLines(job sqlclient.Row) []string {
 	var out []string
 	for _, name := range []string{"job_id", "status", "phase", "progress", "rows_flushed", "rows_total", "segments", "bytes_written", "chunks_done", "chunks_total",
 		"attempt", "requested_by", "created_at", "started_at", "finished_at", "error_class", "error", "statement", "ui_url"} {

@@ -1,4 +1,4 @@
-package command
+package top
 
 import (
 	"cmp"
@@ -12,10 +12,10 @@ import (
 	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 )
 
-// topList is one of the lists of `spillway top`. The cursor stays with its row, by key, when rows come and go.
-type topList struct {
+// list is one of the lists of `spillway top`. The cursor stays with its row, by key, when rows come and go.
+type list struct {
 	title, key string
-	columns    []topColumn
+	columns    []column
 	rows       []sqlclient.Row
 	trouble    string
 
@@ -27,8 +27,8 @@ type topList struct {
 	filter    string
 }
 
-// topColumn is a column of a list. Where the terminal is narrow, those of the highest rank go first.
-type topColumn struct {
+// column is a column of a list. Where the terminal is narrow, those of the highest rank go first.
+type column struct {
 	name  string
 	right bool
 	rank  int
@@ -37,7 +37,7 @@ type topColumn struct {
 }
 
 // show filters and sorts.
-func (l *topList) show(rows []sqlclient.Row) []sqlclient.Row {
+func (l *list) show(rows []sqlclient.Row) []sqlclient.Row {
 	var out []sqlclient.Row
 	for _, r := range rows {
 		if l.filter == "" || l.holds(r) {
@@ -60,7 +60,7 @@ func (l *topList) show(rows []sqlclient.Row) []sqlclient.Row {
 }
 
 // holds reports whether the filter's text is in a row: in what is shown of it, or in its key or its error.
-func (l *topList) holds(r sqlclient.Row) bool {
+func (l *list) holds(r sqlclient.Row) bool {
 	want := strings.ToLower(l.filter)
 	for _, c := range l.columns {
 		if strings.Contains(strings.ToLower(c.cell(r)), want) {
@@ -71,7 +71,7 @@ func (l *topList) holds(r sqlclient.Row) bool {
 }
 
 // at returns the index of the row under the cursor; -1: there is none. If its row has gone, the one in its place is.
-func (l *topList) at(rows []sqlclient.Row) int {
+func (l *list) at(rows []sqlclient.Row) int {
 	if len(rows) == 0 {
 		return -1
 	}
@@ -88,7 +88,7 @@ func (l *topList) at(rows []sqlclient.Row) int {
 }
 
 // move obeys the keys that move the cursor in a list of which room rows are shown.
-func (l *topList) move(key string, rows []sqlclient.Row, room int) bool {
+func (l *list) move(key string, rows []sqlclient.Row, room int) bool {
 	at := l.at(rows)
 	switch key {
 	case "up":
@@ -114,7 +114,7 @@ func (l *topList) move(key string, rows []sqlclient.Row, room int) bool {
 }
 
 // scroll returns the rows to show, and the index of the first, so that the cursor is among them.
-func (l *topList) scroll(rows []sqlclient.Row, room int) ([]sqlclient.Row, int) {
+func (l *list) scroll(rows []sqlclient.Row, room int) ([]sqlclient.Row, int) {
 	at := max(0, l.at(rows))
 	l.top = max(0, min(l.top, at, len(rows)-1), at-room+1)
 	if len(rows)-l.top < room {
@@ -124,7 +124,7 @@ func (l *topList) scroll(rows []sqlclient.Row, room int) ([]sqlclient.Row, int) 
 }
 
 // sortNext sorts by the next column, and after the last one as the server does.
-func (l *topList) sortNext() {
+func (l *list) sortNext() {
 	if l.sorted++; l.sorted >= len(l.columns) {
 		l.sorted = -1
 	}
@@ -158,8 +158,8 @@ func plain(column string) func(sqlclient.Row) string {
 }
 
 // jobColumns need the model: it knows how fast jobs go.
-func (m *topModel) jobColumns() []topColumn {
-	return []topColumn{
+func (m *model) jobColumns() []column {
+	return []column{
 		{name: "JOB", cell: func(r sqlclient.Row) string {
 			return strings.TrimSpace(progress.JobType(r) + " " + show.Printable([]byte(r["target"])))
 		}},
@@ -192,7 +192,7 @@ func jobStatus(r sqlclient.Row) string {
 }
 
 // speedOf is how fast a job goes; one that does not run has no speed.
-func (m *topModel) speedOf(r sqlclient.Row) float64 {
+func (m *model) speedOf(r sqlclient.Row) float64 {
 	p := m.paces[r["job_id"]]
 	if p == nil || r["status"] != "running" {
 		return 0
@@ -200,9 +200,9 @@ func (m *topModel) speedOf(r sqlclient.Row) float64 {
 	return p.rows.PerSecond(m.seen)
 }
 
-func (m *topModel) rateOf(r sqlclient.Row) string { return progress.UnitOf(r).Rate(m.speedOf(r)) }
+func (m *model) rateOf(r sqlclient.Row) string { return progress.UnitOf(r).Rate(m.speedOf(r)) }
 
-func (m *topModel) leftOf(r sqlclient.Row) string {
+func (m *model) leftOf(r sqlclient.Row) string {
 	p := m.paces[r["job_id"]]
 	if p == nil || r["status"] != "running" {
 		return ""
@@ -214,7 +214,7 @@ func (m *topModel) leftOf(r sqlclient.Row) string {
 	return show.Span(d)
 }
 
-var sizeColumns = []topColumn{
+var sizeColumns = []column{
 	{name: "TABLE", cell: plain("name")},
 	{name: "HOT", right: true, rank: 1, cell: known("bytes_hot", show.Bytes), order: byNumber("bytes_hot")},
 	{name: "DEAD ROWS", right: true, rank: 4, cell: known("rows_dead", show.Groups), order: byNumber("rows_dead")},
@@ -229,7 +229,7 @@ var sizeColumns = []topColumn{
 	}, order: byNumber("flushed")},
 }
 
-var workerColumns = []topColumn{
+var workerColumns = []column{
 	{name: "WORKER", cell: func(r sqlclient.Row) string {
 		if r["host"] == "" {
 			return show.Printable([]byte(r["identity"]))

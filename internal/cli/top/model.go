@@ -1,4 +1,4 @@
-package command
+package top
 
 import (
 	"context"
@@ -16,23 +16,24 @@ import (
 )
 
 const (
-	topJobs = iota
-	topSizes
-	topWorkers
+	jobList = iota
+	sizeList
+	workerList
 )
 
 // tablesEvery is how often sizes of tables are asked for: they cost more than the rest, and change less.
 const tablesEvery = 5 * time.Second
 
-// topModel is the state of `spillway top`. Messages change it; topview.go draws it.
-type topModel struct {
+// model is the state of `spillway top`. Messages change it; view.go draws it.
+type model struct {
 	ctx     context.Context // of the looks: it ends with the program
-	source  topSource
+	source  source
 	now     func() time.Time
+	hint    func(error) string
 	refresh time.Duration
 
 	width, height int
-	lists         [3]topList
+	lists         [3]list
 	focus         int
 	all           bool // ended jobs too
 	detail, help  bool
@@ -43,65 +44,65 @@ type topModel struct {
 	trouble       string // why what is shown may be old
 	seen          time.Time
 	tablesAt      time.Time
-	paces         map[string]*topPace // by job
+	paces         map[string]*jobPace // by job
 }
 
 // deed is what a key asks for and a question guards. It holds the job's id: the list may move below the cursor meanwhile.
 type deed struct{ verb, jobID string }
 
-// topPace is how fast a job goes: for its rate, and for its end.
-type topPace struct{ rows, share show.Pace }
+// jobPace is how fast a job goes: for its rate, and for its end.
+type jobPace struct{ rows, share show.Pace }
 
-func newTopModel(ctx context.Context, source topSource, now func() time.Time, o *topOptions) *topModel {
-	m := &topModel{ctx: ctx, source: source, now: now, refresh: o.refresh, all: o.all, paces: map[string]*topPace{}}
-	m.lists = [3]topList{
-		topJobs:    {title: "Jobs", key: "job_id", columns: m.jobColumns(), sorted: -1},
-		topSizes:   {title: "Tables", key: "name", columns: sizeColumns, sorted: -1},
-		topWorkers: {title: "Workers", key: "identity", columns: workerColumns, sorted: -1},
+func newModel(ctx context.Context, source source, now func() time.Time, o *Options) *model {
+	m := &model{ctx: ctx, source: source, now: now, hint: o.Hint, refresh: o.Refresh, all: o.All, paces: map[string]*jobPace{}}
+	m.lists = [3]list{
+		jobList:    {title: "Jobs", key: "job_id", columns: m.jobColumns(), sorted: -1},
+		sizeList:   {title: "Tables", key: "name", columns: sizeColumns, sorted: -1},
+		workerList: {title: "Workers", key: "identity", columns: workerColumns, sorted: -1},
 	}
 	return m
 }
 
 // The messages.
 type (
-	topTick struct{}
-	topSeen struct { // an answer, or several
+	tick struct{}
+	seen struct { // an answer, or several
 		jobs, workers []sqlclient.Row
 		err           error
 	}
-	topTables struct {
+	tablesSeen struct {
 		rows []sqlclient.Row
 		err  error
 	}
-	topDone struct { // a deed
+	done struct { // a deed
 		deed deed
 		err  error
 	}
 )
 
-func (m *topModel) Init() tea.Cmd { return tea.Batch(m.look(), m.lookAtTables()) }
+func (m *model) Init() tea.Cmd { return tea.Batch(m.look(), m.lookAtTables()) }
 
 // look asks for jobs and workers. The next look is due a while after its answer: a server that is slow is asked less.
-func (m *topModel) look() tea.Cmd {
+func (m *model) look() tea.Cmd {
 	return func() tea.Msg {
 		jobs, err := m.source.jobs(m.ctx)
 		if err != nil {
-			return topSeen{err: err}
+			return seen{err: err}
 		}
 		workers, err := m.source.workers(m.ctx)
-		return topSeen{jobs: jobs, workers: workers, err: err}
+		return seen{jobs: jobs, workers: workers, err: err}
 	}
 }
 
-func (m *topModel) lookAtTables() tea.Cmd {
+func (m *model) lookAtTables() tea.Cmd {
 	m.tablesAt = m.now()
 	return func() tea.Msg {
 		rows, err := m.source.tables(m.ctx)
-		return topTables{rows: rows, err: err}
+		return tablesSeen{rows: rows, err: err}
 	}
 }
 
-func (m *topModel) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
+func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	switch msg := msg.(type) {
 	case tea.WindowSizeMsg:
 		m.width, m.height = msg.Width, msg.Height
@@ -111,43 +112,43 @@ func (m *topModel) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		if m.typing {
 			m.current().filter += show.Printable([]byte(msg.Content))
 		}
-	case topSeen:
+	case seen:
 		m.take(msg)
-		return m, tea.Tick(m.refresh, func(time.Time) tea.Msg { return topTick{} })
-	case topTick:
+		return m, tea.Tick(m.refresh, func(time.Time) tea.Msg { return tick{} })
+	case tick:
 		return m, m.look()
-	case topTables:
-		if m.lists[topSizes].trouble = troubleOf(msg.err); msg.err == nil {
-			m.lists[topSizes].rows = msg.rows
+	case tablesSeen:
+		if m.lists[sizeList].trouble = m.troubleOf(msg.err); msg.err == nil {
+			m.lists[sizeList].rows = msg.rows
 		}
 		wait := max(0, tablesEvery-m.now().Sub(m.tablesAt))
-		return m, tea.Tick(max(wait, m.refresh), func(time.Time) tea.Msg { return topTablesDue{} })
-	case topTablesDue:
+		return m, tea.Tick(max(wait, m.refresh), func(time.Time) tea.Msg { return tablesDue{} })
+	case tablesDue:
 		return m, m.lookAtTables()
-	case topDone:
+	case done:
 		m.finish(msg)
 		return m, nil // the next look shows what became of it
 	}
 	return m, nil
 }
 
-// topTablesDue says that it is time to look at the tables.
-type topTablesDue struct{}
+// tablesDue says that it is time to look at the tables.
+type tablesDue struct{}
 
 // take keeps what a look brought. What it could not find out stays as it was, and the screen says so.
-func (m *topModel) take(msg topSeen) {
-	if m.trouble = troubleOf(msg.err); msg.jobs == nil && msg.err != nil {
+func (m *model) take(msg seen) {
+	if m.trouble = m.troubleOf(msg.err); msg.jobs == nil && msg.err != nil {
 		return
 	}
 	now := m.now()
 	m.seen = now
-	m.lists[topJobs].rows = msg.jobs
+	m.lists[jobList].rows = msg.jobs
 	if msg.err == nil {
-		m.lists[topWorkers].rows = msg.workers
+		m.lists[workerList].rows = msg.workers
 	}
-	alive := map[string]*topPace{}
+	alive := map[string]*jobPace{}
 	segments := map[string]string{}
-	for _, t := range m.lists[topSizes].rows {
+	for _, t := range m.lists[sizeList].rows {
 		segments[t["name"]] = t["segments"]
 	}
 	for _, job := range msg.jobs {
@@ -155,7 +156,7 @@ func (m *topModel) take(msg topSeen) {
 		progress.CountSegments(job, segments[job["target"]])
 		p := m.paces[id]
 		if p == nil {
-			p = &topPace{}
+			p = &jobPace{}
 		}
 		alive[id] = p
 		p.rows.Add(now, progress.Number(job[progress.UnitOf(job).Column]))
@@ -165,21 +166,21 @@ func (m *topModel) take(msg topSeen) {
 }
 
 // troubleOf says an error in one line.
-func troubleOf(err error) string {
+func (m *model) troubleOf(err error) string {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return ""
 	}
 	text := err.Error()
-	if h := hintOf(err); h != "" {
+	if h := m.hint(err); h != "" {
 		text += "; " + h
 	}
 	return show.Printable([]byte(text))
 }
 
-func (m *topModel) current() *topList { return &m.lists[m.focus] }
+func (m *model) current() *list { return &m.lists[m.focus] }
 
 // press obeys a key.
-func (m *topModel) press(k tea.KeyPressMsg) tea.Cmd {
+func (m *model) press(k tea.KeyPressMsg) tea.Cmd {
 	key := k.String()
 	switch {
 	case key == "ctrl+c":
@@ -202,7 +203,7 @@ func (m *topModel) press(k tea.KeyPressMsg) tea.Cmd {
 	case "esc":
 		m.back()
 	case "enter":
-		m.detail = !m.detail && m.focus == topJobs && m.selected() != nil
+		m.detail = !m.detail && m.focus == jobList && m.selected() != nil
 	case "tab", "right":
 		m.focusOn((m.focus + 1) % len(m.lists))
 	case "shift+tab", "left":
@@ -227,10 +228,10 @@ func (m *topModel) press(k tea.KeyPressMsg) tea.Cmd {
 	return nil
 }
 
-func (m *topModel) focusOn(list int) { m.focus, m.detail = list, false }
+func (m *model) focusOn(list int) { m.focus, m.detail = list, false }
 
 // back takes back one thing, the uppermost.
-func (m *topModel) back() {
+func (m *model) back() {
 	switch {
 	case m.help:
 		m.help = false
@@ -241,7 +242,7 @@ func (m *topModel) back() {
 	}
 }
 
-func (m *topModel) typeFilter(key, text string) {
+func (m *model) typeFilter(key, text string) {
 	l := m.current()
 	switch key {
 	case "enter":
@@ -260,9 +261,9 @@ func (m *topModel) typeFilter(key, text string) {
 }
 
 // ask puts the question that guards a deed. What the job's status rules out is said at once.
-func (m *topModel) ask(verb string) {
+func (m *model) ask(verb string) {
 	job := m.selected()
-	if m.focus != topJobs || job == nil {
+	if m.focus != jobList || job == nil {
 		m.note, m.noteBad = "choose a job first: 1 goes to the list of jobs", true
 		return
 	}
@@ -274,7 +275,7 @@ func (m *topModel) ask(verb string) {
 }
 
 // answer takes y for yes and all else for no.
-func (m *topModel) answer(key string) tea.Cmd {
+func (m *model) answer(key string) tea.Cmd {
 	d := *m.asking
 	m.asking = nil
 	if key != "y" && key != "Y" {
@@ -282,31 +283,31 @@ func (m *topModel) answer(key string) tea.Cmd {
 		return nil
 	}
 	m.note, m.noteBad = fmt.Sprintf("%s JOB '%s' …", d.verb, d.jobID), false
-	return func() tea.Msg { return topDone{deed: d, err: m.source.act(m.ctx, d.verb, d.jobID)} }
+	return func() tea.Msg { return done{deed: d, err: m.source.act(m.ctx, d.verb, d.jobID)} }
 }
 
-func (m *topModel) finish(msg topDone) {
+func (m *model) finish(msg done) {
 	if msg.err != nil {
-		m.note, m.noteBad = troubleOf(msg.err), true
+		m.note, m.noteBad = m.troubleOf(msg.err), true
 		return
 	}
 	m.note, m.noteBad = fmt.Sprintf("%s JOB '%s': done", msg.deed.verb, msg.deed.jobID), false
 }
 
 // selected returns the job under the cursor, or nil.
-func (m *topModel) selected() sqlclient.Row {
-	rows := m.rows(topJobs)
-	if i := m.lists[topJobs].at(rows); i >= 0 {
+func (m *model) selected() sqlclient.Row {
+	rows := m.rows(jobList)
+	if i := m.lists[jobList].at(rows); i >= 0 {
 		return rows[i]
 	}
 	return nil
 }
 
 // rows returns the rows of a list as they are shown: filtered and sorted.
-func (m *topModel) rows(list int) []sqlclient.Row {
+func (m *model) rows(list int) []sqlclient.Row {
 	l := &m.lists[list]
 	rows := l.rows
-	if list == topJobs && !m.all {
+	if list == jobList && !m.all {
 		rows = nil
 		for _, r := range l.rows {
 			if r["finished_at"] == "" {
@@ -318,9 +319,9 @@ func (m *topModel) rows(list int) []sqlclient.Row {
 }
 
 // summary counts jobs by their status, for the first line.
-func (m *topModel) summary() string {
+func (m *model) summary() string {
 	counts := map[string]int{}
-	for _, r := range m.lists[topJobs].rows {
+	for _, r := range m.lists[jobList].rows {
 		counts[r["status"]]++
 	}
 	var parts []string
@@ -333,13 +334,13 @@ func (m *topModel) summary() string {
 		parts = []string{"no job runs"}
 	}
 	used, total := 0.0, 0.0
-	for _, w := range m.lists[topWorkers].rows {
+	for _, w := range m.lists[workerList].rows {
 		used += progress.Number(w["slots_used"])
 		total += progress.Number(w["slots_total"])
 	}
 	workers := "workers"
-	if len(m.lists[topWorkers].rows) == 1 {
+	if len(m.lists[workerList].rows) == 1 {
 		workers = "worker"
 	}
-	return fmt.Sprintf("%s · %d %s, %.0f of %.0f slots used", strings.Join(parts, ", "), len(m.lists[topWorkers].rows), workers, used, total)
+	return fmt.Sprintf("%s · %d %s, %.0f of %.0f slots used", strings.Join(parts, ", "), len(m.lists[workerList].rows), workers, used, total)
 }
