@@ -2,7 +2,6 @@ package command
 
 import (
 	"bytes"
-	"errors"
 	"flag"
 	"os"
 	"path/filepath"
@@ -10,8 +9,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spillwaydb/spillway/internal/cli/show"
-	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 )
 
@@ -196,123 +193,4 @@ func withoutTimes(s string) string {
 		}
 	}
 	return strings.Join(lines, "\n")
-}
-
-func TestHistory(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "state", "spillway", "history")
-	h, err := openHistory(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, text := range []string{
-		"SELECT 1;\n", "SELECT 1;\n", "SELECT\n  2 -- two\n;\n", "SELECT 'a\nb';\n", "\n", `\x` + "\n",
-		"ALTER ROLE x\nPASSWORD\n'geheim';\n", "CREATE STORAGE s LOCATION 's3://b' WITH (secret_access_key = 'geheim');\n",
-		"CREATE SUBSCRIPTION s CONNECTION 'postgres://u:geheim@h/d';\n",
-	} {
-		if err := h.record(text); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if h.Len() != 8 || h.At(0) != "CREATE SUBSCRIPTION s CONNECTION 'postgres://u:geheim@h/d';" || h.At(7) != "SELECT 1;" {
-		t.Errorf("in memory: %q", h.entries)
-	}
-	text, err := os.ReadFile(path)
-	if err != nil || string(text) != "SELECT 1;\nSELECT 2 ;\nSELECT 'a\nb';\n\\x\n" {
-		t.Errorf("in the file: %q, %v", text, err)
-	}
-	if err := os.Chmod(path, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	again, err := openHistory(path)
-	if err != nil || again.Len() != 5 {
-		t.Errorf("read again: %q, %v", again.entries, err)
-	}
-	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("mode %v, %v", info.Mode(), err)
-	}
-	if err := os.WriteFile(path, []byte(strings.Repeat("SELECT 'long';\n", 2*historyLength+1)), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if again, err = openHistory(path); err != nil || again.Len() != historyLength {
-		t.Errorf("cut: %d entries, %v", again.Len(), err)
-	}
-	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 || info.Size() != historyLength*15 {
-		t.Errorf("cut file: %v, %v", info, err)
-	}
-	if h, err := openHistory(filepath.Join(path, "history")); err == nil || h.record("SELECT 1;") != nil || h.Len() != 1 {
-		t.Errorf("without a file: %v", err)
-	}
-}
-
-func TestComplete(t *testing.T) {
-	t.Parallel()
-	db := pgtest.Database(t)
-	db.Exec(t, "CREATE TABLE app.events (id int)", "CREATE TABLE app.exports (id int)", `CREATE TABLE app."Odd" (id int)`, "CREATE TABLE app.users (id int)")
-	const a, b = "flush:app.events:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f", "flush:app.events:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e90"
-	sh := &shell{env: testEnv(nil, nil), dial: (&clientOptions{sqlURL: db.OwnerURL}).connect, view: show.View{Width: func() int { return 80 }}}
-	if err := sh.connect(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	defer sh.c.Close()
-	sh.lookUp()
-	sh.names.jobs, sh.names.live = []string{a, b}, []string{a}
-	for _, c := range []struct{ line, want string }{
-		{"fl", "flush "}, {"FLUSH T", "FLUSH TABLE "}, {"FLUSH TABLE app.ev", "FLUSH TABLE app.events "}, {"flush table use", "flush table app.users "},
-		{"FLUSH TABLE app.", "FLUSH TABLE app."}, {"SELECT * FROM e", "SELECT * FROM app.e"}, {`SELECT * FROM app."`, `SELECT * FROM app."Odd" `},
-		{"FLUSH TABLE app.events wh", "FLUSH TABLE app.events where "}, {"FLUSH TABLE app.events WITH (chunk_b", "FLUSH TABLE app.events WITH (chunk_bytes = "},
-		{"KILL JOB ", "KILL JOB '" + a + "' "}, {"SHOW JOB '", "SHOW JOB '" + a[:len(a)-2]}, {"SELECT 1; kill ", "SELECT 1; kill job"}, {"kill ", "kill job"}, {"KILL ", "KILL JOB"},
-		{"verify table app.ev", "verify table app.events "}, {"VER", "VERIFY TABLE "}, {"VERIFY TABLE app.events wi", "VERIFY TABLE app.events with ("},
-		{"VERIFY TABLE app.events WITH (pa", "VERIFY TABLE app.events WITH (parallelism = "}, {"cleanup ob", "cleanup object "}, {"CLEANUP WITH (dr", "CLEANUP WITH (dry_run = true "},
-		{"RESTORE TABLE app.events fr", "RESTORE TABLE app.events from job "}, {"RESTORE TABLE app.events FROM J", "RESTORE TABLE app.events FROM JOB "},
-		{"RESTORE TABLE app.events FROM JOB '", "RESTORE TABLE app.events FROM JOB '" + a[:len(a)-2]}, {"RESTORE TABLE app.events WITH (on", "RESTORE TABLE app.events WITH (on_conflict = skip "},
-		{`\wa`, `\watch `}, {`\x au`, `\x auto `}, {`\i testdata/sql/inclu`, `\i testdata/sql/include`}, {"xyzzy", "xyzzy"}, {"SELECT id gro", "SELECT id group by "},
-	} {
-		// Where there is more than one candidate and nothing in common, they would be listed on a terminal.
-		start := wordStart(c.line)
-		if found := matching(c.line[start:], sh.candidates("", c.line[:start], c.line[start:])); len(found) > 1 && len(commonPrefix(found)) <= len(c.line)-start {
-			if c.want != c.line {
-				t.Errorf("%q: %d candidates", c.line, len(found))
-			}
-			continue
-		}
-		if got, pos, ok := sh.complete(c.line, len(c.line), '\t'); got != c.want || pos != len(got) || !ok {
-			t.Errorf("%q completes to %q, want %q", c.line, got, c.want)
-		}
-	}
-	if got, pos, _ := sh.complete("KILL JOB  -- x", 9, '\t'); got != "KILL JOB '"+a+"'  -- x" || pos != 9+len(a)+3 {
-		t.Errorf("in the middle of a line: %q, %d", got, pos)
-	}
-	if _, _, ok := sh.complete("fl", 2, 'u'); ok {
-		t.Error("a letter was completed")
-	}
-	// A question that fails would abort the user's transaction, so there is none.
-	must := func(statement string) {
-		if err := sh.c.Run(t.Context(), statement, &sqlclient.Collector{}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	must("BEGIN")
-	sh.names.at = sh.names.at.Add(-namesFresh)
-	sh.complete("KILL JOB ", 9, '\t')
-	if sh.c.Conn.TxStatus() != 'T' {
-		t.Errorf("transaction status %c", sh.c.Conn.TxStatus())
-	}
-	must("ROLLBACK")
-}
-
-func TestCommandWords(t *testing.T) {
-	t.Parallel()
-	for line, want := range map[string][]string{
-		`\x`: {`\x`, "|"}, `\x on \timing`: {`\x`, "on", `|\timing`}, `\echo 'a ''b\c' d"e`: {`\echo`, `a 'b\c`, `d"e`, "|"},
-		`\g;`: {`\g`, "|"}, `\\ SELECT`: {`\`, `|\ SELECT`}, `\pset null ''`: {`\pset`, "null", "", "|"}, `\i a;b`: {`\i`, "a;b", "|"},
-	} {
-		words, rest, err := commandWords(line)
-		if got := append(words, "|"+rest); err != nil || !slices.Equal(got, want) {
-			t.Errorf("%s: %q, %v", line, got, err)
-		}
-	}
-	if _, _, err := commandWords(`\echo 'a`); err == nil || errors.Is(err, errQuit) {
-		t.Error("an open quote was taken")
-	}
 }

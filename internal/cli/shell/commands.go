@@ -1,4 +1,4 @@
-package command
+package shell
 
 import (
 	"context"
@@ -21,42 +21,42 @@ const (
 	mostFiles   = 16 // of \i in one another
 )
 
-// shellCommand is a backslash command.
-type shellCommand struct {
+// command is a backslash command.
+type command struct {
 	name  string
 	args  string // for the help
 	help  string
 	most  int  // arguments
 	takes bool // the statement before it
-	run   func(sh *shell, c *shellCall) error
+	run   func(sh *shell, c *call) error
 }
 
-// shellCall is one use of a command.
-type shellCall struct {
+// call is one use of a command.
+type call struct {
 	ctx       context.Context
 	args      []string
 	statement string // that stands before it
 	in        *parse.Input
-	from      *sqlRun
+	from      *run
 }
 
 // arg returns an argument, or "".
-func (c *shellCall) arg(i int) string {
+func (c *call) arg(i int) string {
 	if i < len(c.args) {
 		return c.args[i]
 	}
 	return ""
 }
 
-// shellCommands are psql's, as far as people's fingers know them.
-func shellCommands() []shellCommand {
-	return []shellCommand{
-		{`\q`, "", "leave", 0, false, func(*shell, *shellCall) error { return errQuit }},
+// commands are psql's, as far as people's fingers know them.
+func commands() []command {
+	return []command{
+		{`\q`, "", "leave", 0, false, func(*shell, *call) error { return errQuit }},
 		{`\?`, "", "show this help", 0, false, (*shell).helpCommand},
 		{`\g`, "", "run the statement before it, or the last one again; also instead of a semicolon", 0, true, (*shell).again},
 		{`\gx`, "", `as \g, with expanded output`, 0, true, (*shell).againExpanded},
 		{`\watch`, "[SECONDS]", `as \g, again and again until Ctrl-C (default: every 2 seconds); c=N: N times`, 2, true, (*shell).watch},
-		{`\r`, "", "forget what was typed and has no semicolon yet", 0, true, func(*shell, *shellCall) error { return nil }},
+		{`\r`, "", "forget what was typed and has no semicolon yet", 0, true, func(*shell, *call) error { return nil }},
 		{`\x`, "[on|off|auto]", "expanded output: a line per column; auto: where a row does not fit the terminal", 1, false, (*shell).expandedCommand},
 		{`\pset`, "[NAME [VALUE]]", "null TEXT, expanded on|off|auto, format table|json|csv; alone: show them", 2, false, (*shell).pset},
 		{`\timing`, "[on|off]", "show how long statements take", 1, false, (*shell).timingCommand},
@@ -68,7 +68,7 @@ func shellCommands() []shellCommand {
 }
 
 // command runs the backslash commands of a line; line is what follows the first backslash, with it.
-func (sh *shell) command(ctx context.Context, statement, line string, in *parse.Input, r *sqlRun) error {
+func (sh *shell) command(ctx context.Context, statement, line string, in *parse.Input, r *run) error {
 	for line != "" {
 		words, rest, err := commandWords(line)
 		if err != nil {
@@ -78,15 +78,15 @@ func (sh *shell) command(ctx context.Context, statement, line string, in *parse.
 			in.Add(strings.TrimPrefix(line, `\\`) + "\n")
 			return nil
 		}
-		list := shellCommands()
-		i := slices.IndexFunc(list, func(c shellCommand) bool { return c.name == words[0] })
+		list := commands()
+		i := slices.IndexFunc(list, func(c command) bool { return c.name == words[0] })
 		switch {
 		case i < 0:
 			return fail.Hint(fmt.Errorf("unknown command %s", words[0]), `\? lists the commands; psql knows more`)
 		case len(words)-1 > list[i].most:
 			return fail.Hint(fmt.Errorf("%s: unexpected argument %q", words[0], words[list[i].most+1]), "%s", strings.TrimSpace(list[i].name+" "+list[i].args))
 		}
-		call := &shellCall{ctx: ctx, args: words[1:], statement: statement, in: in, from: r}
+		call := &call{ctx: ctx, args: words[1:], statement: statement, in: in, from: r}
 		if list[i].takes {
 			statement = ""
 		}
@@ -155,11 +155,11 @@ func commandWord(s string) (string, int) {
 	return b.String(), len(s)
 }
 
-func (sh *shell) helpCommand(*shellCall) error {
-	for _, c := range shellCommands() {
-		fmt.Fprintf(sh.env.Stdout, "  %-22s %s\n", strings.TrimSpace(c.name+" "+c.args), c.help)
+func (sh *shell) helpCommand(*call) error {
+	for _, c := range commands() {
+		fmt.Fprintf(sh.o.Out, "  %-22s %s\n", strings.TrimSpace(c.name+" "+c.args), c.help)
 	}
-	_, err := fmt.Fprint(sh.env.Stdout, `
+	_, err := fmt.Fprint(sh.o.Out, `
 Statements of Spillway:
   FLUSH TABLE schema.table [WITH (wait = true)] [WHERE …];     move rows to Parquet files
   SHOW JOBS;  SHOW JOB 'id';  KILL JOB 'id';                   look at jobs, stop one
@@ -171,7 +171,7 @@ Anything else goes to PostgreSQL. Tab completes, Ctrl-C stops a statement.
 }
 
 // current is the statement that a command works on.
-func (sh *shell) current(c *shellCall) (string, error) {
+func (sh *shell) current(c *call) (string, error) {
 	if c.statement != "" {
 		sh.last = c.statement
 	}
@@ -181,7 +181,7 @@ func (sh *shell) current(c *shellCall) (string, error) {
 	return sh.last, nil
 }
 
-func (sh *shell) again(c *shellCall) error {
+func (sh *shell) again(c *call) error {
 	text, err := sh.current(c)
 	if err != nil {
 		return err
@@ -189,7 +189,7 @@ func (sh *shell) again(c *shellCall) error {
 	return sh.execute(c.ctx, text, c.in, c.from)
 }
 
-func (sh *shell) againExpanded(c *shellCall) error {
+func (sh *shell) againExpanded(c *call) error {
 	before := sh.view.Expanded
 	defer func() { sh.view.Expanded = before }()
 	sh.view.Expanded = show.ExpandOn
@@ -223,7 +223,7 @@ func watchArgs(args []string) (every time.Duration, times int, err error) {
 }
 
 // watch repeats a statement until it fails or the user has seen enough.
-func (sh *shell) watch(c *shellCall) error {
+func (sh *shell) watch(c *call) error {
 	every, times, err := watchArgs(c.args)
 	if err != nil {
 		return err
@@ -266,10 +266,10 @@ func (sh *shell) watchEnd(ctx context.Context, err error) error {
 	return err
 }
 
-func (sh *shell) expandedCommand(c *shellCall) error { return sh.setExpanded(`\x`, c.arg(0)) }
+func (sh *shell) expandedCommand(c *call) error { return sh.setExpanded(`\x`, c.arg(0)) }
 
 func (sh *shell) setExpanded(what, value string) error {
-	switch on, err := parseSwitch(value); {
+	switch on, err := ParseSwitch(value); {
 	case strings.EqualFold(value, "auto"):
 		sh.view.Expanded = show.ExpandAuto
 	case value == "" && sh.view.Expanded == show.ExpandOn:
@@ -285,11 +285,11 @@ func (sh *shell) setExpanded(what, value string) error {
 	return nil
 }
 
-func (sh *shell) timingCommand(c *shellCall) error {
+func (sh *shell) timingCommand(c *call) error {
 	on := !sh.timing
 	if len(c.args) > 0 {
 		var err error
-		if on, err = parseSwitch(c.args[0]); err != nil {
+		if on, err = ParseSwitch(c.args[0]); err != nil {
 			return fmt.Errorf(`\timing: %q: %w`, c.args[0], err)
 		}
 	}
@@ -298,7 +298,7 @@ func (sh *shell) timingCommand(c *shellCall) error {
 	return nil
 }
 
-func (sh *shell) pset(c *shellCall) error {
+func (sh *shell) pset(c *call) error {
 	switch name, value := c.arg(0), c.arg(1); name {
 	case "":
 		sh.say("expanded %s\nformat   %s\nnull     '%s'", sh.view.Expanded, sh.view.Form, sh.view.Null)
@@ -313,8 +313,8 @@ func (sh *shell) pset(c *shellCall) error {
 		if value == "aligned" {
 			value = "table"
 		}
-		if !slices.Contains(sqlForms, value) {
-			return fmt.Errorf(`\pset format: %q: expected %s`, value, strings.Join(sqlForms, ", "))
+		if !slices.Contains(Forms, value) {
+			return fmt.Errorf(`\pset format: %q: expected %s`, value, strings.Join(Forms, ", "))
 		}
 		sh.view.Form = value
 		sh.say("Output format is %s.", value)
@@ -325,7 +325,7 @@ func (sh *shell) pset(c *shellCall) error {
 }
 
 // include runs a file. Its first error ends it.
-func (sh *shell) include(c *shellCall) error {
+func (sh *shell) include(c *call) error {
 	name := c.arg(0)
 	if name == "" {
 		return errors.New(`\i: the name of a file is missing`)
@@ -342,16 +342,16 @@ func (sh *shell) include(c *shellCall) error {
 	defer func() { sh.depth-- }()
 	ctx, done := sh.stoppable(c.ctx)
 	defer done()
-	err = sh.run(ctx, &sqlRun{lines: newScript(f), name: name})
+	err = sh.run(ctx, &run{lines: newScript(f), name: name})
 	return orNil(err, errQuit) // \q leaves the file, as in psql
 }
 
-func (sh *shell) echo(c *shellCall) error {
-	_, err := fmt.Fprintln(sh.env.Stdout, strings.Join(c.args, " "))
+func (sh *shell) echo(c *call) error {
+	_, err := fmt.Fprintln(sh.o.Out, strings.Join(c.args, " "))
 	return err
 }
 
-func (sh *shell) connInfo(*shellCall) error {
+func (sh *shell) connInfo(*call) error {
 	rows, err := sh.c.Rows(context.Background(), "SELECT current_database() AS d, session_user AS u")
 	if err != nil {
 		return err
@@ -361,11 +361,11 @@ func (sh *shell) connInfo(*shellCall) error {
 }
 
 // describe answers \d from PostgreSQL's catalogue. psql shows more; this is for machines that have none.
-func (sh *shell) describe(c *shellCall) error {
+func (sh *shell) describe(c *call) error {
 	ctx, done := sh.stoppable(c.ctx)
 	defer done()
 	if c.arg(0) == "" {
-		return sh.c.Run(ctx, listTables, sh.view.Sink(sh.env.Stdout))
+		return sh.c.Run(ctx, listTables, sh.view.Sink(sh.o.Out))
 	}
 	rows, err := sh.c.Rows(ctx, "SELECT to_regclass("+sqlclient.Literal(c.arg(0))+") AS t")
 	if err != nil {
@@ -374,7 +374,7 @@ func (sh *shell) describe(c *shellCall) error {
 	if rows[0]["t"] == "" {
 		return fail.Hint(fmt.Errorf("table %s does not exist", c.arg(0)), `\d lists tables and views`)
 	}
-	return sh.c.Run(ctx, fmt.Sprintf(listColumns, sqlclient.Literal(c.arg(0))), sh.view.Sink(sh.env.Stdout))
+	return sh.c.Run(ctx, fmt.Sprintf(listColumns, sqlclient.Literal(c.arg(0))), sh.view.Sink(sh.o.Out))
 }
 
 const (

@@ -1,4 +1,4 @@
-package command
+package shell
 
 import (
 	"cmp"
@@ -178,7 +178,7 @@ func (sh *shell) commandCandidates(before, word string) []string {
 	words := strings.Fields(before)
 	if len(words) == 0 {
 		var names []string
-		for _, c := range shellCommands() {
+		for _, c := range commands() {
 			names = append(names, c.name)
 		}
 		return names
@@ -195,7 +195,7 @@ func (sh *shell) commandCandidates(before, word string) []string {
 		return []string{"on", "off"}
 	case `\pset`:
 		if len(words) > 1 && words[1] == "format" {
-			return sqlForms
+			return Forms
 		}
 		return []string{"null", "expanded", "format"}
 	}

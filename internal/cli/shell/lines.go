@@ -1,4 +1,4 @@
-package command
+package shell
 
 import (
 	"bufio"
@@ -61,9 +61,9 @@ type screen struct {
 	raw  *term.State // how the terminal was before; nil: it is so now
 }
 
-// newScreen makes a screen of the terminal behind env, false if there is none.
-func newScreen(env *Env, h *history, complete func(line string, pos int, key rune) (string, int, bool)) (*screen, bool) {
-	in, ok := env.Stdin.(*os.File)
+// newScreen makes a screen of the terminal behind stdin and stdout, false if there is none.
+func newScreen(stdin io.Reader, stdout io.Writer, h *history, complete func(line string, pos int, key rune) (string, int, bool)) (*screen, bool) {
+	in, ok := stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
 		return nil, false
 	}
@@ -71,7 +71,7 @@ func newScreen(env *Env, h *history, complete func(line string, pos int, key run
 	s.term = term.NewTerminal(struct {
 		io.Reader
 		io.Writer
-	}{s.keys, env.Stdout}, "")
+	}{s.keys, stdout}, "")
 	s.term.History = h
 	s.term.AutoCompleteCallback = complete
 	return s, true

@@ -1,4 +1,4 @@
-package command
+package shell
 
 import (
 	"bytes"
@@ -29,9 +29,8 @@ const cancelPatience = 5 * time.Minute
 
 // shell runs statements and backslash commands, one after the other on one connection.
 type shell struct {
-	env  *Env
-	dial func(context.Context) (*sqlclient.Client, error)
-	c    *sqlclient.Client
+	o *Options
+	c *sqlclient.Client
 
 	view        show.View
 	timing      bool
@@ -51,11 +50,11 @@ type shell struct {
 
 // connect opens the shell's connection.
 func (sh *shell) connect(ctx context.Context) error {
-	c, err := sh.dial(ctx)
+	c, err := sh.o.Dial(ctx)
 	if err != nil {
 		return err
 	}
-	c.OnNotice = func(n *pgconn.Notice) { sqlclient.PrintNotice(sh.env.Stderr, n) }
+	c.OnNotice = func(n *pgconn.Notice) { sqlclient.PrintNotice(sh.o.Err, n) }
 	c.OnNotification = func(n *pgconn.Notification) {
 		sh.say("Notification %q with payload %q from backend %d.", n.Channel, n.Payload, n.PID)
 	}
@@ -70,24 +69,24 @@ func (sh *shell) connect(ctx context.Context) error {
 func (sh *shell) prompt(ctx context.Context, historyFile string) error {
 	sh.interactive = true
 	sh.c.WaitForCancel(cancelPatience)
-	defer sh.env.ctrlC.divert(func() {})()
-	fmt.Fprintln(sh.env.Stdout, `Statements end with a semicolon; \? lists commands, \q or Ctrl-D leaves.`)
+	defer sh.o.Divert(func() {})()
+	fmt.Fprintln(sh.o.Out, `Statements end with a semicolon; \? lists commands, \q or Ctrl-D leaves.`)
 	var lines lineSource
 	h, err := openHistory(historyFile)
-	if s, ok := newScreen(sh.env, h, sh.complete); ok {
+	if s, ok := newScreen(sh.o.In, sh.o.Out, h, sh.complete); ok {
 		lines, sh.screen, sh.history = s, s, h
 		if err != nil {
-			fmt.Fprintf(sh.env.Stderr, "spillway: %v\n", err)
+			fmt.Fprintf(sh.o.Err, "spillway: %v\n", err)
 		}
 	} else {
-		plain := newScript(sh.env.Stdin)
-		plain.echo = sh.env.Stdout
+		plain := newScript(sh.o.In)
+		plain.echo = sh.o.Out
 		lines = plain
 	}
-	err = sh.run(ctx, &sqlRun{lines: lines, name: ""})
+	err = sh.run(ctx, &run{lines: lines, name: ""})
 	lines.release()
 	if err == nil { // Ctrl-D leaves the cursor behind the prompt
-		fmt.Fprintln(sh.env.Stdout)
+		fmt.Fprintln(sh.o.Out)
 	}
 	return orNil(err, errQuit)
 }
@@ -109,7 +108,7 @@ func (sh *shell) failures() error {
 }
 
 // run runs all statements of a source. At its end the last statement needs no semicolon, unless a person typed it.
-func (sh *shell) run(ctx context.Context, r *sqlRun) error {
+func (sh *shell) run(ctx context.Context, r *run) error {
 	in := &parse.Input{}
 	if sh.interactive && sh.depth == 0 {
 		sh.typing = in
@@ -153,7 +152,7 @@ func (sh *shell) word(in *parse.Input, line string) (string, error) {
 	return line, nil
 }
 
-func (sh *shell) runRest(ctx context.Context, in *parse.Input, r *sqlRun) error {
+func (sh *shell) runRest(ctx context.Context, in *parse.Input, r *run) error {
 	t := in.Rest()
 	if t.Text == "" || sh.interactive && sh.depth == 0 {
 		return nil
@@ -163,7 +162,7 @@ func (sh *shell) runRest(ctx context.Context, in *parse.Input, r *sqlRun) error 
 }
 
 // drain runs what has its end.
-func (sh *shell) drain(ctx context.Context, in *parse.Input, r *sqlRun, typed *string) error {
+func (sh *shell) drain(ctx context.Context, in *parse.Input, r *run, typed *string) error {
 	for {
 		in.BackslashQuotes = sh.c.Conn.ParameterStatus("standard_conforming_strings") == "off"
 		t, ok := in.Next()
@@ -196,14 +195,14 @@ func (sh *shell) remember(typed *string) {
 	if sh.history != nil && sh.depth == 0 {
 		if err := sh.history.record(*typed); err != nil {
 			sh.history.path = ""
-			fmt.Fprintf(sh.env.Stderr, "spillway: history is not kept: %v\n", err)
+			fmt.Fprintf(sh.o.Err, "spillway: history is not kept: %v\n", err)
 		}
 	}
 	*typed = ""
 }
 
 // settle decides what an error means for the run: the end of a script; a report at the prompt, which goes on.
-func (sh *shell) settle(ctx context.Context, r *sqlRun, line int, err error) error {
+func (sh *shell) settle(ctx context.Context, r *run, line int, err error) error {
 	switch {
 	case err == nil || errors.Is(err, errQuit):
 		return err
@@ -213,7 +212,7 @@ func (sh *shell) settle(ctx context.Context, r *sqlRun, line int, err error) err
 		return sh.lost(ctx, err)
 	case sh.depth == 0 && sh.interactive || sh.goOn:
 		sh.failed++
-		report(sh.env.Stderr, located(r.name, line, err))
+		sh.o.Report(sh.o.Err, located(r.name, line, err))
 		return nil
 	}
 	return located(r.name, line, err)
@@ -233,11 +232,11 @@ func (sh *shell) lost(ctx context.Context, err error) error {
 	if !sh.interactive {
 		return gone
 	}
-	report(sh.env.Stderr, gone)
+	sh.o.Report(sh.o.Err, gone)
 	if err := sh.connect(ctx); err != nil {
 		return err
 	}
-	fmt.Fprintln(sh.env.Stderr, "Connected again. Settings, temporary tables and an open transaction are gone.")
+	fmt.Fprintln(sh.o.Err, "Connected again. Settings, temporary tables and an open transaction are gone.")
 	return nil
 }
 
@@ -259,9 +258,9 @@ func (sh *shell) promptText(in *parse.Input) string {
 
 // say prints a line that is no result: at a prompt among the results, elsewhere out of their way.
 func (sh *shell) say(format string, args ...any) {
-	w := sh.env.Stderr
+	w := sh.o.Err
 	if sh.interactive {
-		w = sh.env.Stdout
+		w = sh.o.Out
 	}
 	fmt.Fprintf(w, format+"\n", args...)
 }
@@ -273,7 +272,7 @@ func (sh *shell) stoppable(ctx context.Context) (context.Context, func()) {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	conn := sh.c.Conn.Conn()
-	giveBack := sh.env.ctrlC.divert(func() {
+	giveBack := sh.o.Divert(func() {
 		if ctx.Err() != nil {
 			_ = conn.SetDeadline(time.Now()) // whoever waits learns of it
 			return
@@ -287,7 +286,7 @@ func (sh *shell) stoppable(ctx context.Context) (context.Context, func()) {
 }
 
 // execute runs one statement and prints what comes.
-func (sh *shell) execute(ctx context.Context, text string, in *parse.Input, r *sqlRun) error {
+func (sh *shell) execute(ctx context.Context, text string, in *parse.Input, r *run) error {
 	ctx, done := sh.stoppable(ctx)
 	defer done()
 	began := time.Now()
@@ -299,19 +298,19 @@ func (sh *shell) execute(ctx context.Context, text string, in *parse.Input, r *s
 	return err
 }
 
-func (sh *shell) send(ctx context.Context, text string, in *parse.Input, r *sqlRun) error {
+func (sh *shell) send(ctx context.Context, text string, in *parse.Input, r *run) error {
 	switch parse.Copy(text, &parse.Options{BackslashQuotes: in.BackslashQuotes}) {
 	case parse.CopyOut:
-		_, err := sh.c.Conn.CopyTo(ctx, sh.env.Stdout, text)
+		_, err := sh.c.Conn.CopyTo(ctx, sh.o.Out, text)
 		return sqlclient.OfStatement(err, text)
 	case parse.CopyIn:
 		return sh.copyIn(ctx, text, in, r)
 	}
-	return sh.c.Run(ctx, text, sh.view.Sink(sh.env.Stdout))
+	return sh.c.Run(ctx, text, sh.view.Sink(sh.o.Out))
 }
 
 // copyIn runs COPY … FROM STDIN with the lines that follow it.
-func (sh *shell) copyIn(ctx context.Context, text string, in *parse.Input, r *sqlRun) error {
+func (sh *shell) copyIn(ctx context.Context, text string, in *parse.Input, r *run) error {
 	lines := &copyLines{next: func() (string, error) {
 		if line, ok := in.Line(); ok {
 			return line, nil
@@ -339,7 +338,7 @@ func (sh *shell) copyIn(ctx context.Context, text string, in *parse.Input, r *sq
 	}
 	tag, err := sh.c.Conn.CopyFrom(ctx, data, text)
 	if err == nil && sh.view.Form == "table" {
-		fmt.Fprintln(sh.env.Stdout, tag)
+		fmt.Fprintln(sh.o.Out, tag)
 	}
 	if r.data == nil && !sh.c.Conn.IsClosed() {
 		_, _ = io.Copy(io.Discard, lines) // what a refused COPY left is no statement

@@ -1,4 +1,4 @@
-package command
+package shell
 
 import (
 	"bufio"
@@ -31,12 +31,12 @@ type history struct {
 
 var _ term.History = (*history)(nil)
 
-// historyPath is where history is kept: the state directory of the XDG rules. Empty: this user has no home.
-func historyPath(env *Env) string {
-	if dir, ok := env.LookupEnv("XDG_STATE_HOME"); ok && filepath.IsAbs(dir) {
+// HistoryPath is where history is kept: the state directory of the XDG rules. Empty: this user has no home.
+func HistoryPath(lookup func(name string) (value string, ok bool)) string {
+	if dir, ok := lookup("XDG_STATE_HOME"); ok && filepath.IsAbs(dir) {
 		return filepath.Join(dir, "spillway", "history")
 	}
-	if home, ok := env.LookupEnv("HOME"); ok && home != "" {
+	if home, ok := lookup("HOME"); ok && home != "" {
 		return filepath.Join(home, ".local", "state", "spillway", "history")
 	}
 	return ""
