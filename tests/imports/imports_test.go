@@ -58,9 +58,12 @@ var rooms = map[string][]string{
 	"internal/cli/progress":  {"internal/cli/sqlclient", "internal/cli/show", "internal/cli/fail", "jobmanager"},
 	"internal/cli/top":       {"internal/cli/progress", "internal/cli/sqlclient", "internal/cli/show", "internal/cli/fail", "jobmanager"},
 	"internal/cli/shell":     {"internal/cli/sqlclient", "internal/cli/show", "internal/cli/fail", "internal/cli/words", "sqlfront/parse"},
-	"internal/cli/words":     {},
-	"internal/cli/fail":      {},
-	"internal/cli/clitest":   {},
+	"internal/cli/uninstall": {
+		"internal/cli/sqlclient", "internal/cli/show", "internal/cli/fail", "internal/flush", "internal/hot", "internal/ledger", "internal/objstore", "workflows",
+	},
+	"internal/cli/words":   {},
+	"internal/cli/fail":    {},
+	"internal/cli/clitest": {},
 
 	"tests": {"*"},
 }
@@ -73,7 +76,7 @@ var outside = map[string][]string{
 	"github.com/temporalio/": {"internal/embedtemporal"},
 	"github.com/jackc/pgx/": {
 		"internal/hot", "internal/ledger", "internal/embedpg", "internal/embedtemporal", "sqlfront", "sqlfront/pgwire", "internal/cli/show", "internal/cli/sqlclient", "internal/cli/progress", "internal/cli/top",
-		"internal/cli/shell", "cmd/spillway/command", "tests",
+		"internal/cli/shell", "internal/cli/uninstall", "cmd/spillway/command", "tests",
 	},
 	"github.com/parquet-go/":    {"internal/segment", "tests"},
 	"github.com/spf13/cobra":    {"cmd/spillway/command"},

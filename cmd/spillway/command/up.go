@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spillwaydb/spillway/internal/cli/fail"
+	"github.com/spillwaydb/spillway/internal/cli/show"
 	"github.com/spillwaydb/spillway/internal/embedtemporal"
 	"github.com/spillwaydb/spillway/internal/obs"
 )
@@ -156,21 +157,13 @@ func (n *node) readyLine(up *upFile) string {
 		if abs, err := filepath.Abs(path); err == nil {
 			path = abs
 		}
-		psql = "PGPASSFILE=" + shellQuote(path) + " " + psql + " -U " + u.User.Username()
+		psql = "PGPASSFILE=" + show.ShellQuote(path) + " " + psql + " -U " + u.User.Username()
 	}
-	line := "spillway is ready: " + psql + " " + shellQuote(strings.TrimPrefix(u.Path, "/"))
+	line := "spillway is ready: " + psql + " " + show.ShellQuote(strings.TrimPrefix(u.Path, "/"))
 	if up.UIURL != "" {
 		line += " ; web ui " + up.UIURL
 	}
 	return line
-}
-
-// shellQuote quotes a word for a POSIX shell where it needs it.
-func shellQuote(s string) string {
-	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:@") == "" {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // startMetrics serves health and metrics, if they are wanted.

@@ -1,8 +1,9 @@
-package command
+package uninstall
 
 import (
 	"context"
 
+	"github.com/spillwaydb/spillway/internal/cli/show"
 	"github.com/spillwaydb/spillway/workflows"
 )
 
@@ -13,7 +14,7 @@ type temporalParts struct {
 }
 
 // temporalParts reads them. What an older ledger does not know, there is none of.
-func (u *uninstaller) temporalParts(ctx context.Context) (p temporalParts) {
+func (u *remover) temporalParts(ctx context.Context) (p temporalParts) {
 	in, err := u.ledger.Installation(ctx, "")
 	if err != nil {
 		return p
@@ -30,13 +31,13 @@ func (u *uninstaller) temporalParts(ctx context.Context) (p temporalParts) {
 }
 
 // tellTemporal says what stays in Temporal and how it is removed: schedules would go on asking workers that are not there.
-func (u *uninstaller) tellTemporal(p temporalParts) {
+func (u *remover) tellTemporal(p temporalParts) {
 	if p.scheduler == "" {
 		return
 	}
 	u.say("A Temporal of your own keeps what is in it (that of `spillway up` goes with its data directory or store). To remove it there:")
 	for _, id := range p.schedules {
-		u.say("  temporal schedule delete --schedule-id %s", shellQuote(id))
+		u.say("  temporal schedule delete --schedule-id %s", show.ShellQuote(id))
 	}
-	u.say("  temporal workflow terminate --workflow-id %s", shellQuote(p.scheduler))
+	u.say("  temporal workflow terminate --workflow-id %s", show.ShellQuote(p.scheduler))
 }
