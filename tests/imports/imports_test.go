@@ -36,12 +36,16 @@ var rooms = map[string][]string{
 	"activities": {"internal/flush", "internal/policy", "internal/schedule"},
 	"worker":     {"workflows", "activities", "internal/flush"},
 
-	"internal/flush":     {"internal/hot", "internal/segment", "internal/ledger", "internal/objstore"},
-	"internal/hot":       {},
-	"internal/segment":   {},
-	"internal/ledger":    {},
-	"internal/objstore":  {},
-	"internal/policy":    {"internal/ledger", "internal/hot"},
+	"internal/flush":    {"internal/hot", "internal/segment", "internal/ledger", "internal/objstore"},
+	"internal/hot":      {},
+	"internal/segment":  {},
+	"internal/ledger":   {},
+	"internal/objstore": {},
+	"internal/policy":   {"internal/ledger", "internal/hot"},
+	"internal/backing": {
+		"sqlfront", "sqlfront/parse", "jobmanager", "jobmanager/temporaljobs", "workflows",
+		"internal/flush", "internal/hot", "internal/ledger", "internal/objstore", "internal/policy",
+	},
 	"internal/schedule":  {"internal/ledger", "jobmanager"},
 	"internal/obs":       {},
 	"internal/telemetry": {},
@@ -71,7 +75,7 @@ var rooms = map[string][]string{
 // outside says which rooms may import a library of others. The other rooms may not.
 var outside = map[string][]string{
 	"go.temporal.io/": {
-		"workflows", "activities", "worker", "jobmanager/temporaljobs", "internal/embedtemporal", "cmd/spillway/command", "tests",
+		"workflows", "activities", "worker", "jobmanager/temporaljobs", "internal/embedtemporal", "internal/backing", "cmd/spillway/command", "tests",
 	},
 	"github.com/temporalio/": {"internal/embedtemporal"},
 	"github.com/jackc/pgx/": {

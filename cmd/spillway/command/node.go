@@ -17,6 +17,7 @@ import (
 	sdk "go.temporal.io/sdk/client"
 
 	"github.com/spillwaydb/spillway/activities"
+	"github.com/spillwaydb/spillway/internal/backing"
 	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/embedtemporal"
 	"github.com/spillwaydb/spillway/internal/flush"
@@ -194,7 +195,7 @@ func (n *node) openStorage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := checkStorage(location, options); err != nil {
+	if _, err := backing.CheckStorage(location, options); err != nil {
 		return err
 	}
 	store, err := objstore.OpenWith(ctx, location, options)

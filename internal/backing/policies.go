@@ -1,4 +1,4 @@
-package command
+package backing
 
 import (
 	"context"
@@ -12,19 +12,19 @@ import (
 	"github.com/spillwaydb/spillway/sqlfront"
 )
 
-// policies lets the front-end read and change the policies in the ledger.
-type policies struct{ ledger *ledger.Ledger }
+// Policies lets the front-end read and change the policies in the ledger.
+type Policies struct{ Ledger *ledger.Ledger }
 
-var _ sqlfront.Policies = (*policies)(nil)
+var _ sqlfront.Policies = (*Policies)(nil)
 
 // Set implements sqlfront.Policies.
-func (p *policies) Set(ctx context.Context, spec sqlfront.PolicySpec) error {
+func (p *Policies) Set(ctx context.Context, spec sqlfront.PolicySpec) error {
 	text, err := json.Marshal(policy.Policy(spec.PolicyRule))
 	if err != nil {
 		return fmt.Errorf("write flush policy: %w", err)
 	}
 	row := ledger.PolicyRow{Schema: spec.Table.Namespace, Table: spec.Table.Name, Policy: text, SetBy: spec.User, Statement: spec.Statement}
-	err = p.ledger.SetPolicy(ctx, row, spec.Flush["storage"], spec.Paused)
+	err = p.Ledger.SetPolicy(ctx, row, spec.Flush["storage"], spec.Paused)
 	if errors.Is(err, ledger.ErrNoStorage) {
 		return sqlfront.ErrNoStorage
 	}
@@ -32,18 +32,18 @@ func (p *policies) Set(ctx context.Context, spec sqlfront.PolicySpec) error {
 }
 
 // Reset implements sqlfront.Policies.
-func (p *policies) Reset(ctx context.Context, t jobmanager.Table) error {
-	return noPolicy(p.ledger.ResetPolicy(ctx, t.Namespace, t.Name))
+func (p *Policies) Reset(ctx context.Context, t jobmanager.Table) error {
+	return noPolicy(p.Ledger.ResetPolicy(ctx, t.Namespace, t.Name))
 }
 
 // Pause implements sqlfront.Policies.
-func (p *policies) Pause(ctx context.Context, t jobmanager.Table, user string) error {
-	return noPolicy(p.ledger.HoldPolicy(ctx, t.Namespace, t.Name, user))
+func (p *Policies) Pause(ctx context.Context, t jobmanager.Table, user string) error {
+	return noPolicy(p.Ledger.HoldPolicy(ctx, t.Namespace, t.Name, user))
 }
 
 // Resume implements sqlfront.Policies.
-func (p *policies) Resume(ctx context.Context, t jobmanager.Table) error {
-	return noPolicy(p.ledger.ResumePolicy(ctx, t.Namespace, t.Name))
+func (p *Policies) Resume(ctx context.Context, t jobmanager.Table) error {
+	return noPolicy(p.Ledger.ResumePolicy(ctx, t.Namespace, t.Name))
 }
 
 func noPolicy(err error) error {
@@ -54,8 +54,8 @@ func noPolicy(err error) error {
 }
 
 // Policy implements sqlfront.Policies.
-func (p *policies) Policy(ctx context.Context, t jobmanager.Table) (sqlfront.Policy, error) {
-	row, err := p.ledger.Policy(ctx, t.Namespace, t.Name)
+func (p *Policies) Policy(ctx context.Context, t jobmanager.Table) (sqlfront.Policy, error) {
+	row, err := p.Ledger.Policy(ctx, t.Namespace, t.Name)
 	if err != nil {
 		return sqlfront.Policy{}, noPolicy(err)
 	}
@@ -63,8 +63,8 @@ func (p *policies) Policy(ctx context.Context, t jobmanager.Table) (sqlfront.Pol
 }
 
 // Policies implements sqlfront.Policies.
-func (p *policies) Policies(ctx context.Context) ([]sqlfront.Policy, error) {
-	rows, err := p.ledger.Policies(ctx)
+func (p *Policies) Policies(ctx context.Context) ([]sqlfront.Policy, error) {
+	rows, err := p.Ledger.Policies(ctx)
 	out := make([]sqlfront.Policy, len(rows))
 	for i := range rows {
 		out[i] = policyOf(&rows[i])

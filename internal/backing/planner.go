@@ -1,4 +1,4 @@
-package command
+package backing
 
 import (
 	"context"
@@ -13,18 +13,19 @@ import (
 	"github.com/spillwaydb/spillway/sqlfront/parse"
 )
 
-// planner lets the front-end look at tables as a flush would.
-type planner struct{ surveyor *flush.Surveyor }
+// Planner lets the front-end look at tables as a flush would.
+type Planner struct{ Surveyor *flush.Surveyor }
 
-var _ sqlfront.Planner = (*planner)(nil)
+var _ sqlfront.Planner = (*Planner)(nil)
 
-func (p *planner) Check(ctx context.Context, table jobmanager.Table, params map[string]string) (*sqlfront.Refusal, error) {
-	return refusalOf(p.surveyor.Check(ctx, table.Namespace, table.Name, params))
+// Check implements sqlfront.Planner.
+func (p *Planner) Check(ctx context.Context, table jobmanager.Table, params map[string]string) (*sqlfront.Refusal, error) {
+	return refusalOf(p.Surveyor.Check(ctx, table.Namespace, table.Name, params))
 }
 
 // CheckRestore is Check for a restore.
-func (p *planner) CheckRestore(ctx context.Context, table jobmanager.Table, params map[string]string) (*sqlfront.Refusal, error) {
-	return refusalOf(p.surveyor.CheckRestore(ctx, table.Namespace, table.Name, params))
+func (p *Planner) CheckRestore(ctx context.Context, table jobmanager.Table, params map[string]string) (*sqlfront.Refusal, error) {
+	return refusalOf(p.Surveyor.CheckRestore(ctx, table.Namespace, table.Name, params))
 }
 
 func refusalOf(err error) (*sqlfront.Refusal, error) {
@@ -52,8 +53,9 @@ func planError(err error) error {
 	return err
 }
 
-func (p *planner) Outlook(ctx context.Context, table jobmanager.Table, params map[string]string) (*sqlfront.Outlook, error) {
-	s, err := p.surveyor.Survey(ctx, table.Namespace, table.Name, params)
+// Outlook implements sqlfront.Planner.
+func (p *Planner) Outlook(ctx context.Context, table jobmanager.Table, params map[string]string) (*sqlfront.Outlook, error) {
+	s, err := p.Surveyor.Survey(ctx, table.Namespace, table.Name, params)
 	if err != nil {
 		return nil, planError(err)
 	}

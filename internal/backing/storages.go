@@ -1,4 +1,4 @@
-package command
+package backing
 
 import (
 	"context"
@@ -20,21 +20,21 @@ import (
 	"github.com/spillwaydb/spillway/workflows"
 )
 
-// storages lets the front-end change storages: the ledger knows them, and workers, which have the credentials, try them.
-type storages struct {
-	ledger       *ledger.Ledger
-	temporal     sdk.Client
-	installation string
+// Storages lets the front-end change storages: the ledger knows them, and workers, which have the credentials, try them.
+type Storages struct {
+	Ledger       *ledger.Ledger
+	Temporal     sdk.Client
+	Installation string // its name, which names the task queue of its workers
 }
 
-var _ sqlfront.Storages = (*storages)(nil)
+var _ sqlfront.Storages = (*Storages)(nil)
 
 // Check implements sqlfront.Storages.
-func (s *storages) Check(spec sqlfront.StorageSpec) error {
+func (s *Storages) Check(spec sqlfront.StorageSpec) error {
 	if !strings.Contains(spec.Location, "://") && !filepath.IsAbs(spec.Location) {
 		return &sqlfront.StorageError{Code: "22023", Place: true, Msg: "a folder is named by its absolute path, the same on every worker's machine", Hint: "a bucket is named as s3://bucket/prefix"}
 	}
-	_, err := checkStorage(spec.Location, spec.Options)
+	_, err := CheckStorage(spec.Location, spec.Options)
 	var location *objstore.LocationError
 	var option *objstore.OptionError
 	switch {
@@ -46,8 +46,8 @@ func (s *storages) Check(spec sqlfront.StorageSpec) error {
 	return err
 }
 
-// checkStorage says how a location will be written down, if it and the options can be those of a storage.
-func checkStorage(location string, options map[string]string) (string, error) {
+// CheckStorage says how a location will be written down, if it and the options can be those of a storage.
+func CheckStorage(location string, options map[string]string) (string, error) {
 	canonical, err := objstore.Check(location, options)
 	if err != nil {
 		return "", err
@@ -61,8 +61,8 @@ func checkStorage(location string, options map[string]string) (string, error) {
 }
 
 // Create implements sqlfront.Storages.
-func (s *storages) Create(ctx context.Context, spec sqlfront.StorageSpec) error {
-	location, err := checkStorage(spec.Location, spec.Options)
+func (s *Storages) Create(ctx context.Context, spec sqlfront.StorageSpec) error {
+	location, err := CheckStorage(spec.Location, spec.Options)
 	if err != nil {
 		return err
 	}
@@ -71,27 +71,27 @@ func (s *storages) Create(ctx context.Context, spec sqlfront.StorageSpec) error 
 		return err
 	}
 	row := ledger.StorageRow{Name: spec.Name, Location: location, Options: options, CreatedBy: spec.User}
-	if err := s.ledger.CreateStorage(ctx, row, objstore.Overlap); err != nil {
+	if err := s.Ledger.CreateStorage(ctx, row, objstore.Overlap); err != nil {
 		return storageError(err)
 	}
 	if err := s.try(ctx, spec.Name, false); err != nil {
 		// The entry goes also if the client has.
-		return errors.Join(err, s.ledger.DiscardStorage(context.WithoutCancel(ctx), spec.Name))
+		return errors.Join(err, s.Ledger.DiscardStorage(context.WithoutCancel(ctx), spec.Name))
 	}
 	return nil
 }
 
 // Adopt implements sqlfront.Storages.
-func (s *storages) Adopt(ctx context.Context, name string) error {
-	if _, err := s.ledger.Storage(ctx, name); err != nil {
+func (s *Storages) Adopt(ctx context.Context, name string) error {
+	if _, err := s.Ledger.Storage(ctx, name); err != nil {
 		return noStorage(err, name)
 	}
 	return s.try(ctx, name, true)
 }
 
 // Drop implements sqlfront.Storages.
-func (s *storages) Drop(ctx context.Context, name string) error {
-	return noStorage(s.ledger.DropStorage(ctx, name), name)
+func (s *Storages) Drop(ctx context.Context, name string) error {
+	return noStorage(s.Ledger.DropStorage(ctx, name), name)
 }
 
 func noStorage(err error, name string) error {
@@ -119,8 +119,8 @@ func storageError(err error) error {
 }
 
 // Storages implements sqlfront.Storages.
-func (s *storages) Storages(ctx context.Context) ([]sqlfront.Storage, error) {
-	list, err := s.ledger.StorageUses(ctx)
+func (s *Storages) Storages(ctx context.Context) ([]sqlfront.Storage, error) {
+	list, err := s.Ledger.StorageUses(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -142,11 +142,11 @@ func (s *storages) Storages(ctx context.Context) ([]sqlfront.Storage, error) {
 }
 
 // try lets a worker look at a storage, and says what it found.
-func (s *storages) try(ctx context.Context, name string, adopt bool) error {
+func (s *Storages) try(ctx context.Context, name string, adopt bool) error {
 	ctx, cancel := context.WithTimeout(ctx, workflows.CheckTimeout)
 	defer cancel()
-	run, err := s.temporal.ExecuteWorkflow(ctx, sdk.StartWorkflowOptions{
-		ID: workflows.CheckStorageID(s.installation, name), TaskQueue: workflows.TaskQueue(s.installation), WorkflowExecutionTimeout: workflows.CheckTimeout,
+	run, err := s.Temporal.ExecuteWorkflow(ctx, sdk.StartWorkflowOptions{
+		ID: workflows.CheckStorageID(s.Installation, name), TaskQueue: workflows.TaskQueue(s.Installation), WorkflowExecutionTimeout: workflows.CheckTimeout,
 		WorkflowIDConflictPolicy: enumspb.WORKFLOW_ID_CONFLICT_POLICY_FAIL, WorkflowExecutionErrorWhenAlreadyStarted: true,
 		StaticSummary: "Tries a storage for a statement",
 	}, workflows.CheckStorageName, workflows.StorageInput{Name: name, Adopt: adopt})
@@ -164,7 +164,7 @@ func (s *storages) try(ctx context.Context, name string, adopt bool) error {
 }
 
 // found says what kept a worker from finding a storage good. The text is in the ledger, not in the workflow.
-func (s *storages) found(ctx context.Context, name string, err error) error {
+func (s *Storages) found(ctx context.Context, name string, err error) error {
 	var app *temporal.ApplicationError
 	var late *temporal.TimeoutError
 	switch {
@@ -175,7 +175,7 @@ func (s *storages) found(ctx context.Context, name string, err error) error {
 	case !errors.As(err, &app):
 		return err
 	}
-	row, readErr := s.ledger.Storage(context.WithoutCancel(ctx), name)
+	row, readErr := s.Ledger.Storage(context.WithoutCancel(ctx), name)
 	if readErr != nil {
 		return readErr
 	}

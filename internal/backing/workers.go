@@ -1,4 +1,4 @@
-package command
+package backing
 
 import (
 	"context"
@@ -7,13 +7,14 @@ import (
 	"github.com/spillwaydb/spillway/sqlfront"
 )
 
-// crew lets the front-end ask Temporal who works.
-type crew struct{ jobs *temporaljobs.Manager }
+// Workers lets the front-end ask Temporal who works.
+type Workers struct{ Jobs *temporaljobs.Manager }
 
-var _ sqlfront.Workers = crew{}
+var _ sqlfront.Workers = Workers{}
 
-func (c crew) Workers(ctx context.Context) ([]sqlfront.Worker, error) {
-	list, err := c.jobs.Workers(ctx)
+// Workers implements sqlfront.Workers.
+func (c Workers) Workers(ctx context.Context) ([]sqlfront.Worker, error) {
+	list, err := c.Jobs.Workers(ctx)
 	if err != nil {
 		return nil, err
 	}
