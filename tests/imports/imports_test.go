@@ -65,6 +65,7 @@ var rooms = map[string][]string{
 	"internal/cli/uninstall": {
 		"internal/cli/sqlclient", "internal/cli/show", "internal/cli/fail", "internal/flush", "internal/hot", "internal/ledger", "internal/objstore", "workflows",
 	},
+	"internal/cli/datadir": {"internal/cli/fail", "internal/filelock"},
 	"internal/cli/words":   {},
 	"internal/cli/fail":    {},
 	"internal/cli/clitest": {},

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/spillwaydb/spillway/internal/cli/datadir"
 	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 )
 
@@ -86,7 +87,7 @@ func askNames(cmd *cobra.Command, env *Env, query string, given []string) ([]cob
 	var o clientOptions
 	o.sqlURL, _ = cmd.Flags().GetString("sql-url")
 	if o.dataDir, _ = cmd.Flags().GetString("data-dir"); o.dataDir == "" {
-		o.dataDir = defaultDataDir
+		o.dataDir = datadir.Default
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), tabPatience)
 	defer cancel()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/cli/datadir"
 	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/cli/show"
 	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
@@ -75,7 +76,7 @@ func runDoctor(cmd *cobra.Command, env *Env, o *serverOptions) error {
 type doctor struct {
 	env      *Env
 	opt      *serverOptions
-	up       *upFile // a running `spillway up`, or nil
+	up       *datadir.Up // a running `spillway up`, or nil
 	findings []finding
 }
 
@@ -105,7 +106,7 @@ func (d *doctor) examine(ctx context.Context) {
 
 // examineUp looks for a running `spillway up` and asks its front-end.
 func (d *doctor) examineUp(ctx context.Context) {
-	up, err := findUp(d.opt.dataDir)
+	up, err := datadir.FindUp(d.opt.dataDir)
 	if err != nil {
 		var gone *fail.Unreachable
 		if d.opt.databaseURL == "" || (errors.As(err, &gone) && gone.Err != nil) {

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/cli/datadir"
 	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/internal/hot"
@@ -64,7 +65,7 @@ func runGrants(ctx context.Context, env *Env, o *grantsOptions) error {
 		url = o.sqlURL
 	}
 	if url == "" {
-		up, err := findUp(o.dataDir)
+		up, err := datadir.FindUp(o.dataDir)
 		if err != nil {
 			return fail.Hint(err, "columns and partitions are looked up in the database: give --database-url")
 		}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/spillwaydb/spillway/activities"
 	"github.com/spillwaydb/spillway/internal/backing"
+	"github.com/spillwaydb/spillway/internal/cli/datadir"
 	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/embedtemporal"
 	"github.com/spillwaydb/spillway/internal/flush"
@@ -118,7 +119,7 @@ func (n *node) stop(ctx context.Context) {
 
 // lockDataDir keeps other processes off the data directory.
 func (n *node) lockDataDir() error {
-	lock, err := lockDataDir(n.opt.dataDir)
+	lock, err := datadir.Lock(n.opt.dataDir)
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spillwaydb/spillway/internal/cli/datadir"
 	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 )
@@ -147,7 +148,7 @@ func grantedDatabase(t *testing.T, tables, statements []string) *pgtest.DB {
 // throughFront returns the URL of a direct connection, led through the front-end of a running `spillway up`.
 func throughFront(t *testing.T, dir, direct string) string {
 	t.Helper()
-	up, err := findUp(dir)
+	up, err := datadir.FindUp(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +179,7 @@ func TestUp(t *testing.T) {
 		"CREATE TABLE app.other AS SELECT 1 AS id",
 	})
 	mustContain(t, s.line, "spillway is ready: psql -h 127.0.0.1 -p ", s.db.Name, " ; web ui http://127.0.0.1:")
-	if info, err := os.Stat(upFilePath(s.dir)); err != nil || info.Mode().Perm() != 0o600 {
+	if info, err := os.Stat(datadir.UpPath(s.dir)); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("up.json: %v, %v", info, err)
 	}
 
@@ -285,7 +286,7 @@ func (s *site) checkDoctor(t *testing.T) {
 
 func (s *site) checkReady(t *testing.T) {
 	t.Helper()
-	up, err := findUp(s.dir)
+	up, err := datadir.FindUp(s.dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -303,7 +304,7 @@ func (s *site) checkReady(t *testing.T) {
 func TestWorkerAndFront(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, []string{"app.events"}, []string{"CREATE TABLE app.events AS SELECT i AS id FROM generate_series(1, 1000) i"})
-	up, err := findUp(s.dir)
+	up, err := datadir.FindUp(s.dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -399,7 +400,7 @@ func TestSecondInterrupt(t *testing.T) {
 		}
 	}
 	// A chunk that cannot end: the table is locked, so that the graceful stop waits.
-	info, err := findUp(dir)
+	info, err := datadir.FindUp(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -428,7 +429,7 @@ func TestSecondInterrupt(t *testing.T) {
 		var n int
 		fmt.Sscan(first, &n)
 		await(t, func() error {
-			if alive(n) {
+			if datadir.Alive(n) {
 				return fmt.Errorf("PostgreSQL %d outlived it", n)
 			}
 			return nil

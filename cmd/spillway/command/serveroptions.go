@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/spillwaydb/spillway/internal/cli/datadir"
 	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/embedtemporal"
 	"github.com/spillwaydb/spillway/internal/ledger"
@@ -81,7 +82,7 @@ func (o *serverOptions) storageFlag(cmd *cobra.Command) {
 }
 
 func (o *serverOptions) dataDirFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&o.dataDir, "data-dir", defaultDataDir, "directory of everything that is kept beside the database")
+	cmd.Flags().StringVar(&o.dataDir, "data-dir", datadir.Default, "directory of everything that is kept beside the database")
 }
 
 func (o *serverOptions) temporalFlags(cmd *cobra.Command, address string) {

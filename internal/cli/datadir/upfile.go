@@ -1,4 +1,4 @@
-package command
+package datadir
 
 import (
 	"encoding/json"
@@ -11,14 +11,14 @@ import (
 	"time"
 
 	"github.com/spillwaydb/spillway/internal/cli/fail"
-	"github.com/spillwaydb/spillway/internal/filelock"
 )
 
-const defaultDataDir = "./spillway-data"
+// Default is the data directory where none is named.
+const Default = "./spillway-data"
 
-// upFile is <data-dir>/up.json: how clients find a running `spillway up`. It can hold the password of a private
+// Up is <data-dir>/up.json: how clients find a running `spillway up`. It can hold the password of a private
 // PostgreSQL, so that only its owner may read it.
-type upFile struct {
+type Up struct {
 	PID             int       `json:"pid"`
 	Version         string    `json:"version"`
 	StartedAt       time.Time `json:"started_at"`
@@ -31,10 +31,11 @@ type upFile struct {
 	MetricsURL      string    `json:"metrics_url,omitempty"`
 }
 
-func upFilePath(dataDir string) string { return filepath.Join(dataDir, "up.json") }
+// UpPath is where up.json is.
+func UpPath(dataDir string) string { return filepath.Join(dataDir, "up.json") }
 
-// write puts the file in place in one step, readable by its owner alone.
-func (u *upFile) write(dataDir string) error {
+// Write puts the file in place in one step, readable by its owner alone.
+func (u *Up) Write(dataDir string) error {
 	text, err := json.MarshalIndent(u, "", "  ")
 	if err != nil {
 		return err
@@ -51,23 +52,23 @@ func (u *upFile) write(dataDir string) error {
 	if err := tmp.Close(); err != nil {
 		return err
 	}
-	return os.Rename(tmp.Name(), upFilePath(dataDir))
+	return os.Rename(tmp.Name(), UpPath(dataDir))
 }
 
-// findUp reads the up.json of a process that lives. The error is *fail.Unreachable.
-func findUp(dataDir string) (*upFile, error) {
+// FindUp reads the up.json of a process that lives. The error is *fail.Unreachable.
+func FindUp(dataDir string) (*Up, error) {
 	advice := "start one with `spillway up`, or give --sql-url (or --data-dir) of a running one"
-	text, err := os.ReadFile(upFilePath(dataDir))
+	text, err := os.ReadFile(UpPath(dataDir))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &fail.Unreachable{What: "no running spillway found in " + dataDir, Todo: advice}
 	} else if err != nil {
 		return nil, &fail.Unreachable{What: "no running spillway found", Err: err, Todo: advice}
 	}
-	var u upFile
+	var u Up
 	if err := json.Unmarshal(text, &u); err != nil {
-		return nil, &fail.Unreachable{What: "cannot read " + upFilePath(dataDir), Err: err, Todo: advice}
+		return nil, &fail.Unreachable{What: "cannot read " + UpPath(dataDir), Err: err, Todo: advice}
 	}
-	if !alive(u.PID) {
+	if !Alive(u.PID) {
 		return nil, &fail.Unreachable{
 			What: fmt.Sprintf("the spillway of %s (process %d) is gone without a goodbye", dataDir, u.PID),
 			Todo: "start it again with `spillway up`: its jobs go on where they stood",
@@ -76,30 +77,11 @@ func findUp(dataDir string) (*upFile, error) {
 	return &u, nil
 }
 
-// alive reports whether a process with this id exists.
-func alive(pid int) bool {
+// Alive reports whether a process with this id exists.
+func Alive(pid int) bool {
 	if pid <= 0 {
 		return false
 	}
 	err := syscall.Kill(pid, 0)
 	return err == nil || errors.Is(err, syscall.EPERM)
-}
-
-// lockDataDir makes sure that one process at a time runs on a data directory. The lock goes with the process, however
-// that ends.
-func lockDataDir(dataDir string) (*filelock.Lock, error) {
-	advice := "choose a directory that you may write to with --data-dir"
-	if err := os.MkdirAll(dataDir, 0o755); err != nil {
-		return nil, fail.Hint(fmt.Errorf("data directory: %w", err), "%s", advice)
-	}
-	lock, err := filelock.Acquire(filepath.Join(dataDir, "up.lock"))
-	var held *filelock.HeldError
-	switch {
-	case errors.As(err, &held):
-		return nil, fail.Hint(fmt.Errorf("another spillway (process %d) is running on the data directory %s", held.PID, dataDir),
-			"stop it first, or give this one its own --data-dir")
-	case err != nil:
-		return nil, fail.Hint(fmt.Errorf("data directory: %w", err), "%s", advice)
-	}
-	return lock, nil
 }
