@@ -65,10 +65,11 @@ var rooms = map[string][]string{
 	"internal/cli/uninstall": {
 		"internal/cli/sqlclient", "internal/cli/show", "internal/cli/fail", "internal/flush", "internal/hot", "internal/ledger", "internal/objstore", "workflows",
 	},
-	"internal/cli/datadir": {"internal/cli/fail", "internal/filelock"},
-	"internal/cli/words":   {},
-	"internal/cli/fail":    {},
-	"internal/cli/clitest": {},
+	"internal/cli/datadir":      {"internal/cli/fail", "internal/filelock"},
+	"internal/cli/temporalconn": {"internal/cli/fail", "internal/embedtemporal"},
+	"internal/cli/words":        {},
+	"internal/cli/fail":         {},
+	"internal/cli/clitest":      {},
 
 	"tests": {"*"},
 }
@@ -76,7 +77,8 @@ var rooms = map[string][]string{
 // outside says which rooms may import a library of others. The other rooms may not.
 var outside = map[string][]string{
 	"go.temporal.io/": {
-		"workflows", "activities", "worker", "jobmanager/temporaljobs", "internal/embedtemporal", "internal/backing", "cmd/spillway/command", "tests",
+		"workflows", "activities", "worker", "jobmanager/temporaljobs", "internal/embedtemporal", "internal/backing", "internal/cli/temporalconn",
+		"cmd/spillway/command", "tests",
 	},
 	"github.com/temporalio/": {"internal/embedtemporal"},
 	"github.com/jackc/pgx/": {
@@ -97,7 +99,7 @@ var outside = map[string][]string{
 	"pgregory.net/rapid":        {"tests"},
 	"github.com/stretchr/":      {},
 	"go.uber.org/":              {},
-	"google.golang.org/grpc":    {"internal/embedtemporal", "jobmanager/temporaljobs", "cmd/spillway/command", "tests"},
+	"google.golang.org/grpc":    {"internal/embedtemporal", "jobmanager/temporaljobs", "internal/cli/temporalconn", "tests"},
 	"database/sql":              {"internal/embedtemporal", "tests"},
 	"testing":                   {"jobmanager/jobmanagertest", "tests"},
 	"charm.land/":               {"internal/cli/top"},

@@ -10,6 +10,7 @@ import (
 
 	sdk "go.temporal.io/sdk/client"
 
+	"github.com/spillwaydb/spillway/internal/cli/temporalconn"
 	"github.com/spillwaydb/spillway/internal/embedtemporal"
 	"github.com/spillwaydb/spillway/workflows"
 )
@@ -33,7 +34,7 @@ func (d *doctor) examineTemporal(ctx context.Context) {
 		d.ok("Temporal", "none named; `spillway up` runs one of its own")
 		return
 	}
-	c, ns, err := connectTemporal(ctx, opts)
+	c, ns, err := temporalconn.Dial(ctx, opts)
 	if err != nil {
 		d.failed("Temporal", err)
 		return
@@ -71,7 +72,7 @@ func (d *doctor) examineAttributes(ctx context.Context, c sdk.Client, opts sdk.O
 	names := strings.Join(slices.Sorted(maps.Keys(missing)), ", ")
 	switch {
 	case err != nil:
-		d.failed(check, attributesError(opts.HostPort, &embedtemporal.SearchAttributesError{Namespace: opts.Namespace, Missing: missing, Err: err}))
+		d.failed(check, temporalconn.AttributesError(opts.HostPort, &embedtemporal.SearchAttributesError{Namespace: opts.Namespace, Missing: missing, Err: err}))
 	case len(missing) > 0:
 		todo := "the first start creates them, if it may; otherwise let an administrator run: " +
 			embedtemporal.CreateCommand(opts.Namespace, missing) + " --address " + opts.HostPort
