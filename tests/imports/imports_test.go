@@ -65,6 +65,10 @@ var rooms = map[string][]string{
 	"internal/cli/uninstall": {
 		"internal/cli/sqlclient", "internal/cli/show", "internal/cli/fail", "internal/flush", "internal/hot", "internal/ledger", "internal/objstore", "workflows",
 	},
+	"internal/cli/doctor": {
+		"internal/cli/datadir", "internal/cli/temporalconn", "internal/cli/sqlclient", "internal/cli/fail", "sqlfront/parse", "workflows",
+		"internal/embedtemporal", "internal/hot", "internal/ledger", "internal/objstore",
+	},
 	"internal/cli/datadir":      {"internal/cli/fail", "internal/filelock"},
 	"internal/cli/temporalconn": {"internal/cli/fail", "internal/embedtemporal"},
 	"internal/cli/words":        {},
@@ -77,13 +81,13 @@ var rooms = map[string][]string{
 // outside says which rooms may import a library of others. The other rooms may not.
 var outside = map[string][]string{
 	"go.temporal.io/": {
-		"workflows", "activities", "worker", "jobmanager/temporaljobs", "internal/embedtemporal", "internal/backing", "internal/cli/temporalconn",
+		"workflows", "activities", "worker", "jobmanager/temporaljobs", "internal/embedtemporal", "internal/backing", "internal/cli/temporalconn", "internal/cli/doctor",
 		"cmd/spillway/command", "tests",
 	},
 	"github.com/temporalio/": {"internal/embedtemporal"},
 	"github.com/jackc/pgx/": {
 		"internal/hot", "internal/ledger", "internal/embedpg", "internal/embedtemporal", "sqlfront", "sqlfront/pgwire", "internal/cli/show", "internal/cli/sqlclient", "internal/cli/progress", "internal/cli/top",
-		"internal/cli/shell", "internal/cli/uninstall", "cmd/spillway/command", "tests",
+		"internal/cli/shell", "internal/cli/uninstall", "internal/cli/doctor", "cmd/spillway/command", "tests",
 	},
 	"github.com/parquet-go/":    {"internal/segment", "tests"},
 	"github.com/spf13/cobra":    {"cmd/spillway/command"},

@@ -366,3 +366,18 @@ func (n *node) startWorker() error {
 	}()
 	return nil
 }
+
+// owner is who this installation is, as storages' markers say it.
+func owner(ctx context.Context, l *ledger.Ledger) (objstore.Owner, error) {
+	inst, err := l.Installation(ctx, "")
+	if err != nil {
+		return objstore.Owner{}, err
+	}
+	id, err := l.Identity(ctx)
+	if err != nil {
+		return objstore.Owner{}, err
+	}
+	return objstore.Owner{
+		InstallationID: inst.ID.String(), SystemIdentifier: id.SystemIdentifier, DatabaseOID: id.DatabaseOID, Timeline: int64(id.Timeline),
+	}, nil
+}

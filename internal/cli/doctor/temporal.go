@@ -1,4 +1,4 @@
-package command
+package doctor
 
 import (
 	"context"
@@ -17,12 +17,7 @@ import (
 
 // examineTemporal looks at the Temporal that the flags, the environment or a running `spillway up` name.
 func (d *doctor) examineTemporal(ctx context.Context) {
-	n, err := newNode(d.env, d.nodeOptions())
-	if err != nil {
-		d.failed("Temporal", err)
-		return
-	}
-	opts, err := n.temporalOptions(true)
+	opts, err := d.o.Temporal()
 	if err != nil {
 		d.failed("Temporal", err)
 		return
@@ -53,8 +48,8 @@ func (d *doctor) examineRetention(opts sdk.Options, retention time.Duration) {
 	case retention < leastNamespaceRetention:
 		d.warn(check, "while no worker runs for longer, the ends of terminated jobs are forgotten before they are recorded: "+todo,
 			"%s, keeps finished workflows for %s", opts.Namespace, days(retention))
-	case retention > defaultRetention:
-		d.warn(check, "jobs leave system.jobs after --retention ("+days(defaultRetention)+" by default); their histories take room in Temporal for longer: "+todo,
+	case retention > d.o.Retention:
+		d.warn(check, "jobs leave system.jobs after --retention ("+days(d.o.Retention)+" by default); their histories take room in Temporal for longer: "+todo,
 			"%s, keeps finished workflows for %s", opts.Namespace, days(retention))
 	default:
 		d.ok(check, "%s, keeps finished workflows for %s", opts.Namespace, days(retention))
@@ -92,12 +87,4 @@ func days(d time.Duration) string {
 		return fmt.Sprintf("%d days", d/day)
 	}
 	return d.String()
-}
-
-// nodeOptions are the doctor's settings with the ones that it has no flags for.
-func (d *doctor) nodeOptions() *serverOptions {
-	o := *d.opt
-	o.temporalStore = "" // it is looked at by itself
-	o.slots, o.retention, o.shutdownTimeout, o.logLevel, o.logFormat = 1, defaultRetention, time.Second, "error", "text"
-	return &o
 }

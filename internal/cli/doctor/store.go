@@ -1,4 +1,4 @@
-package command
+package doctor
 
 import (
 	"context"
@@ -13,15 +13,15 @@ import (
 // examineStore looks at the store in PostgreSQL that the flags name for the embedded Temporal. It makes nothing.
 func (d *doctor) examineStore(ctx context.Context) {
 	const check = "Temporal store"
-	if !d.opt.inPostgres() {
-		return
-	}
-	if err := d.opt.checkStore(); err != nil {
+	opt, err := d.o.Store()
+	if err != nil {
 		d.failed(check, err)
 		return
 	}
-	opt := d.opt.storeOptions("")
-	r, err := embedtemporal.InspectPostgres(ctx, &opt)
+	if opt == nil {
+		return
+	}
+	r, err := embedtemporal.InspectPostgres(ctx, opt)
 	switch {
 	case err != nil:
 		d.failed(check, err)
@@ -43,6 +43,6 @@ func (d *doctor) examineStore(ctx context.Context) {
 
 // sharesDatabase reports whether the store is in the hot database.
 func (d *doctor) sharesDatabase(r *embedtemporal.PostgresReport) bool {
-	hot, err := pgx.ParseConfig(d.opt.databaseURL)
+	hot, err := pgx.ParseConfig(d.o.DatabaseURL)
 	return err == nil && hot.Database == r.Database && net.JoinHostPort(hot.Host, strconv.Itoa(int(hot.Port))) == r.Address
 }

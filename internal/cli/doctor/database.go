@@ -1,4 +1,4 @@
-package command
+package doctor
 
 import (
 	"context"
@@ -20,21 +20,21 @@ const (
 
 // examineDatabase looks at the database, and from there at the storage that its ledger names.
 func (d *doctor) examineDatabase(ctx context.Context) {
-	databaseURL := d.opt.databaseURL
+	databaseURL := d.o.DatabaseURL
 	if databaseURL == "" && d.up != nil {
 		databaseURL = d.up.WorkerURL
 	}
 	if databaseURL == "" {
-		if d.opt.storage != "" {
-			d.examineStorage(ctx, d.opt.storage, nil)
+		if d.o.Storage != "" {
+			d.examineStorage(ctx, d.o.Storage, nil)
 		}
 		return
 	}
 	db, err := hot.Open(ctx, databaseURL, nil)
 	if err != nil {
 		d.failed("database", err)
-		if d.opt.storage != "" {
-			d.examineStorage(ctx, d.opt.storage, nil)
+		if d.o.Storage != "" {
+			d.examineStorage(ctx, d.o.Storage, nil)
 		}
 		return
 	}
@@ -42,7 +42,7 @@ func (d *doctor) examineDatabase(ctx context.Context) {
 	cfg := db.Pool().Config().ConnConfig
 	d.ok("database", "PostgreSQL %s at %s, database %s, role %s", db.ServerVersion(), cfg.Host, cfg.Database, cfg.User)
 	d.examineServer(ctx, db)
-	l := ledger.New(db.Pool(), &ledger.Options{Schema: d.opt.ledgerSchema, SystemSchema: d.opt.systemSchema})
+	l := ledger.New(db.Pool(), &ledger.Options{Schema: d.o.LedgerSchema, SystemSchema: d.o.SystemSchema})
 	exists := d.examineLedger(ctx, db)
 	if exists {
 		d.examineTables(ctx, db, l)
@@ -57,12 +57,12 @@ func (d *doctor) examineDatabase(ctx context.Context) {
 		}
 	}
 	switch {
-	case d.opt.storage == "":
+	case d.o.Storage == "":
 		d.ok("storage", "none yet; `spillway up` makes one in its data directory unless --storage names another")
 	case exists:
-		d.examineStorage(ctx, d.opt.storage, l)
+		d.examineStorage(ctx, d.o.Storage, l)
 	default:
-		d.examineStorage(ctx, d.opt.storage, nil)
+		d.examineStorage(ctx, d.o.Storage, nil)
 	}
 }
 
@@ -144,7 +144,7 @@ func (d *doctor) examineLedger(ctx context.Context, db *hot.DB) bool {
 	err := db.Pool().QueryRow(ctx, `
 		SELECT coalesce((SELECT pg_catalog.pg_get_userbyid(nspowner) FROM pg_catalog.pg_namespace WHERE nspname = $1), ''),
 		       coalesce((SELECT pg_catalog.pg_has_role(nspowner, 'USAGE') FROM pg_catalog.pg_namespace WHERE nspname = $1), false),
-		       pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')`, d.opt.ledgerSchema).Scan(&owner, &mine, &mayCreate)
+		       pg_catalog.has_database_privilege(pg_catalog.current_database(), 'CREATE')`, d.o.LedgerSchema).Scan(&owner, &mine, &mayCreate)
 	grants := "let the owner of the database run what `spillway grants` prints"
 	switch {
 	case err != nil:
@@ -154,26 +154,26 @@ func (d *doctor) examineLedger(ctx context.Context, db *hot.DB) bool {
 		d.ok("ledger", "not there yet; the first start makes it")
 		return false
 	case owner == "":
-		d.fail("ledger", grants, "schema %q is missing, and this role may not create schemas", d.opt.ledgerSchema)
+		d.fail("ledger", grants, "schema %q is missing, and this role may not create schemas", d.o.LedgerSchema)
 		return false
 	case !mine:
-		d.fail("ledger", "connect as "+owner+", or "+grants, "schema %q belongs to role %s", d.opt.ledgerSchema, owner)
+		d.fail("ledger", "connect as "+owner+", or "+grants, "schema %q belongs to role %s", d.o.LedgerSchema, owner)
 		return false
 	}
 	var there bool
-	if err := db.Pool().QueryRow(ctx, `SELECT pg_catalog.to_regclass(pg_catalog.format('%I.migrations', $1::text)) IS NOT NULL`, d.opt.ledgerSchema).Scan(&there); err != nil {
+	if err := db.Pool().QueryRow(ctx, `SELECT pg_catalog.to_regclass(pg_catalog.format('%I.migrations', $1::text)) IS NOT NULL`, d.o.LedgerSchema).Scan(&there); err != nil {
 		d.failed("ledger", err)
 		return false
 	}
 	if !there {
-		d.ok("ledger", "schema %q is there and empty; the first start fills it", d.opt.ledgerSchema)
+		d.ok("ledger", "schema %q is there and empty; the first start fills it", d.o.LedgerSchema)
 		return false
 	}
-	if err := db.Pool().QueryRow(ctx, "SELECT coalesce(max(version), 0)::text FROM "+parse.QuoteName(d.opt.ledgerSchema)+".migrations").Scan(&version); err != nil {
+	if err := db.Pool().QueryRow(ctx, "SELECT coalesce(max(version), 0)::text FROM "+parse.QuoteName(d.o.LedgerSchema)+".migrations").Scan(&version); err != nil {
 		d.failed("ledger", err)
 		return false
 	}
-	d.ok("ledger", "schema %q, version %s", d.opt.ledgerSchema, version)
+	d.ok("ledger", "schema %q, version %s", d.o.LedgerSchema, version)
 	return true
 }
 
@@ -237,7 +237,7 @@ func (d *doctor) examinePlace(ctx context.Context, what, location string, option
 		d.warn(what+" owner", "give this database a storage of its own, if this one belongs to another", "%s", found)
 		return
 	}
-	ours, err := owner(ctx, l)
+	ours, err := d.o.Owner(ctx, l)
 	if err == nil {
 		err = objstore.CheckOwner(ctx, store, ours)
 	}
@@ -246,19 +246,4 @@ func (d *doctor) examinePlace(ctx context.Context, what, location string, option
 		return
 	}
 	d.ok(what+" owner", "this database")
-}
-
-// owner is who this installation is, as storages' markers say it.
-func owner(ctx context.Context, l *ledger.Ledger) (objstore.Owner, error) {
-	inst, err := l.Installation(ctx, "")
-	if err != nil {
-		return objstore.Owner{}, err
-	}
-	id, err := l.Identity(ctx)
-	if err != nil {
-		return objstore.Owner{}, err
-	}
-	return objstore.Owner{
-		InstallationID: inst.ID.String(), SystemIdentifier: id.SystemIdentifier, DatabaseOID: id.DatabaseOID, Timeline: int64(id.Timeline),
-	}, nil
 }
