@@ -69,6 +69,7 @@ var rooms = map[string][]string{
 		"internal/cli/datadir", "internal/cli/temporalconn", "internal/cli/sqlclient", "internal/cli/fail", "sqlfront/parse", "workflows",
 		"internal/embedtemporal", "internal/hot", "internal/ledger", "internal/objstore",
 	},
+	"internal/cli/cold":         {"internal/cli/sqlclient", "internal/cli/show", "internal/segment", "internal/objstore"},
 	"internal/cli/datadir":      {"internal/cli/fail", "internal/filelock"},
 	"internal/cli/temporalconn": {"internal/cli/fail", "internal/embedtemporal"},
 	"internal/cli/words":        {},
@@ -86,7 +87,7 @@ var outside = map[string][]string{
 	},
 	"github.com/temporalio/": {"internal/embedtemporal"},
 	"github.com/jackc/pgx/": {
-		"internal/hot", "internal/ledger", "internal/embedpg", "internal/embedtemporal", "sqlfront", "sqlfront/pgwire", "internal/cli/show", "internal/cli/sqlclient", "internal/cli/progress", "internal/cli/top",
+		"internal/hot", "internal/ledger", "internal/embedpg", "internal/embedtemporal", "sqlfront", "sqlfront/pgwire", "internal/cli/show", "internal/cli/sqlclient", "internal/cli/progress", "internal/cli/top", "internal/cli/cold",
 		"internal/cli/shell", "internal/cli/uninstall", "internal/cli/doctor", "cmd/spillway/command", "tests",
 	},
 	"github.com/parquet-go/":    {"internal/segment", "tests"},

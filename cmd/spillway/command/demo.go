@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/cli/cold"
 	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/cli/progress"
 	"github.com/spillwaydb/spillway/internal/cli/show"
@@ -31,7 +32,7 @@ type demo struct {
 	dir    string
 	step   int
 	client *sqlclient.Client
-	all    digest // of every row that was inserted
+	all    cold.Digest // of every row that was inserted
 
 	beforeProof func(files []string) // for tests: what happens to the files before they are counted
 }
@@ -146,7 +147,7 @@ FROM generate_series(1, %[1]d) AS i`, d.rows)
 	if err := d.client.Run(ctx, "SELECT * FROM app.events", &d.all); err != nil {
 		return err
 	}
-	d.say("%s rows; their content as one number: %s", show.Groups(strconv.FormatInt(d.all.rows, 10)), d.all.String())
+	d.say("%s rows; their content as one number: %s", show.Groups(strconv.FormatInt(d.all.Rows, 10)), d.all.String())
 	return nil
 }
 
@@ -217,10 +218,10 @@ FROM system.jobs ORDER BY created_at`, newTable(d.env))
 
 // files lists the registered segments of the table.
 func (d *demo) files(ctx context.Context) ([]string, error) {
-	segments, err := coldFiles(ctx, d.client, "app.events")
+	segments, err := cold.Files(ctx, d.client, "app.events")
 	paths := make([]string, len(segments))
 	for i, s := range segments {
-		paths[i] = s.name
+		paths[i] = s.Name
 	}
 	return paths, err
 }
@@ -235,27 +236,27 @@ func (d *demo) prove(ctx context.Context) error {
 	if d.beforeProof != nil {
 		d.beforeProof(files)
 	}
-	var cold, hot digest
+	var inFiles, inTable cold.Digest
 	missing := 0
 	for _, f := range files {
-		if err := cold.addFile(ctx, f); err != nil {
+		if err := inFiles.AddFile(ctx, f); err != nil {
 			missing++
 			d.say("cannot be read: %v", err)
 		}
 	}
-	if err := d.client.Run(ctx, "SELECT * FROM app.events", &hot); err != nil {
+	if err := d.client.Run(ctx, "SELECT * FROM app.events", &inTable); err != nil {
 		return err
 	}
-	sum := hot.plus(cold)
+	sum := inTable.Plus(inFiles)
 	for _, line := range []struct {
 		name string
-		d    *digest
-	}{{"inserted", &d.all}, {"cold: read from the files", &cold}, {"hot: SELECT * FROM app.events", &hot}, {"hot + cold", &sum}} {
-		d.say("%-30s %12s rows   content %s", line.name, show.Groups(strconv.FormatInt(line.d.rows, 10)), line.d.String())
+		d    *cold.Digest
+	}{{"inserted", &d.all}, {"cold: read from the files", &inFiles}, {"hot: SELECT * FROM app.events", &inTable}, {"hot + cold", &sum}} {
+		d.say("%-30s %12s rows   content %s", line.name, show.Groups(strconv.FormatInt(line.d.Rows, 10)), line.d.String())
 	}
-	if missing > 0 || !sum.equal(d.all) {
+	if missing > 0 || !sum.Equal(d.all) {
 		return fmt.Errorf("%w: %s rows were inserted, %s are there", errProof,
-			show.Groups(strconv.FormatInt(d.all.rows, 10)), show.Groups(strconv.FormatInt(sum.rows, 10)))
+			show.Groups(strconv.FormatInt(d.all.Rows, 10)), show.Groups(strconv.FormatInt(sum.Rows, 10)))
 	}
 	d.say("The proof holds: every row is in the table or in a file, exactly once, with every value as it was inserted.")
 	return nil

@@ -1,4 +1,4 @@
-package command
+package cold
 
 import "testing"
 
@@ -15,24 +15,24 @@ func TestDigest(t *testing.T) {
 		}
 		return r
 	}
-	of := func(rows ...[][]byte) digest {
-		var d digest
+	of := func(rows ...[][]byte) Digest {
+		var d Digest
 		for _, r := range rows {
-			d.add(r)
+			d.Add(r)
 		}
 		return d
 	}
 	a, b, c := row("1", "x"), row("2", "NULL"), row("2", "")
 	all := of(a, b, c)
 	hot, cold := of(c), of(b, a)
-	if sum := hot.plus(cold); !sum.equal(all) {
+	if sum := hot.Plus(cold); !sum.Equal(all) {
 		t.Error("the order of rows, or who holds them, changes the digest")
 	}
-	for name, other := range map[string]digest{
+	for name, other := range map[string]Digest{
 		"lost": of(a, b), "doubled": of(a, b, c, c), "NULL for empty": of(a, b, b), "values joined": of(row("1x", ""), b, c),
 		"one lost, one doubled": of(a, b, b),
 	} {
-		if all.equal(other) {
+		if all.Equal(other) {
 			t.Errorf("%s: not seen", name)
 		}
 	}
