@@ -70,6 +70,7 @@ var rooms = map[string][]string{
 		"internal/embedtemporal", "internal/hot", "internal/ledger", "internal/objstore",
 	},
 	"internal/cli/cold":         {"internal/cli/sqlclient", "internal/cli/show", "internal/segment", "internal/objstore"},
+	"internal/cli/grants":       {"internal/cli/sqlclient", "internal/cli/fail", "internal/hot", "internal/ledger", "sqlfront/parse"},
 	"internal/cli/datadir":      {"internal/cli/fail", "internal/filelock"},
 	"internal/cli/temporalconn": {"internal/cli/fail", "internal/embedtemporal"},
 	"internal/cli/words":        {},
@@ -82,13 +83,14 @@ var rooms = map[string][]string{
 // outside says which rooms may import a library of others. The other rooms may not.
 var outside = map[string][]string{
 	"go.temporal.io/": {
-		"workflows", "activities", "worker", "jobmanager/temporaljobs", "internal/embedtemporal", "internal/backing", "internal/cli/temporalconn", "internal/cli/doctor",
-		"cmd/spillway/command", "tests",
+		"workflows", "activities", "worker", "jobmanager/temporaljobs", "internal/embedtemporal", "internal/backing",
+		"internal/cli/temporalconn", "internal/cli/doctor", "cmd/spillway/command", "tests",
 	},
 	"github.com/temporalio/": {"internal/embedtemporal"},
 	"github.com/jackc/pgx/": {
-		"internal/hot", "internal/ledger", "internal/embedpg", "internal/embedtemporal", "sqlfront", "sqlfront/pgwire", "internal/cli/show", "internal/cli/sqlclient", "internal/cli/progress", "internal/cli/top", "internal/cli/cold",
-		"internal/cli/shell", "internal/cli/uninstall", "internal/cli/doctor", "cmd/spillway/command", "tests",
+		"internal/hot", "internal/ledger", "internal/embedpg", "internal/embedtemporal", "sqlfront", "sqlfront/pgwire",
+		"internal/cli/show", "internal/cli/sqlclient", "internal/cli/progress", "internal/cli/top", "internal/cli/shell", "internal/cli/cold",
+		"internal/cli/grants", "internal/cli/uninstall", "internal/cli/doctor", "cmd/spillway/command", "tests",
 	},
 	"github.com/parquet-go/":    {"internal/segment", "tests"},
 	"github.com/spf13/cobra":    {"cmd/spillway/command"},

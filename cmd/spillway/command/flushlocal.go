@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spillwaydb/spillway/internal/cli/fail"
+	"github.com/spillwaydb/spillway/internal/cli/grants"
 	"github.com/spillwaydb/spillway/internal/cli/progress"
 	"github.com/spillwaydb/spillway/internal/cli/show"
 	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
@@ -125,7 +126,7 @@ func (l *localFlush) read(ctx context.Context, statement string) (jobmanager.Job
 		_ = conn.Close(ctx) // a goodbye; nothing is lost with it
 	}()
 	spec, err := sqlfront.ReadFlush(ctx, pgwire.Direct(conn), statement, &sqlfront.Options{
-		SystemSchema: l.opt.systemSchema, LedgerSchema: l.opt.ledgerSchema, Operator: operatorRole,
+		SystemSchema: l.opt.systemSchema, LedgerSchema: l.opt.ledgerSchema, Operator: grants.Operator,
 	})
 	var e *pgwire.Error
 	if errors.As(err, &e) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spillwaydb/spillway/internal/backing"
+	"github.com/spillwaydb/spillway/internal/cli/grants"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/sqlfront"
 	"github.com/spillwaydb/spillway/sqlfront/pgwire"
@@ -25,7 +26,7 @@ func (n *node) startFront(ln net.Listener) error {
 	}
 	look := &backing.Planner{Surveyor: flush.NewSurveyor(n.db, n.ledger)}
 	opt := &sqlfront.Options{
-		Database: n.database(), SystemSchema: n.opt.systemSchema, LedgerSchema: n.opt.ledgerSchema, Operator: operatorRole, Logger: n.log,
+		Database: n.database(), SystemSchema: n.opt.systemSchema, LedgerSchema: n.opt.ledgerSchema, Operator: grants.Operator, Logger: n.log,
 		Planner: look, CheckRestore: look.CheckRestore, Workers: backing.Workers{Jobs: n.jobs},
 		Storages: &backing.Storages{Ledger: n.ledger, Temporal: n.temporal, Installation: n.installation.Name}, Schedules: &backing.Schedules{Ledger: n.ledger, All: all},
 		Policies: &backing.Policies{Ledger: n.ledger},

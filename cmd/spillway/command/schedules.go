@@ -7,6 +7,7 @@ import (
 	_ "time/tzdata" // schedules have time zones, and a machine may have no list of them
 
 	"github.com/spillwaydb/spillway/activities"
+	"github.com/spillwaydb/spillway/internal/cli/grants"
 	"github.com/spillwaydb/spillway/internal/obs"
 	"github.com/spillwaydb/spillway/internal/schedule"
 	"github.com/spillwaydb/spillway/jobmanager/temporaljobs"
@@ -21,7 +22,7 @@ func (n *node) newSchedules() (*temporaljobs.Schedules, error) {
 
 // scheduleRuns makes the activity that does what schedules are for.
 func (n *node) scheduleRuns() (*activities.Schedules, error) {
-	runner, err := schedule.New(n.ledger, n.jobs, &schedule.Options{Operator: operatorRole, Logger: n.log})
+	runner, err := schedule.New(n.ledger, n.jobs, &schedule.Options{Operator: grants.Operator, Logger: n.log})
 	if err != nil {
 		return nil, err
 	}
