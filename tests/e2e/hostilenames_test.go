@@ -29,7 +29,7 @@ func TestHostileNames(t *testing.T) {
 		`x"; DROP TABLE app.victim; --`, `it's`, `../../etc/passwd`, `*?[a]{b,c}`, "two\nlines\tand a bell\a", strings.Repeat("ü", 31), `.tmp-x`, `%2e%2e`, `manifest.json`, ` `, `-o`,
 	} {
 		quoted := pgx.Identifier{"app", name}.Sanitize()
-		u.db.Exec(t, fmt.Sprintf(createTable, quoted), sprintf(fillTable, quoted, 1, 300))
+		u.db.Exec(t, fmt.Sprintf(createTable, quoted), fmt.Sprintf(fillTable, quoted, 1, 300))
 		u.grant(quoted)
 		u.db.Super(t, "GRANT INSERT ON "+quoted+" TO "+u.db.Worker)
 		want := audit.Hot(t, u.db.SuperURL, "app", name, "")

@@ -36,12 +36,16 @@ var rooms = map[string][]string{
 	"activities": {"internal/flush", "internal/policy", "internal/schedule"},
 	"worker":     {"workflows", "activities", "internal/flush"},
 
-	"internal/flush":     {"internal/hot", "internal/segment", "internal/ledger", "internal/objstore"},
-	"internal/hot":       {},
-	"internal/segment":   {},
-	"internal/ledger":    {},
-	"internal/objstore":  {},
-	"internal/policy":    {"internal/ledger", "internal/hot"},
+	"internal/flush":    {"internal/hot", "internal/segment", "internal/ledger", "internal/objstore"},
+	"internal/hot":      {},
+	"internal/segment":  {},
+	"internal/ledger":   {},
+	"internal/objstore": {},
+	"internal/policy":   {"internal/ledger", "internal/hot"},
+	"internal/backing": {
+		"sqlfront", "sqlfront/parse", "jobmanager", "jobmanager/temporaljobs", "workflows",
+		"internal/flush", "internal/hot", "internal/ledger", "internal/objstore", "internal/policy",
+	},
 	"internal/schedule":  {"internal/ledger", "jobmanager"},
 	"internal/obs":       {},
 	"internal/telemetry": {},
@@ -52,23 +56,47 @@ var rooms = map[string][]string{
 	"internal/objstore/cloudtest": {"internal/freeport"},
 	"internal/filelock":           {},
 	"internal/freeport":           {},
-	"tests":                       {"*"},
+
+	"internal/cli/show":      {"internal/segment"},
+	"internal/cli/sqlclient": {"internal/cli/show", "internal/cli/fail", "internal/cli/words", "internal/ledger", "sqlfront/parse"},
+	"internal/cli/progress":  {"internal/cli/sqlclient", "internal/cli/show", "internal/cli/fail", "jobmanager"},
+	"internal/cli/top":       {"internal/cli/progress", "internal/cli/sqlclient", "internal/cli/show", "internal/cli/fail", "jobmanager"},
+	"internal/cli/shell":     {"internal/cli/sqlclient", "internal/cli/show", "internal/cli/fail", "internal/cli/words", "sqlfront/parse"},
+	"internal/cli/uninstall": {
+		"internal/cli/sqlclient", "internal/cli/show", "internal/cli/fail", "internal/flush", "internal/hot", "internal/ledger", "internal/objstore", "workflows",
+	},
+	"internal/cli/doctor": {
+		"internal/cli/datadir", "internal/cli/temporalconn", "internal/cli/sqlclient", "internal/cli/fail", "sqlfront/parse", "workflows",
+		"internal/embedtemporal", "internal/hot", "internal/ledger", "internal/objstore",
+	},
+	"internal/cli/cold":         {"internal/cli/sqlclient", "internal/cli/show", "internal/segment", "internal/objstore"},
+	"internal/cli/grants":       {"internal/cli/sqlclient", "internal/cli/fail", "internal/hot", "internal/ledger", "sqlfront/parse"},
+	"internal/cli/datadir":      {"internal/cli/fail", "internal/filelock"},
+	"internal/cli/temporalconn": {"internal/cli/fail", "internal/embedtemporal"},
+	"internal/cli/words":        {},
+	"internal/cli/fail":         {},
+	"internal/cli/clitest":      {},
+
+	"tests": {"*"},
 }
 
 // outside says which rooms may import a library of others. The other rooms may not.
 var outside = map[string][]string{
 	"go.temporal.io/": {
-		"workflows", "activities", "worker", "jobmanager/temporaljobs", "internal/embedtemporal", "cmd/spillway/command", "tests",
+		"workflows", "activities", "worker", "jobmanager/temporaljobs", "internal/embedtemporal", "internal/backing",
+		"internal/cli/temporalconn", "internal/cli/doctor", "cmd/spillway/command", "tests",
 	},
 	"github.com/temporalio/": {"internal/embedtemporal"},
 	"github.com/jackc/pgx/": {
-		"internal/hot", "internal/ledger", "internal/embedpg", "internal/embedtemporal", "sqlfront", "sqlfront/pgwire", "cmd/spillway/command", "tests",
+		"internal/hot", "internal/ledger", "internal/embedpg", "internal/embedtemporal", "sqlfront", "sqlfront/pgwire",
+		"internal/cli/show", "internal/cli/sqlclient", "internal/cli/progress", "internal/cli/top", "internal/cli/shell", "internal/cli/cold",
+		"internal/cli/grants", "internal/cli/uninstall", "internal/cli/doctor", "cmd/spillway/command", "tests",
 	},
 	"github.com/parquet-go/":    {"internal/segment", "tests"},
 	"github.com/spf13/cobra":    {"cmd/spillway/command"},
 	"github.com/spf13/pflag":    {"cmd/spillway/command"},
 	"go.yaml.in/":               {"cmd/spillway/command"},
-	"golang.org/x/term":         {"cmd/spillway/command"},
+	"golang.org/x/term":         {"internal/cli/progress", "internal/cli/shell", "cmd/spillway/command"},
 	"github.com/prometheus/":    {"internal/telemetry", "tests"},
 	"go.opentelemetry.io/":      {"internal/telemetry", "tests"},
 	"github.com/duckdb/":        {"tests"},
@@ -78,17 +106,17 @@ var outside = map[string][]string{
 	"pgregory.net/rapid":        {"tests"},
 	"github.com/stretchr/":      {},
 	"go.uber.org/":              {},
-	"google.golang.org/grpc":    {"internal/embedtemporal", "jobmanager/temporaljobs", "cmd/spillway/command", "tests"},
+	"google.golang.org/grpc":    {"internal/embedtemporal", "jobmanager/temporaljobs", "internal/cli/temporalconn", "tests"},
 	"database/sql":              {"internal/embedtemporal", "tests"},
 	"testing":                   {"jobmanager/jobmanagertest", "tests"},
-	"charm.land/":               {"cmd/spillway/command"},
+	"charm.land/":               {"internal/cli/top"},
 	"github.com/charmbracelet/": {},
 	"k8s.io/":                   {"tests"},
 	"sigs.k8s.io/":              {"tests"},
 }
 
 // stdlibOnly lists rooms that import the standard library and this module alone.
-var stdlibOnly = []string{"sqlfront/parse", "internal/obs", "internal/fault"}
+var stdlibOnly = []string{"sqlfront/parse", "internal/obs", "internal/fault", "internal/cli/fail", "internal/cli/words"}
 
 // forAll lists rooms that every room may import.
 var forAll = []string{"internal/obs", "internal/fault"}
@@ -131,7 +159,8 @@ func TestRules(t *testing.T) {
 		{"sqlfront/parse", "github.com/google/uuid", false},
 		{"sqlfront", "go.opentelemetry.io/otel/trace", false},
 		{"internal/telemetry", "go.temporal.io/sdk/client", false},
-		{"cmd/spillway/command", "charm.land/bubbletea/v2", true},
+		{"internal/cli/top", "charm.land/bubbletea/v2", true},
+		{"cmd/spillway/command", "charm.land/bubbletea/v2", false},
 		{"sqlfront", "charm.land/lipgloss/v2", false},
 		{"workflows", "github.com/jackc/pgx/v5", false},
 		{"internal/embedpg/pgtest", "testing", true},

@@ -8,20 +8,18 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/spillwaydb/spillway/internal/cli/datadir"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 )
 
 // What a shell's Tab asks the server for. The first column is the name, the second what the shell shows beside it.
 const (
-	tableNames = `SELECT n.nspname || '.' || c.relname AS name, CASE c.relkind WHEN 'p' THEN 'partitioned table' ELSE 'table' END AS about
-		FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-		WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'spillway')
-		  AND pg_catalog.has_schema_privilege(n.oid, 'USAGE') ORDER BY 1 LIMIT 5000`
 	schemaNames = `SELECT DISTINCT n.nspname AS name FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 		WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'spillway') ORDER BY 1 LIMIT 1000`
 	coldTables    = `SELECT table_schema || '.' || table_name AS name, rows_cold || ' cold rows' AS about FROM @tables ORDER BY 1 LIMIT 5000`
 	liveJobs      = `SELECT job_id AS name, status AS about FROM @jobs WHERE finished_at IS NULL ORDER BY created_at DESC LIMIT 500`
 	pausedJobs    = `SELECT job_id AS name, status AS about FROM @jobs WHERE status IN ('paused', 'pausing') ORDER BY created_at DESC LIMIT 500`
-	allJobs       = `SELECT job_id AS name, status AS about FROM @jobs ORDER BY created_at DESC LIMIT 500`
 	storageNames  = "SHOW STORAGES"
 	scheduleNames = "SHOW SCHEDULES"
 )
@@ -31,16 +29,16 @@ var completes = map[string]struct {
 	query   string
 	several bool
 }{
-	"flush": {query: tableNames}, "restore": {query: coldTables}, "verify": {query: coldTables}, "cat": {query: coldTables},
-	"jobs show": {allJobs, true}, "jobs kill": {liveJobs, true}, "jobs pause": {liveJobs, true}, "jobs resume": {pausedJobs, true}, "jobs wait": {liveJobs, true},
+	"flush": {query: sqlclient.TableNames}, "restore": {query: coldTables}, "verify": {query: coldTables}, "cat": {query: coldTables},
+	"jobs show": {sqlclient.AllJobs, true}, "jobs kill": {liveJobs, true}, "jobs pause": {liveJobs, true}, "jobs resume": {pausedJobs, true}, "jobs wait": {liveJobs, true},
 	"storage drop": {query: storageNames}, "storage adopt": {query: storageNames},
-	"policy set": {query: tableNames}, "policy reset": {query: coldTables}, "policy show": {query: coldTables}, "policy pause": {query: coldTables}, "policy resume": {query: coldTables},
+	"policy set": {query: sqlclient.TableNames}, "policy reset": {query: coldTables}, "policy show": {query: coldTables}, "policy pause": {query: coldTables}, "policy resume": {query: coldTables},
 	"schedule pause": {query: scheduleNames}, "schedule resume": {query: scheduleNames}, "schedule trigger": {query: scheduleNames}, "schedule drop": {query: scheduleNames},
 	"schedule show": {query: scheduleNames}, "schedule explain": {query: scheduleNames}, "schedule backfill": {query: scheduleNames},
 }
 
 // flagCompletes says the same of flags, by name; those of server commands name no running server to ask.
-var flagCompletes = map[string]string{"table": tableNames, "from-job": allJobs, "in": schemaNames}
+var flagCompletes = map[string]string{"table": sqlclient.TableNames, "from-job": sqlclient.AllJobs, "in": schemaNames}
 
 // flagWords are flags that take one of a few words.
 var flagWords = map[string][]string{
@@ -89,7 +87,7 @@ func askNames(cmd *cobra.Command, env *Env, query string, given []string) ([]cob
 	var o clientOptions
 	o.sqlURL, _ = cmd.Flags().GetString("sql-url")
 	if o.dataDir, _ = cmd.Flags().GetString("data-dir"); o.dataDir == "" {
-		o.dataDir = defaultDataDir
+		o.dataDir = datadir.Default
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), tabPatience)
 	defer cancel()
@@ -97,45 +95,17 @@ func askNames(cmd *cobra.Command, env *Env, query string, given []string) ([]cob
 	if err != nil {
 		return nil, nothing
 	}
-	defer c.close()
-	names, err := c.names(ctx, query)
+	defer c.Close()
+	names, err := c.Names(ctx, query)
 	if err != nil {
 		return nil, nothing
 	}
 	var out []cobra.Completion
 	for _, n := range names {
-		if slices.Contains(given, n.name) || strings.Trim(n.name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:-") != "" {
+		if slices.Contains(given, n.Name) || strings.Trim(n.Name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:-") != "" {
 			continue // named before, or not to be typed in a shell without quotes
 		}
-		out = append(out, cobra.CompletionWithDesc(n.name, n.about))
+		out = append(out, cobra.CompletionWithDesc(n.Name, n.About))
 	}
 	return out, nothing
-}
-
-// named is a name that the server knows.
-type named struct{ name, about string }
-
-// names runs a query above. @ stands for the schema of Spillway's views.
-func (c *client) names(ctx context.Context, query string) ([]named, error) {
-	if before, after, ok := strings.Cut(query, "@"); ok {
-		view, _, _ := strings.Cut(after, " ")
-		name, err := c.view(ctx, view)
-		if err != nil {
-			return nil, err
-		}
-		query = before + name + after[len(view):]
-	}
-	rows, err := c.rows(ctx, query)
-	if err != nil {
-		return nil, err
-	}
-	var out []named
-	for _, r := range rows {
-		about := r["about"]
-		if about == "" {
-			about = r["location"]
-		}
-		out = append(out, named{name: r["name"], about: printable([]byte(about))})
-	}
-	return out, nil
 }

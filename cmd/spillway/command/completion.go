@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 )
 
 func newCompletion(env *Env) *cobra.Command {
@@ -20,7 +22,7 @@ func newCompletion(env *Env) *cobra.Command {
 				return err
 			}
 			if !slices.Contains(shells, given[0]) {
-				return usagef("unknown shell %q: expected %s", given[0], strings.Join(shells, ", "))
+				return fail.Usagef("unknown shell %q: expected %s", given[0], strings.Join(shells, ", "))
 			}
 			return nil
 		},

@@ -9,6 +9,9 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/spillwaydb/spillway/internal/cli/fail"
+	"github.com/spillwaydb/spillway/internal/cli/words"
 )
 
 // setting is one value for a flag and where it came from, for error messages.
@@ -44,7 +47,7 @@ func applySettings(cmd *cobra.Command, env *Env) error {
 		}
 		for _, v := range s.values {
 			if e := cmd.Flags().Set(f.Name, v); e != nil {
-				err = usagef("%s: %v", s.source, e)
+				err = fail.Usagef("%s: %v", s.source, e)
 				return
 			}
 		}
@@ -88,35 +91,35 @@ func knownFlags(root *cobra.Command) []string {
 func readConfig(path string, known []string) (map[string]setting, error) {
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, &usageError{msg: fmt.Sprintf("config file: %v", err), hint: "--config and SPILLWAY_CONFIG name a YAML file"}
+		return nil, &fail.Usage{Msg: fmt.Sprintf("config file: %v", err), Todo: "--config and SPILLWAY_CONFIG name a YAML file"}
 	}
 	var doc yaml.Node
 	if err := yaml.Unmarshal(text, &doc); err != nil {
-		return nil, usagef("config file %s: %v", path, err)
+		return nil, fail.Usagef("config file %s: %v", path, err)
 	}
 	if len(doc.Content) == 0 {
 		return map[string]setting{}, nil // empty, or comments only
 	}
 	top := doc.Content[0]
 	if top.Kind != yaml.MappingNode {
-		return nil, usagef("config file %s:%d: expected `name: value` lines", path, top.Line)
+		return nil, fail.Usagef("config file %s:%d: expected `name: value` lines", path, top.Line)
 	}
 	out := map[string]setting{}
 	for i := 0; i+1 < len(top.Content); i += 2 {
 		key, val := top.Content[i], top.Content[i+1]
 		where := fmt.Sprintf("%s:%d: %s", path, key.Line, key.Value)
 		if !slices.Contains(known, key.Value) {
-			return nil, &usageError{
-				msg:  fmt.Sprintf("config file %s:%d: unknown key %q", path, key.Line, key.Value),
-				hint: strings.TrimPrefix(didYouMean(nearest(key.Value, known))+" known keys: ", " ") + strings.Join(known, ", "),
+			return nil, &fail.Usage{
+				Msg:  fmt.Sprintf("config file %s:%d: unknown key %q", path, key.Line, key.Value),
+				Todo: strings.TrimPrefix(words.DidYouMean(words.Nearest(key.Value, known))+" known keys: ", " ") + strings.Join(known, ", "),
 			}
 		}
 		if _, twice := out[key.Value]; twice {
-			return nil, usagef("config file %s: given twice", where)
+			return nil, fail.Usagef("config file %s: given twice", where)
 		}
 		values, ok := scalars(val)
 		if !ok {
-			return nil, usagef("config file %s: expected a value or a list of values", where)
+			return nil, fail.Usagef("config file %s: expected a value or a list of values", where)
 		}
 		out[key.Value] = setting{values: values, source: "config file " + where}
 	}

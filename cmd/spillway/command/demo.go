@@ -12,6 +12,12 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/spillwaydb/spillway/internal/cli/cold"
+	"github.com/spillwaydb/spillway/internal/cli/fail"
+	"github.com/spillwaydb/spillway/internal/cli/progress"
+	"github.com/spillwaydb/spillway/internal/cli/show"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 )
 
 // errProof is the end of a demo whose rows do not add up.
@@ -25,8 +31,8 @@ type demo struct {
 
 	dir    string
 	step   int
-	client *client
-	all    digest // of every row that was inserted
+	client *sqlclient.Client
+	all    cold.Digest // of every row that was inserted
 
 	beforeProof func(files []string) // for tests: what happens to the files before they are counted
 }
@@ -49,7 +55,7 @@ inserted: exit code 0 only if each row is there exactly once.`,
 
 func (d *demo) run(ctx context.Context) (err error) {
 	if d.rows < 1 {
-		return usagef("--rows %d: expected 1 or more", d.rows)
+		return fail.Usagef("--rows %d: expected 1 or more", d.rows)
 	}
 	if d.dir, err = demoFolder(); err != nil {
 		return err
@@ -104,11 +110,11 @@ func (d *demo) start(ctx context.Context) (*node, error) {
 	}
 	// The digest compares texts, so the session prints values as segments do.
 	pinned := up.SQLURL + "&datestyle=ISO&timezone=UTC&extra_float_digits=1&bytea_output=hex"
-	if d.client, err = dial(ctx, pinned); err != nil {
+	if d.client, err = sqlclient.Dial(ctx, pinned); err != nil {
 		n.abandon(ctx)
 		return nil, err
 	}
-	n.started("demo's client", func(context.Context) error { d.client.close(); return nil })
+	n.started("demo's client", func(context.Context) error { d.client.Close(); return nil })
 	d.say("ready after %.1f s in %s", time.Since(began).Seconds(), d.dir)
 	d.say("Temporal Web UI, while this runs: %s", up.UIURL)
 	return n, nil
@@ -138,10 +144,10 @@ FROM generate_series(1, %[1]d) AS i`, d.rows)
 			return err
 		}
 	}
-	if err := d.client.run(ctx, "SELECT * FROM app.events", &d.all); err != nil {
+	if err := d.client.Run(ctx, "SELECT * FROM app.events", &d.all); err != nil {
 		return err
 	}
-	d.say("%s rows; their content as one number: %s", groups(strconv.FormatInt(d.all.rows, 10)), d.all.String())
+	d.say("%s rows; their content as one number: %s", show.Groups(strconv.FormatInt(d.all.Rows, 10)), d.all.String())
 	return nil
 }
 
@@ -168,9 +174,9 @@ func (d *demo) killedFlush(ctx context.Context) error {
 		return err
 	}
 	// In the middle: a few of its segments are registered, and it has not ended.
-	middle := "SELECT (SELECT count(*) FROM system.segments WHERE job_id = " + literal(id) + ") AS segments, status, finished_at FROM system.jobs WHERE job_id = " + literal(id)
+	middle := "SELECT (SELECT count(*) FROM system.segments WHERE job_id = " + sqlclient.Literal(id) + ") AS segments, status, finished_at FROM system.jobs WHERE job_id = " + sqlclient.Literal(id)
 	for {
-		rows, err := d.client.rows(ctx, middle)
+		rows, err := d.client.Rows(ctx, middle)
 		if err != nil {
 			return err
 		}
@@ -181,12 +187,12 @@ func (d *demo) killedFlush(ctx context.Context) error {
 			break
 		}
 	}
-	if err := d.sql(ctx, "KILL JOB "+literal(id), nil); err != nil {
-		var refused *statementError
+	if err := d.sql(ctx, "KILL JOB "+sqlclient.Literal(id), nil); err != nil {
+		var refused *sqlclient.StatementError
 		if !errors.As(err, &refused) {
 			return err
 		}
-		d.say("the flush was faster than the KILL: %s", refused.err.Message)
+		d.say("the flush was faster than the KILL: %s", refused.Err.Message)
 	}
 	if err := d.follow(ctx, id, ""); err != nil {
 		return err
@@ -212,10 +218,10 @@ FROM system.jobs ORDER BY created_at`, newTable(d.env))
 
 // files lists the registered segments of the table.
 func (d *demo) files(ctx context.Context) ([]string, error) {
-	segments, err := coldFiles(ctx, d.client, "app.events")
+	segments, err := cold.Files(ctx, d.client, "app.events")
 	paths := make([]string, len(segments))
 	for i, s := range segments {
-		paths[i] = s.name
+		paths[i] = s.Name
 	}
 	return paths, err
 }
@@ -230,27 +236,27 @@ func (d *demo) prove(ctx context.Context) error {
 	if d.beforeProof != nil {
 		d.beforeProof(files)
 	}
-	var cold, hot digest
+	var inFiles, inTable cold.Digest
 	missing := 0
 	for _, f := range files {
-		if err := cold.addFile(ctx, f); err != nil {
+		if err := inFiles.AddFile(ctx, f); err != nil {
 			missing++
 			d.say("cannot be read: %v", err)
 		}
 	}
-	if err := d.client.run(ctx, "SELECT * FROM app.events", &hot); err != nil {
+	if err := d.client.Run(ctx, "SELECT * FROM app.events", &inTable); err != nil {
 		return err
 	}
-	sum := hot.plus(cold)
+	sum := inTable.Plus(inFiles)
 	for _, line := range []struct {
 		name string
-		d    *digest
-	}{{"inserted", &d.all}, {"cold: read from the files", &cold}, {"hot: SELECT * FROM app.events", &hot}, {"hot + cold", &sum}} {
-		d.say("%-30s %12s rows   content %s", line.name, groups(strconv.FormatInt(line.d.rows, 10)), line.d.String())
+		d    *cold.Digest
+	}{{"inserted", &d.all}, {"cold: read from the files", &inFiles}, {"hot: SELECT * FROM app.events", &inTable}, {"hot + cold", &sum}} {
+		d.say("%-30s %12s rows   content %s", line.name, show.Groups(strconv.FormatInt(line.d.Rows, 10)), line.d.String())
 	}
-	if missing > 0 || !sum.equal(d.all) {
+	if missing > 0 || !sum.Equal(d.all) {
 		return fmt.Errorf("%w: %s rows were inserted, %s are there", errProof,
-			groups(strconv.FormatInt(d.all.rows, 10)), groups(strconv.FormatInt(sum.rows, 10)))
+			show.Groups(strconv.FormatInt(d.all.Rows, 10)), show.Groups(strconv.FormatInt(sum.Rows, 10)))
 	}
 	d.say("The proof holds: every row is in the table or in a file, exactly once, with every value as it was inserted.")
 	return nil
@@ -271,13 +277,13 @@ func (d *demo) listFiles(files []string) {
 			if err != nil {
 				name = f
 			}
-			d.say("%9s  %s", bytesText(strconv.FormatInt(info.Size(), 10)), name)
+			d.say("%9s  %s", show.Bytes(strconv.FormatInt(info.Size(), 10)), name)
 		}
 	}
 	if len(files) > shown {
 		d.say("… and %d more", len(files)-shown)
 	}
-	d.say("%d files, %s, and a manifest.json that lists them", len(files), bytesText(strconv.FormatInt(total, 10)))
+	d.say("%d files, %s, and a manifest.json that lists them", len(files), show.Bytes(strconv.FormatInt(total, 10)))
 }
 
 // farewell says how to go on.
@@ -300,19 +306,19 @@ func (d *demo) farewell() {
 
 // flush runs a FLUSH and returns the job's id.
 func (d *demo) flush(ctx context.Context, statement string) (string, error) {
-	var started mapSink
+	var started sqlclient.Collector
 	if err := d.sql(ctx, statement, tee{&started, newTable(d.env)}); err != nil {
 		return "", err
 	}
-	if len(started.rows) != 1 || started.rows[0]["job_id"] == "" {
-		return "", fmt.Errorf("FLUSH answered without a job id: %v", started.rows)
+	if len(started.Rows) != 1 || started.Rows[0]["job_id"] == "" {
+		return "", fmt.Errorf("FLUSH answered without a job id: %v", started.Rows)
 	}
-	return started.rows[0]["job_id"], nil
+	return started.Rows[0]["job_id"], nil
 }
 
 // follow waits for a job's end, with a progress bar. want is the status that it must end with, or "".
 func (d *demo) follow(ctx context.Context, id, want string) error {
-	job, err := follow(ctx, d.client, id, &progress{w: d.env.Stdout, bar: d.env.Width > 0})
+	job, err := progress.Follow(ctx, d.client, id, &progress.Meter{W: d.env.Stdout, Bar: d.env.Width > 0})
 	if err != nil {
 		return err
 	}
@@ -323,7 +329,7 @@ func (d *demo) follow(ctx context.Context, id, want string) error {
 }
 
 // sql shows a statement and runs it.
-func (d *demo) sql(ctx context.Context, statement string, s sink) error {
+func (d *demo) sql(ctx context.Context, statement string, s show.Sink) error {
 	for i, line := range strings.Split(statement+";", "\n") {
 		prompt := "app=> "
 		if i > 0 {
@@ -334,10 +340,10 @@ func (d *demo) sql(ctx context.Context, statement string, s sink) error {
 	if s == nil {
 		s = newTable(d.env)
 	}
-	return d.client.run(ctx, statement, s)
+	return d.client.Run(ctx, statement, s)
 }
 
-func newTable(env *Env) sink { return &tableSink{w: env.Stdout, width: env.Width} }
+func newTable(env *Env) show.Sink { return &show.Table{W: env.Stdout, Width: env.Width} }
 
 func (d *demo) title(text string) {
 	d.step++

@@ -1,26 +1,15 @@
 package command
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
-)
+	sdk "go.temporal.io/sdk/client"
 
-// finding is one line of the doctor's report.
-type finding struct {
-	check  string
-	status string // ok, warn or fail
-	found  string
-	todo   string // "" if there is nothing to do
-}
-
-const (
-	findingOK   = "ok"
-	findingWarn = "warn"
-	findingFail = "fail"
+	"github.com/spillwaydb/spillway/internal/cli/doctor"
+	"github.com/spillwaydb/spillway/internal/cli/show"
+	"github.com/spillwaydb/spillway/internal/embedtemporal"
 )
 
 func newDoctor(env *Env) *cobra.Command {
@@ -43,89 +32,50 @@ check fails.`,
 }
 
 func runDoctor(cmd *cobra.Command, env *Env, o *serverOptions) error {
-	d := &doctor{env: env, opt: o}
-	d.examine(cmd.Context())
+	findings := doctor.Examine(cmd.Context(), &doctor.Options{
+		DatabaseURL: o.databaseURL, LedgerSchema: o.ledgerSchema, SystemSchema: o.systemSchema, Storage: o.storage, DataDir: o.dataDir, Retention: defaultRetention,
+		Owner: owner, Hint: hintOf,
+		Temporal: func() (sdk.Options, error) {
+			n, err := newNode(env, o.lookedAt())
+			if err != nil {
+				return sdk.Options{}, err
+			}
+			return n.temporalOptions(true)
+		},
+		Store: func() (*embedtemporal.PostgresOptions, error) {
+			if !o.inPostgres() {
+				return nil, nil
+			}
+			opt := o.storeOptions("")
+			return &opt, o.checkStore()
+		},
+	})
 	s := newSink(cmd, env)
-	if err := s.begin([]column{{name: "check"}, {name: "status"}, {name: "found"}, {name: "what_to_do"}}); err != nil {
+	if err := s.Begin([]show.Column{{Name: "check"}, {Name: "status"}, {Name: "found"}, {Name: "what_to_do"}}); err != nil {
 		return err
 	}
 	failed := 0
-	for _, f := range d.findings {
-		if f.status == findingFail {
+	for _, f := range findings {
+		if f.Status == doctor.Fail {
 			failed++
 		}
-		if err := s.row([][]byte{[]byte(f.check), []byte(f.status), []byte(f.found), []byte(f.todo)}); err != nil {
+		if err := s.Row([][]byte{[]byte(f.Check), []byte(f.Status), []byte(f.Found), []byte(f.Todo)}); err != nil {
 			return err
 		}
 	}
-	if err := s.end(""); err != nil {
+	if err := s.End(""); err != nil {
 		return err
 	}
 	if failed > 0 {
-		return fmt.Errorf("%d of %d checks failed", failed, len(d.findings))
+		return fmt.Errorf("%d of %d checks failed", failed, len(findings))
 	}
 	return nil
 }
 
-// doctor looks at everything and goes on after a failure, as far as what failed is not needed.
-type doctor struct {
-	env      *Env
-	opt      *serverOptions
-	up       *upFile // a running `spillway up`, or nil
-	findings []finding
-}
-
-func (d *doctor) ok(check, format string, args ...any) {
-	d.findings = append(d.findings, finding{check: check, status: findingOK, found: fmt.Sprintf(format, args...)})
-}
-
-func (d *doctor) warn(check, todo, format string, args ...any) {
-	d.findings = append(d.findings, finding{check: check, status: findingWarn, found: fmt.Sprintf(format, args...), todo: todo})
-}
-
-func (d *doctor) fail(check, todo, format string, args ...any) {
-	d.findings = append(d.findings, finding{check: check, status: findingFail, found: fmt.Sprintf(format, args...), todo: todo})
-}
-
-// failed reports an error with its hint.
-func (d *doctor) failed(check string, err error) { d.fail(check, hintOf(err), "%v", err) }
-
-func (d *doctor) examine(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	d.examineUp(ctx)
-	d.examineDatabase(ctx)
-	d.examineTemporal(ctx)
-	d.examineStore(ctx)
-}
-
-// examineUp looks for a running `spillway up` and asks its front-end.
-func (d *doctor) examineUp(ctx context.Context) {
-	up, err := findUp(d.opt.dataDir)
-	if err != nil {
-		var gone *unreachableError
-		if d.opt.databaseURL == "" || (errors.As(err, &gone) && gone.err != nil) {
-			d.warn("spillway up", hintOf(err), "%v", err)
-		}
-		return
-	}
-	d.up = up
-	d.ok("spillway up", "process %d, version %s, since %s", up.PID, up.Version, up.StartedAt.Format(time.DateTime))
-	c, err := dial(ctx, up.SQLURL)
-	if err != nil {
-		d.failed("front-end", err)
-		return
-	}
-	defer c.close()
-	view, err := c.view(ctx, "jobs")
-	if err != nil {
-		d.failed("front-end", err)
-		return
-	}
-	rows, err := c.rows(ctx, "SELECT count(*) AS live FROM "+view+" WHERE finished_at IS NULL")
-	if err != nil {
-		d.failed("front-end", err)
-		return
-	}
-	d.ok("front-end", "answers; %s live jobs", rows[0]["live"])
+// lookedAt are the doctor's settings with the ones that it has no flags for.
+func (o *serverOptions) lookedAt() *serverOptions {
+	n := *o
+	n.temporalStore = "" // it is looked at by itself
+	n.slots, n.retention, n.shutdownTimeout, n.logLevel, n.logFormat = 1, defaultRetention, time.Second, "error", "text"
+	return &n
 }

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 )
@@ -75,18 +74,4 @@ func TestDoctorFindsFaults(t *testing.T) {
 
 	r = doctor(db.SuperURL)
 	mustContain(t, line(t, r, "role"), `"status":"warn"`, "a superuser; the worker needs none")
-}
-
-func TestDoctorClock(t *testing.T) {
-	t.Parallel()
-	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	for skew, want := range map[time.Duration]string{
-		0: findingOK, time.Second: findingOK, -1500 * time.Millisecond: findingOK, 5 * time.Second: findingWarn, -2 * time.Hour: findingFail,
-	} {
-		var d doctor
-		d.examineClock(now.Add(skew), now.Add(-10*time.Millisecond), now.Add(10*time.Millisecond))
-		if got := d.findings[0].status; got != want {
-			t.Errorf("skew %s: %s, want %s", skew, got, want)
-		}
-	}
 }

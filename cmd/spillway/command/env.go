@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 )
 
 // Env is what commands may touch of their surroundings. Tests hand in their own.
@@ -27,9 +29,6 @@ type Env struct {
 	last  *lastRites  // nil: nobody will be in such a hurry
 	ctrlC *interrupts // nil: nobody can press it
 }
-
-// errInterrupted is the cause of a context that ended because the user asked the process to stop.
-var errInterrupted = errors.New("interrupted")
 
 // interrupts lets a prompt have Ctrl-C for itself: there it stops a statement, and not the process.
 type interrupts struct {
@@ -127,7 +126,7 @@ func Main(args []string) int {
 	defer cancel(nil)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	go env.obey(signals, func() { cancel(errInterrupted) })
+	go env.obey(signals, func() { cancel(fail.ErrInterrupted) })
 	return Run(ctx, env, args)
 }
 
@@ -152,7 +151,7 @@ func Run(ctx context.Context, env *Env, args []string) int {
 	root := New(env)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
-	if err != nil && errors.Is(context.Cause(ctx), errInterrupted) && !errors.Is(err, errInterrupted) {
+	if err != nil && errors.Is(context.Cause(ctx), fail.ErrInterrupted) && !errors.Is(err, fail.ErrInterrupted) {
 		err = &interruptedError{err: err}
 	}
 	if err != nil {

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/embedtemporal"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/ledger"
@@ -33,14 +33,14 @@ var exits = []struct {
 	fits  func(error) bool
 }{
 	{exitDone, "done", func(err error) bool { return err == nil }},
-	{exitInterrupted, "interrupted", func(err error) bool { return errors.Is(err, errInterrupted) }},
-	{exitUsage, "wrong usage", func(err error) bool { return is[*usageError](err) || connectClass(err) == hot.ConnectURL }},
+	{exitInterrupted, "interrupted", func(err error) bool { return errors.Is(err, fail.ErrInterrupted) }},
+	{exitUsage, "wrong usage", func(err error) bool { return is[*fail.Usage](err) || connectClass(err) == hot.ConnectURL }},
 	{exitUnreachable, "cannot reach a server", func(err error) bool {
 		switch connectClass(err) {
 		case hot.ConnectUnreachable, hot.ConnectTLS, hot.ConnectAuth, hot.ConnectDatabase:
 			return true
 		}
-		return is[*unreachableError](err) || is[*pgconn.ConnectError](err) || errors.Is(err, jobmanager.ErrUnavailable)
+		return is[*fail.Unreachable](err) || is[*pgconn.ConnectError](err) || errors.Is(err, jobmanager.ErrUnavailable)
 	}},
 	{exitFailed, "the job or command failed", func(error) bool { return true }},
 }
@@ -69,88 +69,12 @@ func ExitCode(err error) int {
 	return exitFailed
 }
 
-// usageError is a command line that makes no sense.
-type usageError struct{ msg, hint string }
-
-func (e *usageError) Error() string { return e.msg }
-func (e *usageError) Hint() string  { return e.hint }
-
-func usagef(format string, args ...any) error { return &usageError{msg: fmt.Sprintf(format, args...)} }
-
-// unreachableError is a server that does not answer, or does not let us in.
-type unreachableError struct {
-	what string // "no running spillway found in ./spillway-data"
-	hint string
-	err  error // may be nil
-}
-
-func (e *unreachableError) Error() string {
-	if e.err == nil {
-		return e.what
-	}
-	return e.what + ": " + e.err.Error()
-}
-func (e *unreachableError) Unwrap() error { return e.err }
-func (e *unreachableError) Hint() string  { return e.hint }
-
-// hintedError adds what to do to an error of another room.
-type hintedError struct {
-	err  error
-	hint string
-}
-
-func (e *hintedError) Error() string { return e.err.Error() }
-func (e *hintedError) Unwrap() error { return e.err }
-func (e *hintedError) Hint() string  { return e.hint }
-
-func hint(err error, format string, args ...any) error {
-	return &hintedError{err: err, hint: fmt.Sprintf(format, args...)}
-}
-
 // interruptedError is the error of a command that the user stopped. What the command itself returned is kept for those who
 // ask with errors.As, and not printed: it only says that something was cut off.
 type interruptedError struct{ err error }
 
 func (e *interruptedError) Error() string   { return "interrupted" }
-func (e *interruptedError) Unwrap() []error { return []error{errInterrupted, e.err} }
-
-// statementError is PostgreSQL's or the front-end's answer to a statement, kept with the statement so that a position can
-// be shown.
-type statementError struct {
-	statement string
-	err       *pgconn.PgError
-}
-
-func (e *statementError) Error() string { return e.err.Message + " (SQLSTATE " + e.err.Code + ")" }
-func (e *statementError) Unwrap() error { return e.err }
-func (e *statementError) Hint() string  { return e.err.Hint }
-
-// Detail returns the lines between message and hint: the marked place in the statement, and the server's DETAIL.
-func (e *statementError) Detail() string {
-	var b strings.Builder
-	b.WriteString(caret(e.statement, int(e.err.Position)))
-	if e.err.Detail != "" {
-		b.WriteString("detail: " + e.err.Detail + "\n")
-	}
-	return b.String()
-}
-
-// caret returns the line of statement that holds the character number pos, counted from 1, and a mark under it.
-func caret(statement string, pos int) string {
-	runes := []rune(statement)
-	if pos < 1 || pos > len(runes)+1 {
-		return ""
-	}
-	start, end := pos-1, pos-1
-	for start > 0 && runes[start-1] != '\n' {
-		start--
-	}
-	for end < len(runes) && runes[end] != '\n' {
-		end++
-	}
-	line := strings.ReplaceAll(string(runes[start:end]), "\t", " ")
-	return "  " + line + "\n  " + strings.Repeat(" ", pos-1-start) + "^\n"
-}
+func (e *interruptedError) Unwrap() []error { return []error{fail.ErrInterrupted, e.err} }
 
 // report prints err for people: what happened, where, and what to do about it.
 func report(w io.Writer, err error) {
@@ -245,6 +169,3 @@ func dependentHint(e *ledger.DependentError) string {
 	}
 	return "run this without --cascade: it names them; drop them yourself"
 }
-
-// interrupted reports whether ctx ended because the user asked to stop.
-func interrupted(ctx context.Context) bool { return errors.Is(context.Cause(ctx), errInterrupted) }

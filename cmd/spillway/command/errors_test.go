@@ -12,6 +12,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/jobmanager"
 )
@@ -27,19 +29,19 @@ func TestExitCodes(t *testing.T) {
 	}{
 		{nil, 0},
 		{errors.New("anything"), 1},
-		{&statementError{statement: "FLUSH TABLE app.x", err: refused}, 1},
+		{&sqlclient.StatementError{Statement: "FLUSH TABLE app.x", Err: refused}, 1},
 		{&jobmanager.FinishedError{}, 1},
-		{usagef("bad"), 2},
-		{fmt.Errorf("wrapped: %w", usagef("bad")), 2},
-		{&unreachableError{what: "x"}, 3},
+		{fail.Usagef("bad"), 2},
+		{fmt.Errorf("wrapped: %w", fail.Usagef("bad")), 2},
+		{&fail.Unreachable{What: "x"}, 3},
 		{fmt.Errorf("start: %w", jobmanager.ErrUnavailable), 3},
 		{&pgconn.ConnectError{Config: &pgconn.Config{}}, 3},
 		{&hot.ConnectError{Class: hot.ConnectURL}, 2},
 		{&hot.ConnectError{Class: hot.ConnectVersion}, 1},
 		{fmt.Errorf("open: %w", &hot.ConnectError{Class: hot.ConnectAuth}), 3},
-		{errInterrupted, 130},
-		{&interruptedError{err: &unreachableError{what: "x"}}, 130},
-		{hint(errInterrupted, "go on"), 130},
+		{fail.ErrInterrupted, 130},
+		{&interruptedError{err: &fail.Unreachable{What: "x"}}, 130},
+		{fail.Hint(fail.ErrInterrupted, "go on"), 130},
 	} {
 		if got := ExitCode(c.err); got != c.want {
 			t.Errorf("ExitCode(%v) = %d, want %d", c.err, got, c.want)
@@ -81,12 +83,12 @@ func TestReport(t *testing.T) {
 		want string
 	}{
 		"plain": {errors.New("boom"), "spillway: boom\n"},
-		"hint":  {fmt.Errorf("up: %w", hint(errors.New("boom"), "duck")), "spillway: up: boom\nhint: duck\n"},
-		"position": {&statementError{statement: "FLUSH TABLE\n  app.é nonsense", err: &pgconn.PgError{
+		"hint":  {fmt.Errorf("up: %w", fail.Hint(errors.New("boom"), "duck")), "spillway: up: boom\nhint: duck\n"},
+		"position": {&sqlclient.StatementError{Statement: "FLUSH TABLE\n  app.é nonsense", Err: &pgconn.PgError{
 			Message: "syntax error", Code: "42601", Position: 21, Detail: "more", Hint: "expected WHERE",
 		}}, "spillway: syntax error (SQLSTATE 42601)\n    app.é nonsense\n        " + "  ^\ndetail: more\nhint: expected WHERE\n"},
 		"interrupted": {
-			&interruptedError{err: hint(errors.New("context canceled"), "the job goes on")},
+			&interruptedError{err: fail.Hint(errors.New("context canceled"), "the job goes on")},
 			"spillway: interrupted\nhint: the job goes on\n",
 		},
 	} {
@@ -147,7 +149,7 @@ func TestUsageErrors(t *testing.T) {
 func TestInterruptedClient(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(errInterrupted)
+	cancel(fail.ErrInterrupted)
 	r := invokeWith(ctx, "", []string{"sql", "-c", "SELECT 1", "--sql-url", "postgres://127.0.0.1:1/x"})
 	if r.code != 130 || r.errOut != "spillway: interrupted\n" {
 		t.Errorf("exit code %d, %q", r.code, r.errOut)

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/spillwaydb/spillway/internal/cli/datadir"
 	"github.com/spillwaydb/spillway/internal/embedpg"
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 )
@@ -185,7 +186,7 @@ func startErrors() map[string]errorCase {
 		},
 		"a second up on one data directory": func(t *testing.T) result {
 			dir := t.TempDir()
-			lock, err := lockDataDir(dir)
+			lock, err := datadir.Lock(dir)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -273,8 +274,8 @@ func askErrors(t *testing.T) map[string]errorCase {
 		"a flag that was mistyped":         func(t *testing.T) result { return invoke(t, []string{"jobs", "list", "--tabel", "x"}) },
 		"spillway was killed": func(t *testing.T) result {
 			dir := t.TempDir()
-			up := upFile{PID: 1 << 30, SQLURL: "postgres://127.0.0.1:1/x"}
-			if err := up.write(dir); err != nil {
+			up := datadir.Up{PID: 1 << 30, SQLURL: "postgres://127.0.0.1:1/x"}
+			if err := up.Write(dir); err != nil {
 				t.Fatal(err)
 			}
 			return invoke(t, []string{"jobs", "list", "--data-dir", dir})

@@ -10,6 +10,10 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
+	"github.com/spillwaydb/spillway/internal/cli/progress"
+	"github.com/spillwaydb/spillway/internal/cli/show"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/sqlfront/parse"
 )
@@ -73,19 +77,19 @@ func startJobs(cmd *cobra.Command, env *Env, o *clientOptions, statement string,
 	if err != nil {
 		return err
 	}
-	defer c.close()
-	c.onNotice = func(n *pgconn.Notice) { printNotice(env.Stderr, n) }
-	var started mapSink
+	defer c.Close()
+	c.OnNotice = func(n *pgconn.Notice) { sqlclient.PrintNotice(env.Stderr, n) }
+	var started sqlclient.Collector
 	answer := tee{&started}
 	if !wait { // who waits sees how the jobs ended, not that they began
 		answer = append(answer, newSink(cmd, env))
 	}
-	if err := c.run(cmd.Context(), statement, answer); err != nil {
+	if err := c.Run(cmd.Context(), statement, answer); err != nil {
 		return err
 	}
 	var ids []string
 	var failed []error
-	for _, row := range started.rows {
+	for _, row := range started.Rows {
 		if row["error"] != "" {
 			failed = append(failed, fmt.Errorf("%s: %s", row["target"], row["error"]))
 		}
@@ -94,7 +98,7 @@ func startJobs(cmd *cobra.Command, env *Env, o *clientOptions, statement string,
 		}
 	}
 	if wait {
-		failed = append(failed, waitJobs(cmd, env, c, ids, follow))
+		failed = append(failed, waitJobs(cmd, env, c, ids, progress.Follow))
 	}
 	return errors.Join(failed...)
 }
@@ -103,21 +107,21 @@ func startJobs(cmd *cobra.Command, env *Env, o *clientOptions, statement string,
 func (o *flushOptions) statement(given []string) (string, error) {
 	switch {
 	case o.local && o.all:
-		return "", usagef("flush: --local takes one table, not --all")
+		return "", fail.Usagef("flush: --local takes one table, not --all")
 	case !o.local && o.localOptions.takeOver:
-		return "", usagef("flush: --take-over goes with --local")
+		return "", fail.Usagef("flush: --take-over goes with --local")
 	case o.all && len(given) > 0:
-		return "", usagef("flush: give either a table or --all, not both")
+		return "", fail.Usagef("flush: give either a table or --all, not both")
 	case o.all && o.where != "":
-		return "", usagef("flush: --where goes with one table, not with --all")
+		return "", fail.Usagef("flush: --where goes with one table, not with --all")
 	case o.all && o.olderThan != "":
-		return "", usagef("flush: --older-than goes with one table, not with --all")
+		return "", fail.Usagef("flush: --older-than goes with one table, not with --all")
 	case o.ageColumn != "" && o.olderThan == "":
-		return "", usagef("flush: --age-column goes with --older-than")
+		return "", fail.Usagef("flush: --age-column goes with --older-than")
 	case !o.all && o.in != "":
-		return "", usagef("flush: --in goes with --all")
+		return "", fail.Usagef("flush: --in goes with --all")
 	case !o.all && len(given) != 1:
-		return "", &usageError{msg: "flush: expected one TABLE, or --all", hint: "usage: spillway flush schema.table"}
+		return "", &fail.Usage{Msg: "flush: expected one TABLE, or --all", Todo: "usage: spillway flush schema.table"}
 	}
 	var b strings.Builder
 	if o.all {
@@ -129,7 +133,7 @@ func (o *flushOptions) statement(given []string) (string, error) {
 		b.WriteString("FLUSH TABLE " + given[0])
 	}
 	if o.olderThan != "" {
-		b.WriteString(" OLDER THAN " + literal(o.olderThan))
+		b.WriteString(" OLDER THAN " + sqlclient.Literal(o.olderThan))
 	}
 	if o.ageColumn != "" {
 		b.WriteString(" ON " + o.ageColumn)
@@ -151,10 +155,10 @@ func withList(command string, given []string) (string, error) {
 	for _, w := range given {
 		name, value, ok := strings.Cut(w, "=")
 		if !ok {
-			return "", usagef("%s: --with %s: expected name=value", command, w)
+			return "", fail.Usagef("%s: --with %s: expected name=value", command, w)
 		}
 		if value = strings.TrimSpace(value); !strings.HasPrefix(value, "(") { // a list is SQL as it stands
-			value = literal(value)
+			value = sqlclient.Literal(value)
 		}
 		with = append(with, parse.QuoteName(strings.TrimSpace(name))+" = "+value)
 	}
@@ -165,15 +169,15 @@ func withList(command string, given []string) (string, error) {
 }
 
 // waitJobs waits for the jobs, one after the other, and prints what became of each.
-func waitJobs(cmd *cobra.Command, env *Env, c *client, ids []string, wait waiter) error {
+func waitJobs(cmd *cobra.Command, env *Env, c *sqlclient.Client, ids []string, wait progress.Waiter) error {
 	if len(ids) == 0 {
 		return nil
 	}
 	var bad []error
 	for _, id := range ids {
-		p := &progress{w: env.Stderr, bar: env.Bar}
+		p := &progress.Meter{W: env.Stderr, Bar: env.Bar}
 		if len(ids) > 1 {
-			p.label = targetOf(id) + ": "
+			p.Label = targetOf(id) + ": "
 		}
 		row, err := wait(cmd.Context(), c, id, p)
 		if err != nil {
@@ -185,7 +189,7 @@ func waitJobs(cmd *cobra.Command, env *Env, c *client, ids []string, wait waiter
 	}
 	quoted := make([]string, len(ids))
 	for i, id := range ids {
-		quoted[i] = literal(id)
+		quoted[i] = sqlclient.Literal(id)
 	}
 	err := printJobs(cmd.Context(), c, newSink(cmd, env), "job_id IN ("+strings.Join(quoted, ", ")+")")
 	return errors.Join(append(bad, err)...)
@@ -201,7 +205,7 @@ func targetOf(id string) string {
 }
 
 // jobError is the error of a job that did not complete.
-func jobError(row rowMap) error {
+func jobError(row sqlclient.Row) error {
 	text := fmt.Sprintf("job %s %s", row["job_id"], row["status"])
 	if row["error_class"] != "" {
 		text += " (" + row["error_class"] + ")"
@@ -218,18 +222,18 @@ var jobColumns = []string{
 }
 
 // printJobs prints the jobs that match a condition, newest first.
-func printJobs(ctx context.Context, c *client, s sink, condition string) error {
-	view, err := c.view(ctx, "jobs")
+func printJobs(ctx context.Context, c *sqlclient.Client, s show.Sink, condition string) error {
+	view, err := c.View(ctx, "jobs")
 	if err != nil {
 		return err
 	}
-	return c.run(ctx, "SELECT "+strings.Join(jobColumns, ", ")+" FROM "+view+" WHERE "+condition+" ORDER BY created_at DESC, job_id", s)
+	return c.Run(ctx, "SELECT "+strings.Join(jobColumns, ", ")+" FROM "+view+" WHERE "+condition+" ORDER BY created_at DESC, job_id", s)
 }
 
 // tee hands every result to all of its sinks.
-type tee []sink
+type tee []show.Sink
 
-func (t tee) each(f func(sink) error) error {
+func (t tee) each(f func(show.Sink) error) error {
 	for _, s := range t {
 		if err := f(s); err != nil {
 			return err
@@ -238,24 +242,21 @@ func (t tee) each(f func(sink) error) error {
 	return nil
 }
 
-func (t tee) begin(cols []column) error { return t.each(func(s sink) error { return s.begin(cols) }) }
-func (t tee) row(values [][]byte) error { return t.each(func(s sink) error { return s.row(values) }) }
-func (t tee) end(tag string) error      { return t.each(func(s sink) error { return s.end(tag) }) }
-
-// literal writes an SQL string constant that reads the same whatever standard_conforming_strings says.
-func literal(s string) string {
-	quoted := "'" + strings.ReplaceAll(s, "'", "''") + "'"
-	if strings.Contains(s, `\`) {
-		return " E" + strings.ReplaceAll(quoted, `\`, `\\`)
-	}
-	return quoted
+func (t tee) Begin(cols []show.Column) error {
+	return t.each(func(s show.Sink) error { return s.Begin(cols) })
 }
+
+func (t tee) Row(values [][]byte) error {
+	return t.each(func(s show.Sink) error { return s.Row(values) })
+}
+
+func (t tee) End(tag string) error { return t.each(func(s show.Sink) error { return s.End(tag) }) }
 
 // oneOf returns a condition that is true for these values of a column.
 func oneOf(column string, values ...jobmanager.Status) string {
 	quoted := make([]string, len(values))
 	for i, v := range values {
-		quoted[i] = literal(string(v))
+		quoted[i] = sqlclient.Literal(string(v))
 	}
 	slices.Sort(quoted)
 	return column + " IN (" + strings.Join(quoted, ", ") + ")"

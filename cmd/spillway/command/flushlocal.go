@@ -11,6 +11,11 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
+	"github.com/spillwaydb/spillway/internal/cli/grants"
+	"github.com/spillwaydb/spillway/internal/cli/progress"
+	"github.com/spillwaydb/spillway/internal/cli/show"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/obs"
@@ -48,7 +53,7 @@ type localFlush struct {
 // runLocal runs a FLUSH TABLE in this process, without Temporal, and waits for its end.
 func runLocal(cmd *cobra.Command, env *Env, o *localOptions, statement string) error {
 	if o.databaseURL == "" {
-		return &usageError{msg: "flush --local: --database-url is missing", hint: "the form is postgres://spillway@host:5432/database"}
+		return &fail.Usage{Msg: "flush --local: --database-url is missing", Todo: "the form is postgres://spillway@host:5432/database"}
 	}
 	o.retention = defaultRetention  // it forgets nothing
 	o.shutdownTimeout = time.Minute // of a server's stop; a flush that was cancelled takes the time it takes
@@ -121,11 +126,11 @@ func (l *localFlush) read(ctx context.Context, statement string) (jobmanager.Job
 		_ = conn.Close(ctx) // a goodbye; nothing is lost with it
 	}()
 	spec, err := sqlfront.ReadFlush(ctx, pgwire.Direct(conn), statement, &sqlfront.Options{
-		SystemSchema: l.opt.systemSchema, LedgerSchema: l.opt.ledgerSchema, Operator: operatorRole,
+		SystemSchema: l.opt.systemSchema, LedgerSchema: l.opt.ledgerSchema, Operator: grants.Operator,
 	})
 	var e *pgwire.Error
 	if errors.As(err, &e) {
-		return spec, &statementError{statement: statement, err: &pgconn.PgError{
+		return spec, &sqlclient.StatementError{Statement: statement, Err: &pgconn.PgError{
 			Severity: e.Severity, Code: e.Code, Message: e.Message, Detail: e.Detail, Hint: e.Hint, Position: int32(e.Position),
 		}}
 	}
@@ -138,13 +143,13 @@ func startError(err error) error {
 	var spec *jobmanager.SpecError
 	switch {
 	case errors.As(err, &spec):
-		return hint(err, "%s", spec.Hint)
+		return fail.Hint(err, "%s", spec.Hint)
 	case !errors.As(err, &busy):
 		return err
 	case busy.Manager == "":
-		return hint(err, "wait for it, or stop the process that runs it")
+		return fail.Hint(err, "wait for it, or stop the process that runs it")
 	}
-	return hint(err, "wait for it, or stop it through its front-end: KILL JOB '%s'; if its Temporal is gone for good, --take-over takes the table from it", busy.Running)
+	return fail.Hint(err, "wait for it, or stop it through its front-end: KILL JOB '%s'; if its Temporal is gone for good, --take-over takes the table from it", busy.Running)
 }
 
 // follow shows the progress of a job until it has ended. An interrupt cancels the job once, if it is ours, and its end is
@@ -162,28 +167,28 @@ func (l *localFlush) follow(ctx context.Context, s jobmanager.Started) (jobmanag
 		info, err := l.jobs.WaitJob(waitCtx, s.ID)
 		ended <- end{info, err}
 	}()
-	p := &progress{w: l.env.Stderr, bar: l.env.Bar}
-	defer p.done()
-	tick := time.NewTicker(pollEvery)
+	p := &progress.Meter{W: l.env.Stderr, Bar: l.env.Bar}
+	defer p.Done()
+	tick := time.NewTicker(progress.PollEvery)
 	defer tick.Stop()
 	interrupted := ctx.Done()
 	for {
 		select {
 		case e := <-ended:
 			if e.err == nil {
-				p.show(jobRowMap(e.info))
+				p.Show(jobRowMap(e.info))
 			}
 			return e.info, e.err
 		case <-tick.C:
 			if info, err := l.jobs.JobStatus(quiet, s.ID); err == nil && !info.Status.Terminal() { // WaitJob tells of errors
-				p.show(jobRowMap(info))
+				p.Show(jobRowMap(info))
 			}
 		case <-interrupted:
 			if s.Existing {
-				return jobmanager.JobInfo{}, hint(context.Cause(ctx), "the job goes on in its own process")
+				return jobmanager.JobInfo{}, fail.Hint(context.Cause(ctx), "the job goes on in its own process")
 			}
 			interrupted = nil
-			p.done()
+			p.Done()
 			fmt.Fprintln(l.env.Stderr, "cancelling: rows that were moved stay cold; press Ctrl-C again to end at once")
 			var fin *jobmanager.FinishedError
 			if err := l.jobs.CancelJob(quiet, s.ID); err != nil && !errors.As(err, &fin) {
@@ -197,21 +202,21 @@ func (l *localFlush) follow(ctx context.Context, s jobmanager.Started) (jobmanag
 func (l *localFlush) result(ctx context.Context, info jobmanager.JobInfo) error {
 	row := jobRowMap(info)
 	s := newSink(l.cmd, l.env)
-	cols, values := make([]column, len(jobColumns)), make([][]byte, len(jobColumns))
+	cols, values := make([]show.Column, len(jobColumns)), make([][]byte, len(jobColumns))
 	for i, name := range jobColumns {
-		cols[i] = column{name: name, oid: jobColumnTypes[name]}
+		cols[i] = show.Column{Name: name, OID: jobColumnTypes[name]}
 		if v, ok := row[name]; ok {
 			values[i] = []byte(v)
 		}
 	}
-	if err := errors.Join(s.begin(cols), s.row(values), s.end("SELECT 1")); err != nil {
+	if err := errors.Join(s.Begin(cols), s.Row(values), s.End("SELECT 1")); err != nil {
 		return err
 	}
 	switch {
 	case info.Status == jobmanager.Completed:
 		return nil
-	case info.Status == jobmanager.Cancelled && interrupted(ctx):
-		return hint(context.Cause(ctx), "rows that were not moved are still in the table; the next flush takes them")
+	case info.Status == jobmanager.Cancelled && fail.Interrupted(ctx):
+		return fail.Hint(context.Cause(ctx), "rows that were not moved are still in the table; the next flush takes them")
 	}
 	return jobError(row)
 }
@@ -222,8 +227,8 @@ var jobColumnTypes = map[string]uint32{
 }
 
 // jobRowMap is a job as a row of system.jobs; what is not known is missing.
-func jobRowMap(j jobmanager.JobInfo) rowMap {
-	r := rowMap{
+func jobRowMap(j jobmanager.JobInfo) sqlclient.Row {
+	r := sqlclient.Row{
 		"job_id": j.ID.String(), "status": string(j.Status), "progress": strconv.FormatFloat(j.Progress(), 'f', -1, 64),
 		"rows_flushed": strconv.FormatInt(j.RowsFlushed, 10), "segments": strconv.FormatInt(j.Segments, 10),
 		"bytes_written": strconv.FormatInt(j.BytesWritten, 10), "created_at": timeText(j.CreatedAt),

@@ -7,6 +7,8 @@ import (
 	"net/url"
 
 	"github.com/spf13/cobra"
+
+	"github.com/spillwaydb/spillway/internal/cli/show"
 )
 
 func newFront(env *Env) *cobra.Command {
@@ -45,6 +47,6 @@ func runFront(ctx context.Context, env *Env, o *serverOptions) error {
 		return err
 	}
 	u := url.URL{Scheme: "postgres", Host: reachable(ln.Addr().String()), Path: "/" + n.database()}
-	fmt.Fprintf(env.Stdout, "spillway front is ready: psql %s\n", shellQuote(u.String()))
+	fmt.Fprintf(env.Stdout, "spillway front is ready: psql %s\n", show.ShellQuote(u.String()))
 	return n.run(ctx)
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/spillwaydb/spillway/internal/cli/grants"
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 )
 
@@ -47,7 +48,7 @@ func TestGrants(t *testing.T) {
 	}
 	mustContain(t, r.out, `GRANT UPDATE (id) ON TABLE app.events TO`, `ON TABLE app."Odd Name" TO`, "app.parted_1_a TO", "FOR UPDATE SKIP LOCKED")
 	mustContain(t, r.out, "GRANT pg_read_all_stats TO "+role+";")
-	if strings.Contains(r.out, "private") || strings.Contains(r.out, operatorRole) {
+	if strings.Contains(r.out, "private") || strings.Contains(r.out, grants.Operator) {
 		t.Errorf("grants more than was asked for:\n%s", r.out)
 	}
 	conn := db.Connect(t, db.SuperURL)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 )
 
 type healthOptions struct {
@@ -38,26 +40,26 @@ func runHealthcheck(ctx context.Context, env *Env, o *healthOptions) error {
 	if _, port, err := hostPort(metricsFlag, o.address); err != nil {
 		return err
 	} else if port == 0 {
-		return &usageError{msg: "--" + metricsFlag + " " + o.address + ": port 0 names no process", hint: "give the process a port of its own, and name it here"}
+		return &fail.Usage{Msg: "--" + metricsFlag + " " + o.address + ": port 0 names no process", Todo: "give the process a port of its own, and name it here"}
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+reachable(o.address)+"/readyz", nil)
 	if err != nil {
-		return usagef("--%s %s: %v", metricsFlag, o.address, err)
+		return fail.Usagef("--%s %s: %v", metricsFlag, o.address, err)
 	}
 	client := http.Client{Transport: &http.Transport{Proxy: nil, DisableKeepAlives: true}} // never through HTTP_PROXY
 	resp, err := client.Do(req)
 	if err != nil {
-		return &unreachableError{
-			what: "no answer from a spillway at " + reachable(o.address), err: errors.Unwrap(err),
-			hint: "check that it runs, and that --" + metricsFlag + " names its address",
+		return &fail.Unreachable{
+			What: "no answer from a spillway at " + reachable(o.address), Err: errors.Unwrap(err),
+			Todo: "check that it runs, and that --" + metricsFlag + " names its address",
 		}
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
 	if err != nil {
-		return &unreachableError{what: "no whole answer from " + reachable(o.address), err: err}
+		return &fail.Unreachable{What: "no whole answer from " + reachable(o.address), Err: err}
 	}
 	answer := strings.TrimSpace(string(body))
 	if resp.StatusCode != http.StatusOK {

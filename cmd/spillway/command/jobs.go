@@ -6,6 +6,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
+	"github.com/spillwaydb/spillway/internal/cli/progress"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/jobmanager"
 )
 
@@ -47,12 +50,12 @@ func newJobsList(env *Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			defer c.close()
-			view, err := c.view(cmd.Context(), "jobs")
+			defer c.Close()
+			view, err := c.View(cmd.Context(), "jobs")
 			if err != nil {
 				return err
 			}
-			return c.run(cmd.Context(), o.statement(view), newSink(cmd, env))
+			return c.Run(cmd.Context(), o.statement(view), newSink(cmd, env))
 		},
 	}
 	o.flags(cmd)
@@ -74,7 +77,7 @@ func (o *jobsListOptions) statement(view string) string {
 		conditions = append(conditions, oneOf("status", live...))
 	}
 	if o.table != "" {
-		conditions = append(conditions, "target = "+literal(o.table))
+		conditions = append(conditions, "target = "+sqlclient.Literal(o.table))
 	}
 	return fmt.Sprintf("SELECT %s FROM %s WHERE %s ORDER BY created_at DESC, job_id LIMIT %d",
 		strings.Join(jobColumns, ", "), view, strings.Join(conditions, " AND "), max(0, o.limit))
@@ -92,10 +95,10 @@ func jobCommand(env *Env, name, short, verb string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			defer c.close()
+			defer c.Close()
 			s := newSink(cmd, env)
 			for _, id := range ids {
-				if err := c.run(cmd.Context(), verb+literal(id), s); err != nil {
+				if err := c.Run(cmd.Context(), verb+sqlclient.Literal(id), s); err != nil {
 					return err
 				}
 			}
@@ -117,10 +120,10 @@ func newJobsWait(env *Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			defer c.close()
-			wait := whenComplete
+			defer c.Close()
+			wait := progress.WhenComplete
 			if env.Bar {
-				wait = follow
+				wait = progress.Follow
 			}
 			return waitJobs(cmd, env, c, ids, wait)
 		},
@@ -131,7 +134,7 @@ func newJobsWait(env *Env) *cobra.Command {
 
 func someJobs(cmd *cobra.Command, ids []string) error {
 	if len(ids) == 0 {
-		return &usageError{msg: cmd.CommandPath() + ": a job id is missing", hint: "`spillway jobs list` shows them"}
+		return &fail.Usage{Msg: cmd.CommandPath() + ": a job id is missing", Todo: "`spillway jobs list` shows them"}
 	}
 	return nil
 }

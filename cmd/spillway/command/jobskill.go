@@ -5,6 +5,10 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/spillwaydb/spillway/internal/cli/fail"
+	"github.com/spillwaydb/spillway/internal/cli/show"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 )
 
 type jobsKillOptions struct {
@@ -30,13 +34,13 @@ stay cold, the others stay in their tables.`,
 			if err != nil {
 				return err
 			}
-			defer c.close()
+			defer c.Close()
 			if o.where != "" {
 				return o.killWhere(cmd, env, c)
 			}
 			s := newSink(cmd, env)
 			for _, id := range ids {
-				if err := c.run(cmd.Context(), "KILL JOB "+literal(id), s); err != nil {
+				if err := c.Run(cmd.Context(), "KILL JOB "+sqlclient.Literal(id), s); err != nil {
 					return err
 				}
 			}
@@ -53,23 +57,23 @@ stay cold, the others stay in their tables.`,
 func (o *jobsKillOptions) check(cmd *cobra.Command, ids []string) error {
 	switch {
 	case o.where == "" && (o.dryRun || cmd.Flags().Changed("where")):
-		return &usageError{msg: cmd.CommandPath() + ": --where is missing or empty", hint: "--where true takes all live jobs"}
+		return &fail.Usage{Msg: cmd.CommandPath() + ": --where is missing or empty", Todo: "--where true takes all live jobs"}
 	case o.where == "":
 		return someJobs(cmd, ids)
 	case len(ids) > 0:
-		return &usageError{msg: cmd.CommandPath() + ": both ids and --where are given", hint: "--where \"job_id IN ('…') AND …\" takes both into account"}
+		return &fail.Usage{Msg: cmd.CommandPath() + ": both ids and --where are given", Todo: "--where \"job_id IN ('…') AND …\" takes both into account"}
 	}
 	return nil
 }
 
 // killWhere fails if a job that matched could not be killed.
-func (o *jobsKillOptions) killWhere(cmd *cobra.Command, env *Env, c *client) error {
+func (o *jobsKillOptions) killWhere(cmd *cobra.Command, env *Env, c *sqlclient.Client) error {
 	verb := "KILL JOBS WHERE "
 	if o.dryRun {
 		verb = "EXPLAIN KILL JOBS WHERE "
 	}
-	s := &errorsSink{sink: newSink(cmd, env)}
-	if err := c.run(cmd.Context(), verb+o.where, s); err != nil {
+	s := &errorsSink{Sink: newSink(cmd, env)}
+	if err := c.Run(cmd.Context(), verb+o.where, s); err != nil {
 		return err
 	}
 	if o.dryRun {
@@ -80,26 +84,26 @@ func (o *jobsKillOptions) killWhere(cmd *cobra.Command, env *Env, c *client) err
 
 // errorsSink passes rows on and gathers what stands in their column error.
 type errorsSink struct {
-	sink
+	show.Sink
 	id, column int
 	errors     []error
 }
 
-func (s *errorsSink) begin(cols []column) error {
+func (s *errorsSink) Begin(cols []show.Column) error {
 	for i, c := range cols {
-		switch c.name {
+		switch c.Name {
 		case "job_id":
 			s.id = i
 		case "error":
 			s.column = i
 		}
 	}
-	return s.sink.begin(cols)
+	return s.Sink.Begin(cols)
 }
 
-func (s *errorsSink) row(values [][]byte) error {
+func (s *errorsSink) Row(values [][]byte) error {
 	if e := values[s.column]; e != nil {
 		s.errors = append(s.errors, fmt.Errorf("%s: %s", values[s.id], e))
 	}
-	return s.sink.row(values)
+	return s.Sink.Row(values)
 }

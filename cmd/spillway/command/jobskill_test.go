@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"testing"
 
+	"github.com/spillwaydb/spillway/internal/cli/show"
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 )
 
@@ -33,12 +34,12 @@ func TestJobsKillUsage(t *testing.T) {
 func TestErrorsSink(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	s := &errorsSink{sink: &jsonSink{w: &out}}
-	if err := s.begin([]column{{name: "job_id"}, {name: "status"}, {name: "error"}}); err != nil {
+	s := &errorsSink{Sink: &show.JSON{W: &out}}
+	if err := s.Begin([]show.Column{{Name: "job_id"}, {Name: "status"}, {Name: "error"}}); err != nil {
 		t.Fatal(err)
 	}
 	for _, row := range [][][]byte{{[]byte("a"), []byte("cancelling"), nil}, {[]byte("b"), []byte("running"), []byte("permission denied")}} {
-		if err := s.row(row); err != nil {
+		if err := s.Row(row); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"strings"
 	"testing"
+
+	"github.com/spillwaydb/spillway/internal/cli/clitest"
 )
 
 // result is what one command line did.
@@ -43,9 +45,5 @@ func testEnv(out, errOut *bytes.Buffer, environ ...string) *Env {
 // mustContain fails unless text holds every part.
 func mustContain(t *testing.T, text string, parts ...string) {
 	t.Helper()
-	for _, p := range parts {
-		if !strings.Contains(text, p) {
-			t.Errorf("%q is missing in:\n%s", p, text)
-		}
-	}
+	clitest.Contains(t, text, parts...)
 }

@@ -17,6 +17,9 @@ import (
 	sdk "go.temporal.io/sdk/client"
 
 	"github.com/spillwaydb/spillway/activities"
+	"github.com/spillwaydb/spillway/internal/backing"
+	"github.com/spillwaydb/spillway/internal/cli/datadir"
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/embedtemporal"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
@@ -116,7 +119,7 @@ func (n *node) stop(ctx context.Context) {
 
 // lockDataDir keeps other processes off the data directory.
 func (n *node) lockDataDir() error {
-	lock, err := lockDataDir(n.opt.dataDir)
+	lock, err := datadir.Lock(n.opt.dataDir)
 	if err != nil {
 		return err
 	}
@@ -128,7 +131,7 @@ func (n *node) lockDataDir() error {
 func (n *node) listen(flag, address string) (net.Listener, error) {
 	ln, err := net.Listen("tcp", address)
 	if err != nil {
-		return nil, hint(fmt.Errorf("--%s: %w", flag, err), "stop what listens there, or choose another address with --%s", flag)
+		return nil, fail.Hint(fmt.Errorf("--%s: %w", flag, err), "stop what listens there, or choose another address with --%s", flag)
 	}
 	n.started("listener "+address, func(context.Context) error {
 		if err := ln.Close(); !errors.Is(err, net.ErrClosed) {
@@ -162,7 +165,7 @@ func (n *node) openDatabase(ctx context.Context) error {
 		return err
 	}
 	if n.opt.installation != "" && n.opt.installation != n.installation.Name {
-		return hint(fmt.Errorf("this database belongs to the installation %q, not %q", n.installation.Name, n.opt.installation),
+		return fail.Hint(fmt.Errorf("this database belongs to the installation %q, not %q", n.installation.Name, n.opt.installation),
 			"leave --installation out: the name was settled when the ledger was made")
 	}
 	return nil
@@ -193,7 +196,7 @@ func (n *node) openStorage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := checkStorage(location, options); err != nil {
+	if _, err := backing.CheckStorage(location, options); err != nil {
 		return err
 	}
 	store, err := objstore.OpenWith(ctx, location, options)
@@ -252,7 +255,7 @@ func (n *node) sameStorage(row ledger.StorageRow, store objstore.Store) error {
 	if row.Location == store.URL("") {
 		return nil
 	}
-	return hint(fmt.Errorf("the storage of this database is %s, not %s", row.Location, store.URL("")),
+	return fail.Hint(fmt.Errorf("the storage of this database is %s, not %s", row.Location, store.URL("")),
 		"leave --storage out: segments that are there would stay behind")
 }
 
@@ -292,7 +295,7 @@ func (n *node) defaultLocation(ctx context.Context) (string, map[string]string, 
 	case err == nil:
 		return row.Location, known, nil
 	case n.opt.dataDir == "":
-		return "", nil, hint(errors.New("this database has no storage yet"), "name one with --storage")
+		return "", nil, fail.Hint(errors.New("this database has no storage yet"), "name one with --storage")
 	}
 	return filepath.Join(n.opt.dataDir, "segments"), nil, nil
 }
@@ -302,11 +305,11 @@ func hostPort(flag, address string) (string, int, error) {
 	const example = "an address looks like 127.0.0.1:7432 or [::1]:7432; 0.0.0.0 is every IPv4 address of this machine, port 0 a free one"
 	host, text, err := net.SplitHostPort(address)
 	if err != nil || strings.ContainsAny(host, " /@?#") {
-		return "", 0, &usageError{msg: fmt.Sprintf("--%s %q: expected host:port", flag, address), hint: example}
+		return "", 0, &fail.Usage{Msg: fmt.Sprintf("--%s %q: expected host:port", flag, address), Todo: example}
 	}
 	port, err := strconv.ParseUint(text, 10, 16)
 	if err != nil {
-		return "", 0, &usageError{msg: fmt.Sprintf("--%s %q: the port must be a number up to 65535", flag, address), hint: example}
+		return "", 0, &fail.Usage{Msg: fmt.Sprintf("--%s %q: the port must be a number up to 65535", flag, address), Todo: example}
 	}
 	return host, int(port), nil
 }
@@ -362,4 +365,19 @@ func (n *node) startWorker() error {
 		}
 	}()
 	return nil
+}
+
+// owner is who this installation is, as storages' markers say it.
+func owner(ctx context.Context, l *ledger.Ledger) (objstore.Owner, error) {
+	inst, err := l.Installation(ctx, "")
+	if err != nil {
+		return objstore.Owner{}, err
+	}
+	id, err := l.Identity(ctx)
+	if err != nil {
+		return objstore.Owner{}, err
+	}
+	return objstore.Owner{
+		InstallationID: inst.ID.String(), SystemIdentifier: id.SystemIdentifier, DatabaseOID: id.DatabaseOID, Timeline: int64(id.Timeline),
+	}, nil
 }

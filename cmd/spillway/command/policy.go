@@ -6,6 +6,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
+	"github.com/spillwaydb/spillway/internal/cli/words"
 	"github.com/spillwaydb/spillway/sqlfront/parse"
 )
 
@@ -82,7 +85,7 @@ func (p *policyOptions) statement(table string) (string, error) {
 		if s == "" {
 			return ""
 		}
-		return strings.TrimSpace(literal(s))
+		return strings.TrimSpace(sqlclient.Literal(s))
 	}
 	number := func(n int64) string {
 		if n == 0 {
@@ -115,7 +118,7 @@ func (p *policyOptions) statement(table string) (string, error) {
 		list = append(list, strings.TrimSuffix(strings.TrimPrefix(with, " WITH ("), ")"))
 	}
 	if len(list) == 0 {
-		return "", &usageError{msg: "policy set: say when to flush", hint: "--interval '1 hour', --rows 1000000 or --bytes 1GB"}
+		return "", &fail.Usage{Msg: "policy set: say when to flush", Todo: "--interval '1 hour', --rows 1000000 or --bytes 1GB"}
 	}
 	return "ALTER TABLE " + table + " SET FLUSH POLICY (" + strings.Join(list, ", ") + ")", nil
 }
@@ -162,14 +165,14 @@ func completeTable(o *clientOptions) cobra.CompletionFunc {
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		defer c.close()
-		rows, err := c.rows(cmd.Context(), tableNamesQuery)
+		defer c.Close()
+		rows, err := c.Rows(cmd.Context(), sqlclient.QuotedNames)
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		var names []string
 		for _, r := range rows {
-			if hasPrefixFold(r["name"], word) {
+			if words.HasPrefixFold(r["name"], word) {
 				names = append(names, r["name"])
 			}
 		}

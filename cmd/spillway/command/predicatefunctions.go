@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/obs"
 )
 
@@ -18,7 +19,7 @@ var signature = regexp.MustCompile(`^[^().]+\.[^(.]+\(.*\)$`)
 func checkFunctions(list []string) error {
 	for _, f := range list {
 		if !signature.MatchString(f) {
-			return &usageError{msg: fmt.Sprintf("--predicate-functions %s: expected schema.name(types)", f), hint: "for example: app.is_stale(timestamptz)"}
+			return &fail.Usage{Msg: fmt.Sprintf("--predicate-functions %s: expected schema.name(types)", f), Todo: "for example: app.is_stale(timestamptz)"}
 		}
 	}
 	return nil

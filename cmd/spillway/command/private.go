@@ -14,6 +14,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
+	"github.com/spillwaydb/spillway/internal/cli/grants"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/internal/embedpg"
 )
 
@@ -64,7 +67,7 @@ func (p *privatePostgres) furnish(ctx context.Context) error {
 			return err
 		}
 		var b strings.Builder
-		createRole(func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }, privateUser, "LOGIN", false)
+		grants.CreateRole(func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }, privateUser, "LOGIN", false)
 		if err := execute(ctx, conn, b.String()); err != nil || exists {
 			return err
 		}
@@ -74,19 +77,19 @@ func (p *privatePostgres) furnish(ctx context.Context) error {
 		return err
 	}
 	return p.asSuperuser(ctx, privateDatabase, func(conn *pgx.Conn) error {
-		script := grantScript{role: privateWorker, database: privateDatabase, readers: []string{privateUser}, operators: true}
+		script := grants.Script{Role: privateWorker, Database: privateDatabase, Readers: []string{privateUser}, Operators: true}
 		statements := []string{script.String()}
 		if !exists {
 			statements = append(statements, "CREATE SCHEMA IF NOT EXISTS "+privateSchema+" AUTHORIZATION "+privateUser)
 		}
 		statements = append(statements,
-			"GRANT "+operatorRole+" TO "+privateUser,
+			"GRANT "+grants.Operator+" TO "+privateUser,
 			"ALTER DEFAULT PRIVILEGES FOR ROLE "+privateUser+" GRANT USAGE ON SCHEMAS TO "+privateWorker,
 			"ALTER DEFAULT PRIVILEGES FOR ROLE "+privateUser+" GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO "+privateWorker,
 			"DO $$ BEGIN IF to_regnamespace('"+privateSchema+"') IS NOT NULL THEN GRANT USAGE ON SCHEMA "+privateSchema+" TO "+privateWorker+"; END IF; END $$",
 		)
 		for role, password := range p.passwords {
-			statements = append(statements, "ALTER ROLE "+role+" PASSWORD "+literal(password))
+			statements = append(statements, "ALTER ROLE "+role+" PASSWORD "+sqlclient.Literal(password))
 		}
 		return execute(ctx, conn, statements...)
 	})
@@ -137,7 +140,7 @@ func ensurePasswords(dataDir string) (map[string]string, error) {
 		}
 	}
 	if passwords[privateUser] == "" || passwords[privateWorker] == "" {
-		return nil, hint(fmt.Errorf("%s does not hold the passwords of the private PostgreSQL", path),
+		return nil, fail.Hint(fmt.Errorf("%s does not hold the passwords of the private PostgreSQL", path),
 			"remove the file: new passwords are made at the next start")
 	}
 	return passwords, nil

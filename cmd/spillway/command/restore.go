@@ -4,6 +4,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 )
 
 type restoreOptions struct {
@@ -49,7 +51,7 @@ func (o *restoreOptions) statement(table string) (string, error) {
 	var b strings.Builder
 	b.WriteString("RESTORE TABLE " + table)
 	if o.fromJob != "" {
-		b.WriteString(" FROM JOB " + literal(o.fromJob))
+		b.WriteString(" FROM JOB " + sqlclient.Literal(o.fromJob))
 	}
 	given := o.with
 	if o.onConflict != "" {

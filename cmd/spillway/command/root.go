@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 )
 
 // New builds the whole command line over env.
@@ -58,9 +60,9 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	e := &usageError{msg: fmt.Sprintf("unknown command %q for %q", args[0], cmd.CommandPath()), hint: "see `" + cmd.CommandPath() + " --help`"}
+	e := &fail.Usage{Msg: fmt.Sprintf("unknown command %q for %q", args[0], cmd.CommandPath()), Todo: "see `" + cmd.CommandPath() + " --help`"}
 	if close := cmd.SuggestionsFor(args[0]); len(close) > 0 {
-		e.hint = "did you mean " + strings.Join(close, " or ") + "?"
+		e.Todo = "did you mean " + strings.Join(close, " or ") + "?"
 	}
 	return e
 }
@@ -70,9 +72,9 @@ func args(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, given []string) error {
 		switch {
 		case len(given) < len(names):
-			return &usageError{msg: cmd.CommandPath() + ": " + names[len(given)] + " is missing", hint: "usage: " + cmd.UseLine()}
+			return &fail.Usage{Msg: cmd.CommandPath() + ": " + names[len(given)] + " is missing", Todo: "usage: " + cmd.UseLine()}
 		case len(given) > len(names):
-			return &usageError{msg: fmt.Sprintf("%s: unexpected argument %q", cmd.CommandPath(), given[len(names)]), hint: "usage: " + cmd.UseLine()}
+			return &fail.Usage{Msg: fmt.Sprintf("%s: unexpected argument %q", cmd.CommandPath(), given[len(names)]), Todo: "usage: " + cmd.UseLine()}
 		}
 		return nil
 	}

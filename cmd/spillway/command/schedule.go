@@ -5,6 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/sqlfront/parse"
 )
 
@@ -71,23 +73,23 @@ func (f *scheduleFlags) statement(name, inner string) (string, error) {
 	timing := ""
 	switch {
 	case f.every != "" && f.cron != "":
-		return "", &usageError{msg: "--every and --cron exclude each other", hint: "create a schedule for each"}
+		return "", &fail.Usage{Msg: "--every and --cron exclude each other", Todo: "create a schedule for each"}
 	case f.every != "" && f.zone != "":
-		return "", &usageError{msg: "--time-zone belongs to --cron", hint: "an interval is the same in every time zone"}
+		return "", &fail.Usage{Msg: "--time-zone belongs to --cron", Todo: "an interval is the same in every time zone"}
 	case f.every != "":
-		timing = " EVERY " + literal(f.every)
+		timing = " EVERY " + sqlclient.Literal(f.every)
 	case f.cron != "":
-		timing = " CRON " + literal(f.cron)
+		timing = " CRON " + sqlclient.Literal(f.cron)
 	default:
-		return "", &usageError{msg: "say when: --every or --cron is missing", hint: "for example --every '1 day', or --cron '0 3 * * *' --time-zone Europe/Berlin"}
+		return "", &fail.Usage{Msg: "say when: --every or --cron is missing", Todo: "for example --every '1 day', or --cron '0 3 * * *' --time-zone Europe/Berlin"}
 	}
 	if f.zone != "" {
-		timing += " TIME ZONE " + literal(f.zone)
+		timing += " TIME ZONE " + sqlclient.Literal(f.zone)
 	}
 	var options []string
 	for _, o := range []struct{ name, value string }{{"overlap", f.overlap}, {"jitter", f.jitter}, {"catchup_window", f.catchup}} {
 		if o.value != "" {
-			options = append(options, o.name+" = "+literal(o.value))
+			options = append(options, o.name+" = "+sqlclient.Literal(o.value))
 		}
 	}
 	if f.pauseOnFailure {
@@ -147,9 +149,9 @@ func newScheduleBackfill(env *Env) *cobra.Command {
 		Args:    args("NAME"),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			if from == "" || to == "" {
-				return &usageError{msg: "--from and --to are needed", hint: "for example --from 2026-03-01 --to 2026-03-04"}
+				return &fail.Usage{Msg: "--from and --to are needed", Todo: "for example --from 2026-03-01 --to 2026-03-04"}
 			}
-			return o.send(cmd, env, "BACKFILL SCHEDULE "+parse.QuoteName(given[0])+" FROM "+literal(from)+" TO "+literal(to))
+			return o.send(cmd, env, "BACKFILL SCHEDULE "+parse.QuoteName(given[0])+" FROM "+sqlclient.Literal(from)+" TO "+sqlclient.Literal(to))
 		},
 	}
 	o.flags(cmd)

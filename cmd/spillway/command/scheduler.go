@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/spillwaydb/spillway/activities"
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/obs"
 	"github.com/spillwaydb/spillway/internal/policy"
@@ -32,7 +33,7 @@ func (o *serverOptions) policyFlags(cmd *cobra.Command) {
 // checkPolicies refuses settings that no watcher can have.
 func (o *serverOptions) checkPolicies() error {
 	if o.policyTick < 0 || o.policyBackoff < 0 {
-		return usagef("--policy-tick and --policy-backoff: expected more than 0")
+		return fail.Usagef("--policy-tick and --policy-backoff: expected more than 0")
 	}
 	return nil
 }

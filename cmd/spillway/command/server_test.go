@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spillwaydb/spillway/internal/cli/datadir"
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 )
 
@@ -83,7 +85,7 @@ func startServer(t *testing.T, args ...string) *server {
 	case <-time.After(patience):
 	}
 	if s.line == "" {
-		cancel(errInterrupted)
+		cancel(fail.ErrInterrupted)
 		t.Fatalf("%q did not get ready:\n%s", args, s.errOut.String())
 	}
 	t.Cleanup(func() { s.stop(t) })
@@ -93,7 +95,7 @@ func startServer(t *testing.T, args ...string) *server {
 // stop asks for a graceful stop and returns the exit code. Calling it again is harmless.
 func (s *server) stop(t *testing.T) int {
 	t.Helper()
-	s.cancel(errInterrupted)
+	s.cancel(fail.ErrInterrupted)
 	select {
 	case code := <-s.done:
 		s.done <- code
@@ -146,7 +148,7 @@ func grantedDatabase(t *testing.T, tables, statements []string) *pgtest.DB {
 // throughFront returns the URL of a direct connection, led through the front-end of a running `spillway up`.
 func throughFront(t *testing.T, dir, direct string) string {
 	t.Helper()
-	up, err := findUp(dir)
+	up, err := datadir.FindUp(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +179,7 @@ func TestUp(t *testing.T) {
 		"CREATE TABLE app.other AS SELECT 1 AS id",
 	})
 	mustContain(t, s.line, "spillway is ready: psql -h 127.0.0.1 -p ", s.db.Name, " ; web ui http://127.0.0.1:")
-	if info, err := os.Stat(upFilePath(s.dir)); err != nil || info.Mode().Perm() != 0o600 {
+	if info, err := os.Stat(datadir.UpPath(s.dir)); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("up.json: %v, %v", info, err)
 	}
 
@@ -284,7 +286,7 @@ func (s *site) checkDoctor(t *testing.T) {
 
 func (s *site) checkReady(t *testing.T) {
 	t.Helper()
-	up, err := findUp(s.dir)
+	up, err := datadir.FindUp(s.dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -302,7 +304,7 @@ func (s *site) checkReady(t *testing.T) {
 func TestWorkerAndFront(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, []string{"app.events"}, []string{"CREATE TABLE app.events AS SELECT i AS id FROM generate_series(1, 1000) i"})
-	up, err := findUp(s.dir)
+	up, err := datadir.FindUp(s.dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -398,7 +400,7 @@ func TestSecondInterrupt(t *testing.T) {
 		}
 	}
 	// A chunk that cannot end: the table is locked, so that the graceful stop waits.
-	info, err := findUp(dir)
+	info, err := datadir.FindUp(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -427,7 +429,7 @@ func TestSecondInterrupt(t *testing.T) {
 		var n int
 		fmt.Sscan(first, &n)
 		await(t, func() error {
-			if alive(n) {
+			if datadir.Alive(n) {
 				return fmt.Errorf("PostgreSQL %d outlived it", n)
 			}
 			return nil

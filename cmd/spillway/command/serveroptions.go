@@ -10,6 +10,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/spillwaydb/spillway/internal/cli/datadir"
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/embedtemporal"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/telemetry"
@@ -80,7 +82,7 @@ func (o *serverOptions) storageFlag(cmd *cobra.Command) {
 }
 
 func (o *serverOptions) dataDirFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&o.dataDir, "data-dir", defaultDataDir, "directory of everything that is kept beside the database")
+	cmd.Flags().StringVar(&o.dataDir, "data-dir", datadir.Default, "directory of everything that is kept beside the database")
 }
 
 func (o *serverOptions) temporalFlags(cmd *cobra.Command, address string) {
@@ -168,7 +170,7 @@ func (o *serverOptions) metricsChosen() bool {
 func (o *serverOptions) logger(w io.Writer) (*slog.Logger, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
-		return nil, usagef("--log-level %s: expected debug, info, warn or error", o.logLevel)
+		return nil, fail.Usagef("--log-level %s: expected debug, info, warn or error", o.logLevel)
 	}
 	h := &slog.HandlerOptions{Level: level}
 	switch o.logFormat {
@@ -177,7 +179,7 @@ func (o *serverOptions) logger(w io.Writer) (*slog.Logger, error) {
 	case "json":
 		return slog.New(slog.NewJSONHandler(w, h)), nil
 	}
-	return nil, usagef("--log-format %s: expected text or json", o.logFormat)
+	return nil, fail.Usagef("--log-format %s: expected text or json", o.logFormat)
 }
 
 // check refuses what this version cannot do and what makes no sense, before anything is started.
@@ -189,33 +191,33 @@ func (o *serverOptions) check() error {
 		return err
 	}
 	if (o.sqlCert == "") != (o.sqlKey == "") {
-		return usagef("--sql-tls-cert and --sql-tls-key go together: only one of them is set")
+		return fail.Usagef("--sql-tls-cert and --sql-tls-key go together: only one of them is set")
 	}
 	if err := checkFunctions(o.predicateFunctions); err != nil {
 		return err
 	}
 	if o.retention < leastRetention {
-		return usagef("--retention %s: expected %s or more", o.retention, leastRetention)
+		return fail.Usagef("--retention %s: expected %s or more", o.retention, leastRetention)
 	}
 	if o.temporalRetention != 0 && o.temporalRetention < embedtemporal.LeastRetention {
-		return usagef("--temporal-retention %s: expected 24h or more, which is Temporal's own limit", o.temporalRetention)
+		return fail.Usagef("--temporal-retention %s: expected 24h or more, which is Temporal's own limit", o.temporalRetention)
 	}
 	if o.slots < 1 {
-		return usagef("--slots %d: expected 1 or more", o.slots)
+		return fail.Usagef("--slots %d: expected 1 or more", o.slots)
 	}
 	if o.shutdownTimeout <= 0 {
-		return usagef("--shutdown-timeout %s: expected more than 0", o.shutdownTimeout)
+		return fail.Usagef("--shutdown-timeout %s: expected more than 0", o.shutdownTimeout)
 	}
 	if err := o.checkPolicies(); err != nil {
 		return err
 	}
 	if o.otlpEndpoint != "" {
 		if err := telemetry.CheckEndpoint(o.otlpEndpoint); err != nil {
-			return usagef("--otlp-endpoint: %v", err) // it may hold a password, and is not shown
+			return fail.Usagef("--otlp-endpoint: %v", err) // it may hold a password, and is not shown
 		}
 	}
 	if o.pprof && o.metricsListen == "" {
-		return usagef("--pprof needs an address to serve at, and --metrics-listen is empty")
+		return fail.Usagef("--pprof needs an address to serve at, and --metrics-listen is empty")
 	}
 	return o.checkListens()
 }
@@ -226,14 +228,14 @@ func (o *serverOptions) checkStore() error {
 	case !o.inPostgres():
 		return nil
 	case !strings.HasPrefix(o.temporalStore, "postgres://") && !strings.HasPrefix(o.temporalStore, "postgresql://"):
-		return &usageError{msg: "--temporal-store: expected sqlite or a postgres:// URL", hint: "the form is postgres://user@host:5432/database"}
+		return &fail.Usage{Msg: "--temporal-store: expected sqlite or a postgres:// URL", Todo: "the form is postgres://user@host:5432/database"}
 	case o.databaseURL == "":
-		return &usageError{msg: "--temporal-store in PostgreSQL needs --database-url: a private PostgreSQL belongs to one process, and could not be taken over",
-			hint: "name the database to serve, or leave --temporal-store out"}
+		return &fail.Usage{Msg: "--temporal-store in PostgreSQL needs --database-url: a private PostgreSQL belongs to one process, and could not be taken over",
+			Todo: "name the database to serve, or leave --temporal-store out"}
 	}
 	opt := o.storeOptions("")
 	if err := opt.Check(); err != nil {
-		return &usageError{msg: err.Error(), hint: hintOf(err)}
+		return &fail.Usage{Msg: err.Error(), Todo: hintOf(err)}
 	}
 	return nil
 }
@@ -259,7 +261,7 @@ func checkUI(address string) error {
 	}
 	u, err := url.Parse(address)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return usagef("--temporal-ui-url %q: expected http://host or https://host, with a path if there is one", address)
+		return fail.Usagef("--temporal-ui-url %q: expected http://host or https://host, with a path if there is one", address)
 	}
 	return nil
 }

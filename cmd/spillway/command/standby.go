@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/embedtemporal"
 	"github.com/spillwaydb/spillway/internal/obs"
 	"github.com/spillwaydb/spillway/sqlfront/pgwire"
@@ -34,7 +35,7 @@ func (n *node) takeStore(ctx context.Context, ln net.Listener) error {
 		return err
 	}
 	if temporal.HostPort != "" {
-		return usagef("--temporal-store is for the embedded Temporal, and a cluster is named: %s", temporal.HostPort)
+		return fail.Usagef("--temporal-store is for the embedded Temporal, and a cluster is named: %s", temporal.HostPort)
 	}
 	host, err := os.Hostname()
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spillwaydb/spillway/internal/cli/datadir"
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 )
 
@@ -64,7 +65,7 @@ func TestListenAddresses(t *testing.T) {
 func TestMetricsDefaultTaken(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, []string{"app.t"}, []string{"CREATE TABLE app.t (id int)"})
-	up, err := findUp(s.dir)
+	up, err := datadir.FindUp(s.dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,7 +223,7 @@ func TestDatabaseOutage(t *testing.T) {
 	u.Host = wire.address
 	dir := t.TempDir()
 	s := startServer(t, append([]string{"up", "--database-url", u.String(), "--data-dir", dir}, anyPorts...)...)
-	up, err := findUp(dir)
+	up, err := datadir.FindUp(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/cli/fail"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/ledger"
@@ -57,17 +59,17 @@ environment variables or files that the workers have.`,
 // createStorage renders CREATE STORAGE.
 func createStorage(name, location string, options []string) (string, error) {
 	if location == "" {
-		return "", &usageError{msg: "--location is missing", hint: "a folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"}
+		return "", &fail.Usage{Msg: "--location is missing", Todo: "a folder, s3://bucket/prefix, gs://bucket/prefix or az://container/prefix"}
 	}
 	var list []string
 	for _, o := range options {
 		key, value, ok := strings.Cut(o, "=")
 		if !ok || key == "" {
-			return "", &usageError{msg: "--option takes name=value", hint: "for example --option region=eu-central-1"}
+			return "", &fail.Usage{Msg: "--option takes name=value", Todo: "for example --option region=eu-central-1"}
 		}
-		list = append(list, parse.QuoteName(key)+" = "+literal(value))
+		list = append(list, parse.QuoteName(key)+" = "+sqlclient.Literal(value))
 	}
-	statement := "CREATE STORAGE " + parse.QuoteName(name) + " LOCATION " + literal(location)
+	statement := "CREATE STORAGE " + parse.QuoteName(name) + " LOCATION " + sqlclient.Literal(location)
 	if len(list) > 0 {
 		statement += " WITH (" + strings.Join(list, ", ") + ")"
 	}
@@ -80,8 +82,8 @@ func (o *clientOptions) send(cmd *cobra.Command, env *Env, statement string) err
 	if err != nil {
 		return err
 	}
-	defer c.close()
-	return c.run(cmd.Context(), statement, newSink(cmd, env))
+	defer c.Close()
+	return c.Run(cmd.Context(), statement, newSink(cmd, env))
 }
 
 func newStorageList(env *Env) *cobra.Command {

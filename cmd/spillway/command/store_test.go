@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	sdk "go.temporal.io/sdk/client"
-
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/embedtemporal"
 	"github.com/spillwaydb/spillway/internal/flush"
@@ -101,17 +99,6 @@ func TestDoctorOfStore(t *testing.T) {
 	}
 }
 
-func TestDoctorOfRetention(t *testing.T) {
-	t.Parallel()
-	for days, want := range map[time.Duration]string{1: findingWarn, 3: findingOK, 7: findingOK, 30: findingOK, 90: findingWarn} {
-		d := &doctor{}
-		d.examineRetention(sdk.Options{Namespace: "n", HostPort: "h:1"}, days*24*time.Hour)
-		if got := d.findings[0]; got.status != want || want == findingWarn && !strings.Contains(got.todo, "namespace update --namespace n --retention 168h --address h:1") {
-			t.Errorf("%d days: %+v", days, got)
-		}
-	}
-}
-
 // fakeHistory lets a test see what a sweep asks of the ledger and of Temporal.
 type fakeHistory struct {
 	busy   bool
@@ -153,7 +140,7 @@ func TestSweep(t *testing.T) {
 		{Job: jobmanager.JobInfo{ID: id, Status: jobmanager.Cancelled, FinishedAt: &at, Error: "by force", ErrorClass: "terminated", WorkflowID: "w", RunID: "r"}, RequestID: "good"},
 	}}
 	var log syncBuffer
-	n, err := newNode(&Env{Stderr: &log}, (&doctor{opt: &serverOptions{}}).nodeOptions())
+	n, err := newNode(&Env{Stderr: &log}, (&serverOptions{}).lookedAt())
 	if err != nil {
 		t.Fatal(err)
 	}

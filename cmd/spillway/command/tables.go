@@ -8,6 +8,10 @@ import (
 
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/spf13/cobra"
+
+	"github.com/spillwaydb/spillway/internal/cli/fail"
+	"github.com/spillwaydb/spillway/internal/cli/show"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 )
 
 type tablesOptions struct {
@@ -31,7 +35,7 @@ PostgreSQL's statistics: no row is read. --where, --older-than and --with say wh
   spillway tables app.events --older-than '30 days' --age-column created_at -o json`,
 		Args: func(cmd *cobra.Command, given []string) error {
 			if len(given) > 1 {
-				return &usageError{msg: fmt.Sprintf("%s: unexpected argument %q", cmd.CommandPath(), given[1]), hint: "usage: " + cmd.UseLine()}
+				return &fail.Usage{Msg: fmt.Sprintf("%s: unexpected argument %q", cmd.CommandPath(), given[1]), Todo: "usage: " + cmd.UseLine()}
 			}
 			return nil
 		},
@@ -49,27 +53,27 @@ PostgreSQL's statistics: no row is read. --where, --older-than and --with say wh
 
 func runTables(cmd *cobra.Command, env *Env, o *tablesOptions, given []string) error {
 	if len(given) == 0 && (o.flush.where != "" || o.flush.olderThan != "" || len(o.flush.with) > 0) {
-		return &usageError{msg: "--where, --older-than and --with are about the flush of one table, and none is named", hint: "usage: " + cmd.UseLine()}
+		return &fail.Usage{Msg: "--where, --older-than and --with are about the flush of one table, and none is named", Todo: "usage: " + cmd.UseLine()}
 	}
 	c, err := o.connect(cmd.Context())
 	if err != nil {
 		return err
 	}
-	defer c.close()
-	view, err := c.view(cmd.Context(), "tables")
+	defer c.Close()
+	view, err := c.View(cmd.Context(), "tables")
 	if err != nil {
 		return err
 	}
 	out, _ := cmd.Flags().GetString("output")
 	if len(given) == 0 {
 		text := tablesQuery(view, "true", out != "json") + fmt.Sprintf(" ORDER BY t.bytes_hot DESC NULLS LAST, 1 LIMIT %d", max(0, o.limit))
-		return c.run(cmd.Context(), text, newSink(cmd, env))
+		return c.Run(cmd.Context(), text, newSink(cmd, env))
 	}
 	statement, err := o.flush.statement(given)
 	if err != nil {
 		return err
 	}
-	return c.showTable(cmd.Context(), view, statement, out != "json", newSink(cmd, env))
+	return showTable(cmd.Context(), c, view, statement, out != "json", newSink(cmd, env))
 }
 
 // tableColumns are the columns of the list, and what they are in terms of system.tables. Those that are sizes print as such.
@@ -101,15 +105,15 @@ func tablesQuery(view, condition string, pretty bool) string {
 }
 
 // showTable shows one table, with what a flush would move now.
-func (c *client) showTable(ctx context.Context, view, flush string, pretty bool, s sink) error {
-	plan, err := c.rows(ctx, "EXPLAIN "+flush)
+func showTable(ctx context.Context, c *sqlclient.Client, view, flush string, pretty bool, s show.Sink) error {
+	plan, err := c.Rows(ctx, "EXPLAIN "+flush)
 	if err != nil {
 		return err
 	}
 	if len(plan) == 0 {
 		return errors.New("the front-end explained nothing")
 	}
-	whole := rowMap{} // of the table itself: later rows are of its partitions
+	whole := sqlclient.Row{} // of the table itself: later rows are of its partitions
 	for _, r := range plan {
 		if _, twice := whole[r["property"]]; r["subject"] == plan[0]["subject"] && !twice {
 			whole[r["property"]] = r["value"]
@@ -118,15 +122,15 @@ func (c *client) showTable(ctx context.Context, view, flush string, pretty bool,
 			whole["refusal"] = r["value"]
 		}
 	}
-	known, err := c.rows(ctx, tablesQuery(view, "t.table_schema || '.' || t.table_name = "+literal(plan[0]["subject"]), pretty))
+	known, err := c.Rows(ctx, tablesQuery(view, "t.table_schema || '.' || t.table_name = "+sqlclient.Literal(plan[0]["subject"]), pretty))
 	if err != nil {
 		return err
 	}
-	row := rowMap{"table": plan[0]["subject"], "bytes_hot": whole["bytes"]} // of one that was never flushed
+	row := sqlclient.Row{"table": plan[0]["subject"], "bytes_hot": whole["bytes"]} // of one that was never flushed
 	if len(known) > 0 {
 		row = known[0]
 	} else if pretty && row["bytes_hot"] != "" {
-		size, err := c.rows(ctx, "SELECT pg_catalog.pg_size_pretty("+row["bytes_hot"]+"::bigint) AS s")
+		size, err := c.Rows(ctx, "SELECT pg_catalog.pg_size_pretty("+row["bytes_hot"]+"::bigint) AS s")
 		if err != nil {
 			return err
 		}
@@ -141,11 +145,11 @@ func (c *client) showTable(ctx context.Context, view, flush string, pretty bool,
 }
 
 // printRow prints what showTable has found.
-func printRow(s sink, row rowMap) error {
-	var cols []column
+func printRow(s show.Sink, row sqlclient.Row) error {
+	var cols []show.Column
 	var values [][]byte
 	add := func(name string, oid uint32) {
-		cols = append(cols, column{name: name, oid: oid})
+		cols = append(cols, show.Column{Name: name, OID: oid})
 		var value []byte
 		if text := row[name]; text != "" {
 			value = []byte(text)
@@ -164,11 +168,11 @@ func printRow(s sink, row rowMap) error {
 		add(name, pgtype.Int8OID)
 	}
 	add("why_not", pgtype.TextOID)
-	if err := s.begin(cols); err != nil {
+	if err := s.Begin(cols); err != nil {
 		return err
 	}
-	if err := s.row(values); err != nil {
+	if err := s.Row(values); err != nil {
 		return err
 	}
-	return s.end("SELECT 1")
+	return s.End("SELECT 1")
 }

@@ -12,6 +12,7 @@ import (
 	"go.temporal.io/sdk/interceptor"
 
 	"github.com/spillwaydb/spillway/activities"
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/obs"
 	"github.com/spillwaydb/spillway/internal/telemetry"
 	"github.com/spillwaydb/spillway/jobmanager"
@@ -69,10 +70,10 @@ func (n *node) tracingOptions() (opt telemetry.TracingOptions, on bool, err erro
 	case exporter == "none" && opt.Endpoint == "":
 		return opt, false, nil
 	case exporter != "" && exporter != "otlp" && exporter != "none":
-		return opt, false, usagef("%s=%s: expected otlp or none", envTracesExporter, exporter)
+		return opt, false, fail.Usagef("%s=%s: expected otlp or none", envTracesExporter, exporter)
 	}
 	if p := opt.Protocol; p != "" && p != telemetry.ProtocolGRPC && p != telemetry.ProtocolHTTP {
-		return opt, false, usagef("%s=%s: expected %s or %s", envProtocol, p, telemetry.ProtocolGRPC, telemetry.ProtocolHTTP)
+		return opt, false, fail.Usagef("%s=%s: expected %s or %s", envProtocol, p, telemetry.ProtocolGRPC, telemetry.ProtocolHTTP)
 	}
 	return opt, true, nil
 }

@@ -18,6 +18,7 @@ import (
 	trace "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/grpc"
 
+	"github.com/spillwaydb/spillway/internal/cli/datadir"
 	"github.com/spillwaydb/spillway/internal/obs"
 )
 
@@ -134,7 +135,7 @@ type samples map[string]float64
 // scrape reads /metrics of a site.
 func (s *site) scrape(t *testing.T) samples {
 	t.Helper()
-	up, err := findUp(s.dir)
+	up, err := datadir.FindUp(s.dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"time"
 
-	tea "charm.land/bubbletea/v2"
 	"github.com/spf13/cobra"
+
+	"github.com/spillwaydb/spillway/internal/cli/fail"
+	"github.com/spillwaydb/spillway/internal/cli/top"
 )
 
 // leastRefresh bounds what a view that somebody forgot costs the server.
@@ -46,24 +48,12 @@ Kill, pause and resume ask first. NO_COLOR switches colours off.`,
 
 func runTop(ctx context.Context, env *Env, o *topOptions) error {
 	if o.refresh < leastRefresh {
-		return usagef("--refresh %s: expected %s or more", o.refresh, leastRefresh)
+		return fail.Usagef("--refresh %s: expected %s or more", o.refresh, leastRefresh)
 	}
 	if env.Width == 0 || !env.Interactive {
-		return &usageError{msg: "top needs a terminal, for its keys and for its screen", hint: "`spillway jobs list` prints the jobs once; -o json and -o csv are for programs"}
+		return &fail.Usage{Msg: "top needs a terminal, for its keys and for its screen", Todo: "`spillway jobs list` prints the jobs once; -o json and -o csv are for programs"}
 	}
-	feed := newTopFeed(&o.clientOptions)
-	defer feed.close()
-	// The first look is before the screen is taken: an address that is wrong must be an error that stays to be read.
-	if _, err := feed.jobs(ctx); err != nil {
-		return err
-	}
-	looks, cancel := context.WithCancel(ctx)
-	defer cancel()
-	m := newTopModel(looks, feed, time.Now, o)
-	_, err := tea.NewProgram(m, tea.WithContext(ctx), tea.WithInput(env.Stdin), tea.WithOutput(env.Stdout), tea.WithEnvironment(env.Environ()),
-		tea.WithoutSignalHandler()).Run()
-	if interrupted(ctx) { // SIGTERM; Ctrl-C is a key here
-		return errInterrupted
-	}
-	return err
+	return top.Run(ctx, &top.Options{
+		Dial: o.connect, Refresh: o.refresh, All: o.all, In: env.Stdin, Out: env.Stdout, Environ: env.Environ(), Hint: hintOf,
+	})
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 )
 
 // A28: what a person does with the live view at a terminal, beside a real `up`: sees two jobs, pauses one, kills it, makes the
@@ -26,7 +28,7 @@ func TestTopAtATerminal(t *testing.T) {
 		ids[table] = r.out[strings.Index(r.out, "flush:"):][:len("flush:"+table+":")+36]
 	}
 	status := func(table string) string {
-		return strings.TrimSpace(s.spillway(t, "sql", "-c", "SELECT status FROM system.jobs WHERE job_id = "+literal(ids[table]), "-o", "csv").out)
+		return strings.TrimSpace(s.spillway(t, "sql", "-c", "SELECT status FROM system.jobs WHERE job_id = "+sqlclient.Literal(ids[table]), "-o", "csv").out)
 	}
 	becomes := func(table, want string) {
 		t.Helper()

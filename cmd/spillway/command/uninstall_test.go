@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/spillwaydb/spillway/internal/cli/show"
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 )
 
@@ -61,7 +62,7 @@ func TestUninstall(t *testing.T) {
 	}
 	mustContain(t, r.out, `{"table":"app.events","segments":`, `"rows":2000,`, `"manifest":"`+manifest+`"`)
 	mustContain(t, r.errOut, "files stay where they are: 2 000 cold rows, ", "read_json('"+manifest+"')", "removed: schema spillway, schema system",
-		"\n  temporal schedule delete --schedule-id "+shellQuote(s.db.Name+"/schedule/nightly")+"\n", "\n  temporal workflow terminate --workflow-id "+shellQuote(s.db.Name+"/scheduler")+"\n")
+		"\n  temporal schedule delete --schedule-id "+show.ShellQuote(s.db.Name+"/schedule/nightly")+"\n", "\n  temporal workflow terminate --workflow-id "+show.ShellQuote(s.db.Name+"/scheduler")+"\n")
 	if text, err := os.ReadFile(manifest); err != nil || !strings.Contains(string(text), `"rows": 2000`) {
 		t.Errorf("the manifest was not written: %s, %v", text, err)
 	}

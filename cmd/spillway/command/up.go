@@ -14,6 +14,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/cli/datadir"
+	"github.com/spillwaydb/spillway/internal/cli/fail"
+	"github.com/spillwaydb/spillway/internal/cli/show"
 	"github.com/spillwaydb/spillway/internal/embedtemporal"
 	"github.com/spillwaydb/spillway/internal/obs"
 )
@@ -59,7 +62,7 @@ func runUp(ctx context.Context, env *Env, o *serverOptions) error {
 	up, err := n.startUp(ctx)
 	if err != nil {
 		n.abandon(ctx)
-		if n.standby.Load() != nil && interrupted(ctx) { // nothing was cut off
+		if n.standby.Load() != nil && fail.Interrupted(ctx) { // nothing was cut off
 			fmt.Fprintln(env.Stderr, "stopped")
 			return nil
 		}
@@ -70,7 +73,7 @@ func runUp(ctx context.Context, env *Env, o *serverOptions) error {
 }
 
 // startUp starts all that `up` consists of, and says in up.json where it is.
-func (n *node) startUp(ctx context.Context) (*upFile, error) {
+func (n *node) startUp(ctx context.Context) (*datadir.Up, error) {
 	if err := n.lockDataDir(); err != nil {
 		return nil, err
 	}
@@ -98,10 +101,10 @@ func (n *node) startUp(ctx context.Context) (*upFile, error) {
 		}
 	}
 	up := n.describe(front.Addr())
-	if err := up.write(n.opt.dataDir); err != nil {
-		return nil, fmt.Errorf("write %s: %w", upFilePath(n.opt.dataDir), err)
+	if err := up.Write(n.opt.dataDir); err != nil {
+		return nil, fmt.Errorf("write %s: %w", datadir.UpPath(n.opt.dataDir), err)
 	}
-	n.started("up.json", func(context.Context) error { return os.Remove(upFilePath(n.opt.dataDir)) })
+	n.started("up.json", func(context.Context) error { return os.Remove(datadir.UpPath(n.opt.dataDir)) })
 	if err := n.settleStorage(ctx); err != nil { // late: a start that fails must not have settled it
 		return nil, err
 	}
@@ -113,14 +116,14 @@ func (n *node) startUp(ctx context.Context) (*upFile, error) {
 }
 
 // describe fills up.json.
-func (n *node) describe(front net.Addr) *upFile {
+func (n *node) describe(front net.Addr) *datadir.Up {
 	u := url.URL{Scheme: "postgres", Host: reachable(front.String()), Path: "/" + n.database(), RawQuery: "sslmode=disable"}
 	workerURL := ""
 	if n.private != nil {
 		u.User = url.UserPassword(privateUser, n.private.passwords[privateUser])
 		workerURL = n.private.workerURL
 	}
-	up := &upFile{
+	up := &datadir.Up{
 		WorkerURL: workerURL,
 		PID:       os.Getpid(), Version: versionText(), StartedAt: time.Now().UTC(), SQLURL: u.String(), Storage: n.storage,
 		TemporalAddress: n.temporalAddress, Namespace: n.namespace, UIURL: n.uiURL,
@@ -144,7 +147,7 @@ func reachable(address string) string {
 }
 
 // readyLine is the one line on standard output: what to type next.
-func (n *node) readyLine(up *upFile) string {
+func (n *node) readyLine(up *datadir.Up) string {
 	u, err := url.Parse(up.SQLURL)
 	if err != nil {
 		return "spillway is ready"
@@ -155,21 +158,13 @@ func (n *node) readyLine(up *upFile) string {
 		if abs, err := filepath.Abs(path); err == nil {
 			path = abs
 		}
-		psql = "PGPASSFILE=" + shellQuote(path) + " " + psql + " -U " + u.User.Username()
+		psql = "PGPASSFILE=" + show.ShellQuote(path) + " " + psql + " -U " + u.User.Username()
 	}
-	line := "spillway is ready: " + psql + " " + shellQuote(strings.TrimPrefix(u.Path, "/"))
+	line := "spillway is ready: " + psql + " " + show.ShellQuote(strings.TrimPrefix(u.Path, "/"))
 	if up.UIURL != "" {
 		line += " ; web ui " + up.UIURL
 	}
 	return line
-}
-
-// shellQuote quotes a word for a POSIX shell where it needs it.
-func shellQuote(s string) string {
-	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:@") == "" {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // startMetrics serves health and metrics, if they are wanted.

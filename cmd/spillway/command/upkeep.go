@@ -8,6 +8,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/cli/progress"
+	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/jobmanager"
 )
 
@@ -33,7 +35,7 @@ alone are no failure.`,
 		RunE: func(cmd *cobra.Command, given []string) error {
 			statement := "VERIFY TABLE " + given[0]
 			if parallelism != "" {
-				statement += " WITH (parallelism = " + literal(parallelism) + ")"
+				statement += " WITH (parallelism = " + sqlclient.Literal(parallelism) + ")"
 			}
 			return o.run(cmd, env, statement)
 		},
@@ -72,7 +74,7 @@ With --wait it prints what it removed or kept, one row per object.`,
 func cleanupStatement(urls []string, dryRun bool) string {
 	text := "CLEANUP"
 	for i, u := range urls {
-		text += []string{" OBJECT ", ", "}[min(i, 1)] + strings.TrimSpace(literal(u))
+		text += []string{" OBJECT ", ", "}[min(i, 1)] + strings.TrimSpace(sqlclient.Literal(u))
 	}
 	if dryRun {
 		text += " WITH (dry_run = true)"
@@ -87,24 +89,24 @@ func (o *upkeepOptions) run(cmd *cobra.Command, env *Env, statement string) erro
 	if err != nil {
 		return err
 	}
-	defer c.close()
-	c.onNotice = func(n *pgconn.Notice) { printNotice(env.Stderr, n) }
-	var started mapSink
+	defer c.Close()
+	c.OnNotice = func(n *pgconn.Notice) { sqlclient.PrintNotice(env.Stderr, n) }
+	var started sqlclient.Collector
 	answer := tee{&started}
 	if !o.wait {
 		answer = append(answer, newSink(cmd, env))
 	}
-	if err := c.run(ctx, statement, answer); err != nil || !o.wait {
+	if err := c.Run(ctx, statement, answer); err != nil || !o.wait {
 		return err
 	}
-	id := started.rows[0]["job_id"]
-	tell := c.onNotice
-	c.onNotice = nil // or the looks at the job would tell in the middle of the bar what printFindings tells at the end
-	row, err := follow(ctx, c, id, &progress{w: env.Stderr, bar: env.Bar})
+	id := started.Rows[0]["job_id"]
+	tell := c.OnNotice
+	c.OnNotice = nil // or the looks at the job would tell in the middle of the bar what printFindings tells at the end
+	row, err := progress.Follow(ctx, c, id, &progress.Meter{W: env.Stderr, Bar: env.Bar})
 	if err != nil {
 		return err
 	}
-	c.onNotice = tell
+	c.OnNotice = tell
 	var failed error
 	if row["status"] != string(jobmanager.Completed) {
 		failed = jobError(row)
@@ -113,14 +115,14 @@ func (o *upkeepOptions) run(cmd *cobra.Command, env *Env, statement string) erro
 }
 
 // printFindings prints what a job found; what it all comes to is told in a notice.
-func printFindings(ctx context.Context, cmd *cobra.Command, env *Env, c *client, id string) error {
-	if err := c.run(ctx, "SHOW JOB "+literal(id), &mapSink{}); err != nil {
+func printFindings(ctx context.Context, cmd *cobra.Command, env *Env, c *sqlclient.Client, id string) error {
+	if err := c.Run(ctx, "SHOW JOB "+sqlclient.Literal(id), &sqlclient.Collector{}); err != nil {
 		return err
 	}
-	view, err := c.view(ctx, "findings")
+	view, err := c.View(ctx, "findings")
 	if err != nil {
 		return err
 	}
-	return c.run(ctx, "SELECT location, kind, action, bytes, segment_id, problem FROM "+view+" WHERE job_id = "+literal(id)+
+	return c.Run(ctx, "SELECT location, kind, action, bytes, segment_id, problem FROM "+view+" WHERE job_id = "+sqlclient.Literal(id)+
 		" ORDER BY kind NOT IN ('damaged', 'missing'), location", newSink(cmd, env))
 }

@@ -5,6 +5,8 @@ import (
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
+
+	"github.com/spillwaydb/spillway/internal/cli/show"
 )
 
 // version is set by the linker (see the Makefile).
@@ -28,13 +30,13 @@ func newVersion(env *Env) *cobra.Command {
 		Args:  args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s := newSink(cmd, env)
-			if err := s.begin([]column{{name: "spillway"}, {name: "go"}, {name: "platform"}, {name: "commit"}, {name: "built"}}); err != nil {
+			if err := s.Begin([]show.Column{{Name: "spillway"}, {Name: "go"}, {Name: "platform"}, {Name: "commit"}, {Name: "built"}}); err != nil {
 				return err
 			}
-			if err := s.row([][]byte{[]byte(versionText()), []byte(runtime.Version()), []byte(runtime.GOOS + "/" + runtime.GOARCH), orNull(builtFrom()), orNull(builtAt())}); err != nil {
+			if err := s.Row([][]byte{[]byte(versionText()), []byte(runtime.Version()), []byte(runtime.GOOS + "/" + runtime.GOARCH), orNull(builtFrom()), orNull(builtAt())}); err != nil {
 				return err
 			}
-			return s.end("")
+			return s.End("")
 		},
 	}
 }

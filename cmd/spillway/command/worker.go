@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/spillwaydb/spillway/internal/cli/fail"
 )
 
 func newWorker(env *Env) *cobra.Command {
@@ -44,7 +46,7 @@ func runWorker(ctx context.Context, env *Env, o *serverOptions) error {
 // remoteNode is a node without a data directory: nothing in it is private or embedded.
 func (o *serverOptions) remoteNode(env *Env) (*node, error) {
 	if o.databaseURL == "" {
-		return nil, &usageError{msg: "--database-url is missing", hint: "the form is postgres://spillway@host:5432/database"}
+		return nil, &fail.Usage{Msg: "--database-url is missing", Todo: "the form is postgres://spillway@host:5432/database"}
 	}
 	if o.slots == 0 {
 		o.slots = 1 // front has no such flag
