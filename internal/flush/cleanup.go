@@ -11,13 +11,11 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/spillwaydb/spillway/internal/fault"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/obs"
 )
-
-// CleanupType is the type of jobs that remove what nobody needs from storages. They have no table.
-const CleanupType = "cleanup"
 
 // Bounds of CLEANUP: attempts or objects per chunk, and objects that one statement may name.
 const (
@@ -80,7 +78,7 @@ type cleanupChunk struct {
 }
 
 // PlanCleanup lists what there is to clean up, or returns the plan that is stored.
-func (f *Flusher) PlanCleanup(ctx context.Context, in PlanInput) (PlanResult, error) {
+func (f *Flusher) PlanCleanup(ctx context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error) {
 	res, err := f.planCleanup(ctx, in)
 	if err != nil {
 		f.recordFailure(ctx, in.JobID, nil, 1, err)
@@ -88,14 +86,14 @@ func (f *Flusher) PlanCleanup(ctx context.Context, in PlanInput) (PlanResult, er
 	return res, err
 }
 
-func (f *Flusher) planCleanup(ctx context.Context, in PlanInput) (PlanResult, error) {
+func (f *Flusher) planCleanup(ctx context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error) {
 	req, err := f.request(ctx, in.RequestID)
 	if err != nil {
-		return PlanResult{}, err
+		return jobstep.PlanResult{}, err
 	}
 	opt, err := ParseCleanup(req.Params)
 	if err != nil {
-		return PlanResult{}, classified(ClassInvalid, err)
+		return jobstep.PlanResult{}, jobstep.Classified(jobstep.ClassInvalid, err)
 	}
 	doc := &cleanupDoc{Chunks: []cleanupChunk{}}
 	if len(opt.Objects) > 0 {
@@ -105,12 +103,12 @@ func (f *Flusher) planCleanup(ctx context.Context, in PlanInput) (PlanResult, er
 	} else {
 		if !opt.DryRun {
 			if err := f.endPublishes(ctx); err != nil {
-				return PlanResult{}, err
+				return jobstep.PlanResult{}, err
 			}
 		}
 		left, err := f.ledger.Abandoned(ctx)
 		if err != nil {
-			return PlanResult{}, err
+			return jobstep.PlanResult{}, err
 		}
 		for i, a := range left {
 			if i%cleanupBatch == 0 {
@@ -122,33 +120,33 @@ func (f *Flusher) planCleanup(ctx context.Context, in PlanInput) (PlanResult, er
 	}
 	stored, err := f.putPlan(ctx, in, req, doc, len(doc.Chunks))
 	if err != nil {
-		return PlanResult{}, err
+		return jobstep.PlanResult{}, err
 	}
-	return PlanResult{Generation: 1, Chunks: stored.Chunks, Parallelism: 1}, nil
+	return jobstep.PlanResult{Generation: 1, Chunks: stored.Chunks, Parallelism: 1}, nil
 }
 
 // CleanUp carries one chunk of a CLEANUP out. progress is as in RunChunk. An object that was named and is not stray stays, and
 // is told of by FinishCleanup.
-func (f *Flusher) CleanUp(ctx context.Context, in ChunkInput, progress func(Checkpoint)) (ChunkResult, error) {
+func (f *Flusher) CleanUp(ctx context.Context, in jobstep.ChunkInput, progress func(jobstep.Checkpoint)) (jobstep.ChunkResult, error) {
 	return f.attend(ctx, in, progress, f.cleanUp)
 }
 
-func (f *Flusher) cleanUp(ctx context.Context, in ChunkInput, m *meter) (ChunkResult, error) {
+func (f *Flusher) cleanUp(ctx context.Context, in jobstep.ChunkInput, m *meter) (jobstep.ChunkResult, error) {
 	var c cleanupChunk
 	if err := f.planElement(ctx, in, &c); err != nil {
-		return ChunkResult{}, err
+		return jobstep.ChunkResult{}, err
 	}
 	req, err := f.tableOf(ctx, in.JobID)
 	if err != nil {
-		return ChunkResult{}, err
+		return jobstep.ChunkResult{}, err
 	}
 	opt, err := ParseCleanup(req.Params)
 	if err != nil {
-		return ChunkResult{}, classified(ClassInvalid, err)
+		return jobstep.ChunkResult{}, jobstep.Classified(jobstep.ClassInvalid, err)
 	}
 	ours, err := ownerOf(ctx, f.ledger)
 	if err != nil {
-		return ChunkResult{}, err
+		return jobstep.ChunkResult{}, err
 	}
 	b := &broom{f: f, jobID: in.JobID, dry: opt.DryRun, ours: ours, req: req, m: m}
 	if c.Objects > 0 {
@@ -156,7 +154,7 @@ func (f *Flusher) cleanUp(ctx context.Context, in ChunkInput, m *meter) (ChunkRe
 	} else {
 		err = b.attempts(ctx, c.Attempts)
 	}
-	return ChunkResult{Bytes: m.bytes.Load(), Segments: b.objects}, err
+	return jobstep.ChunkResult{Bytes: m.bytes.Load(), Segments: b.objects}, err
 }
 
 // broom removes objects for one job, and notes each.
@@ -394,7 +392,7 @@ func (b *broom) explain(ctx context.Context, store objstore.Store, storage, key 
 	case err != nil:
 		return "", err
 	case len(known) != 1:
-		return "", classified(ClassInternal, fmt.Errorf("%d answers about one object", len(known)))
+		return "", jobstep.Classified(jobstep.ClassInternal, fmt.Errorf("%d answers about one object", len(known)))
 	case known[0].SegmentID != uuid.Nil:
 		return "it is registered as segment " + known[0].SegmentID.String(), nil
 	case known[0].Condemned:
@@ -426,7 +424,7 @@ func (f *Flusher) finishCleanup(ctx context.Context, jobID string) error {
 	}
 	opt, err := ParseCleanup(req.Params)
 	if err != nil || opt.DryRun { // a dry run has done all that it was asked for
-		return classified(ClassInvalid, err)
+		return jobstep.Classified(jobstep.ClassInvalid, err)
 	}
 	all, err := f.ledger.Findings(ctx, jobID)
 	if err != nil {
@@ -446,5 +444,5 @@ func (f *Flusher) finishCleanup(ctx context.Context, jobID string) error {
 	if len(kept) == 0 {
 		return nil
 	}
-	return classified(ClassRefused, fmt.Errorf("%d of %d objects were kept: %s", len(kept), named, strings.Join(kept[:min(3, len(kept))], "; ")))
+	return jobstep.Classified(jobstep.ClassRefused, fmt.Errorf("%d of %d objects were kept: %s", len(kept), named, strings.Join(kept[:min(3, len(kept))], "; ")))
 }

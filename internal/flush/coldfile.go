@@ -9,6 +9,7 @@ import (
 	"io"
 	"sync/atomic"
 
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/segment"
@@ -26,7 +27,7 @@ func (e *DamagedError) Error() string {
 }
 
 func damaged(seg ledger.Segment, format string, args ...any) error {
-	return classified(ClassDamaged, &DamagedError{Segment: seg.ID.String(), Location: seg.Location, Reason: fmt.Sprintf(format, args...)})
+	return jobstep.Classified(jobstep.ClassDamaged, &DamagedError{Segment: seg.ID.String(), Location: seg.Location, Reason: fmt.Sprintf(format, args...)})
 }
 
 // coldFile is a segment's object, open, and found to be what the ledger says.
@@ -68,7 +69,7 @@ func (c *coldFile) check(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		return classified(ClassStorage, fmt.Errorf("read segment %s: %w", c.seg.ID, err))
+		return jobstep.Classified(jobstep.ClassStorage, fmt.Errorf("read segment %s: %w", c.seg.ID, err))
 	}
 	if sum := hex.EncodeToString(hash.Sum(nil)); sum != c.seg.SHA256 {
 		return damaged(c.seg, "its sha-256 is %s, the ledger says %s", sum, c.seg.SHA256)
@@ -90,9 +91,9 @@ func (c *coldFile) unreadable(err error) error {
 	case errors.Is(err, segment.ErrCorrupt), errors.Is(err, segment.ErrNotSegment):
 		return damaged(c.seg, "%v", err)
 	case errors.Is(err, segment.ErrVersion):
-		return classified(ClassRefused, fmt.Errorf("segment %s: %w", c.seg.ID, err))
+		return jobstep.Classified(jobstep.ClassRefused, fmt.Errorf("segment %s: %w", c.seg.ID, err))
 	}
-	return classified(ClassStorage, fmt.Errorf("read segment %s: %w", c.seg.ID, err))
+	return jobstep.Classified(jobstep.ClassStorage, fmt.Errorf("read segment %s: %w", c.seg.ID, err))
 }
 
 func (c *coldFile) Close() error { return c.object.Close() }
@@ -114,7 +115,7 @@ func (s *stoppable) Read(p []byte) (int, error) {
 func keyOf(store objstore.Store, location string) (string, error) {
 	key, ok := objstore.KeyOf(store, location)
 	if !ok {
-		return "", classified(ClassStorage, fmt.Errorf("%s is not in the storage %s, where the ledger says it is", location, store.URL("")))
+		return "", jobstep.Classified(jobstep.ClassStorage, fmt.Errorf("%s is not in the storage %s, where the ledger says it is", location, store.URL("")))
 	}
 	return key, nil
 }

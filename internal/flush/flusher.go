@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/obs"
@@ -57,44 +57,15 @@ func New(d Deps) (*Flusher, error) {
 	return &Flusher{hot: d.Hot, ledger: d.Ledger, stores: d.Stores, log: d.Log, meter: d.Meter, span: d.Span}, nil
 }
 
-// settleTimeout bounds the work that follows a failure or a stop: ending a backend, condemning, deleting objects.
-const settleTimeout = 30 * time.Second
-
-// settleContext outlives ctx, for work that must be done although the caller has gone.
-func settleContext(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
-}
-
-// recordFailure keeps the full text of an error in the ledger, the only place where it may name rows and values. A stop is
-// not a failure.
-func (f *Flusher) recordFailure(ctx context.Context, jobID string, chunk *int, attempt int, err error) {
-	class := ClassOf(err)
-	if class.Name == ClassCancelled || class.Name == ClassReplan {
-		return
-	}
-	ctx, cancel := settleContext(ctx)
-	defer cancel()
-	recErr := f.ledger.RecordFailure(ctx, ledger.Failure{
-		JobID: jobID, Chunk: chunk, Attempt: max(attempt, 1), Class: class.Name, SQLState: class.SQLState, Message: errorText(err),
-	})
-	if recErr != nil {
-		f.log.Warn("could not record a failure in the ledger", obs.KeyJob, jobID, obs.KeyClass, class.Name, obs.KeyErr, recErr)
-	}
-}
-
-// errorText is the whole text for the operator, with what PostgreSQL adds below its message.
-func errorText(err error) string {
-	text := err.Error()
-	if d := hot.ErrorDetail(err); d != "" {
-		text += " (" + d + ")"
-	}
-	return text
-}
-
 // jobUUID is the last part of a job id.
 func jobUUID(jobID string) (uuid.UUID, error) {
 	if len(jobID) < 36 {
 		return uuid.UUID{}, fmt.Errorf("malformed job id %q", jobID)
 	}
 	return uuid.Parse(jobID[len(jobID)-36:])
+}
+
+// recordFailure keeps the full text of an error in the ledger.
+func (f *Flusher) recordFailure(ctx context.Context, jobID string, chunk *int, attempt int, err error) {
+	jobstep.NoteFailure(ctx, f.ledger, f.log, jobID, chunk, attempt, err)
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/tests/audit"
 )
 
@@ -45,7 +46,7 @@ func TestLedgerEditedByHand(t *testing.T) {
 			j := r.newRestore(nil)
 			failed := 0
 			for n := range j.plan.Chunks {
-				if name := flush.ClassOf(r.tryOne(j, n)).Name; name == flush.ClassDamaged || name == flush.ClassStorage {
+				if name := jobstep.ClassOf(r.tryOne(j, n)).Name; name == jobstep.ClassDamaged || name == jobstep.ClassStorage {
 					failed++
 				}
 			}

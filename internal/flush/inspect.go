@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/segment"
@@ -74,8 +75,8 @@ func (f *Flusher) examine(ctx context.Context, s ledger.Segment, try int, m *met
 }
 
 func isStorageError(err error) bool {
-	name := ClassOf(err).Name
-	return name == ClassStorage || name == ClassStorageFull
+	name := jobstep.ClassOf(err).Name
+	return name == jobstep.ClassStorage || name == jobstep.ClassStorageFull
 }
 
 // storageAnswers reports whether a storage can be read and is ours, by its marker.
@@ -90,7 +91,7 @@ func (f *Flusher) storageAnswers(ctx context.Context, store objstore.Store) erro
 // requireOwner accepts only a storage that is marked as ours.
 func requireOwner(ctx context.Context, store objstore.Store, ours objstore.Owner) error {
 	if _, err := objstore.ReadOwner(ctx, store); err != nil {
-		return classified(ClassStorage, fmt.Errorf("the owner's marker of storage %s cannot be read: is it mounted? %w", store.URL(""), err))
+		return jobstep.Classified(jobstep.ClassStorage, fmt.Errorf("the owner's marker of storage %s cannot be read: is it mounted? %w", store.URL(""), err))
 	}
 	return objstore.CheckOwner(ctx, store, ours)
 }
@@ -124,7 +125,7 @@ func readError(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return classified(ClassStorage, fmt.Errorf("read: %w", err))
+	return jobstep.Classified(jobstep.ClassStorage, fmt.Errorf("read: %w", err))
 }
 
 // compareFooter says where what a segment tells of itself differs from the ledger.
@@ -162,7 +163,7 @@ func (f *Flusher) compareFooter(ctx context.Context, s ledger.Segment, ft segmen
 func sameColumns(registered json.RawMessage, columns []segment.Column) (bool, error) {
 	var want []segment.Column
 	if err := json.Unmarshal(registered, &want); err != nil {
-		return false, classified(ClassInternal, fmt.Errorf("read columns: %w", err))
+		return false, jobstep.Classified(jobstep.ClassInternal, fmt.Errorf("read columns: %w", err))
 	}
 	a, err := json.Marshal(want)
 	if err != nil {

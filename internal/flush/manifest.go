@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spillwaydb/spillway/internal/fault"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/segment"
@@ -57,7 +58,7 @@ func (f *Flusher) publishAt(ctx context.Context, schema, table, key string, stor
 		}
 		m := open[s.Storage]
 		if m == nil {
-			return classified(ClassLock, fmt.Errorf("the first segment came to storage %s while its manifest was written", s.Storage))
+			return jobstep.Classified(jobstep.ClassLock, fmt.Errorf("the first segment came to storage %s while its manifest was written", s.Storage))
 		}
 		if err := m.add(s); err != nil {
 			return err

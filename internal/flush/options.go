@@ -7,16 +7,14 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/spillwaydb/spillway/internal/jobstep"
 )
 
 // Bounds and defaults of a flush's options.
 const (
 	DefaultChunkBytes  = 64 << 20
-	MinChunkBytes      = 64 << 10
 	MaxChunkBytes      = 16 << 30
-	DefaultParallelism = 2
-	MaxParallelism     = 64
-	MaxLockTimeout     = time.Minute
 	DefaultChunkTime   = 5 * time.Second
 	MinChunkTime       = 10 * time.Millisecond
 	MaxChunkTime       = time.Hour
@@ -81,9 +79,12 @@ var options = map[string]func(o *Options, v string) error{
 		o.KeepRows = int64(n)
 		return err
 	},
-	"parallelism": func(o *Options, v string) (err error) { o.Parallelism, err = intBetween(v, 1, MaxParallelism); return },
+	"parallelism": func(o *Options, v string) (err error) {
+		o.Parallelism, err = intBetween(v, 1, jobstep.MaxParallelism)
+		return
+	},
 	"chunk_bytes": func(o *Options, v string) (err error) {
-		o.ChunkBytes, err = bytesBetween(v, MinChunkBytes, MaxChunkBytes)
+		o.ChunkBytes, err = bytesBetween(v, jobstep.MinChunkBytes, MaxChunkBytes)
 		return
 	},
 	"chunk_time": func(o *Options, v string) (err error) { o.ChunkTime, err = chunkTime(v); return },
@@ -98,7 +99,10 @@ var options = map[string]func(o *Options, v string) error{
 		o.MaxLockWaiters = &n
 		return err
 	},
-	"lock_timeout":       func(o *Options, v string) (err error) { o.LockTimeout, err = durationUpTo(v, MaxLockTimeout); return },
+	"lock_timeout": func(o *Options, v string) (err error) {
+		o.LockTimeout, err = durationUpTo(v, jobstep.MaxLockTimeout)
+		return
+	},
 	"verify":             func(o *Options, v string) (err error) { o.VerifyFull, err = oneOf(v, "full", "footer"); return },
 	"triggers":           func(o *Options, v string) (err error) { o.FireTriggers, err = oneOf(v, "fire", "refuse"); return },
 	"replicate":          func(o *Options, v string) (err error) { o.Replicate, err = boolean(v); return },
@@ -112,7 +116,7 @@ var options = map[string]func(o *Options, v string) error{
 
 // ParseOptions reads the parameters of a flush. The error is *OptionError.
 func ParseOptions(params map[string]string) (Options, error) {
-	o := Options{Parallelism: DefaultParallelism, ChunkBytes: DefaultChunkBytes, ChunkTime: DefaultChunkTime}
+	o := Options{Parallelism: jobstep.DefaultParallelism, ChunkBytes: DefaultChunkBytes, ChunkTime: DefaultChunkTime}
 	names := make([]string, 0, len(params))
 	for name := range params {
 		names = append(names, name)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/obs"
@@ -57,7 +58,7 @@ func (f *Flusher) deleteAttempt(ctx context.Context, store objstore.Store, a led
 		return 0, err
 	}
 	if registered { // the ledger contradicts itself, and cold rows are at stake
-		return 0, classified(ClassInternal, fmt.Errorf("attempt %s is condemned and has a segment: nothing of it is deleted", a.ID))
+		return 0, jobstep.Classified(jobstep.ClassInternal, fmt.Errorf("attempt %s is condemned and has a segment: nothing of it is deleted", a.ID))
 	}
 	n, err := f.deleteObjects(ctx, store, a.ID, a.ObjectPrefix)
 	if err != nil {

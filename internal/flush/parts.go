@@ -13,6 +13,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/fault"
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/segment"
@@ -78,19 +79,19 @@ func (p *parter) counts() (rows, bytes int64) {
 
 // copyParts streams the deleted rows into many objects, each of which is durable and was looked at when it returns.
 func (a *attempt) copyParts(ctx context.Context, m *hot.Move) (written, error) {
-	a.rep.report(StepCopying, a.id)
+	a.rep.Report(jobstep.StepCopying, a.id)
 	p := &parter{a: a, ctx: ctx, opt: a.plan.arrangement.writerOptions(), place: a.place}
 	defer p.drop()
 	split := segment.NewSplitter(len(m.Keys), p)
-	a.rep.count(p.counts)
-	defer a.rep.count(nil)
+	a.rep.Count(p.counts)
+	defer a.rep.Count(nil)
 	a.copying = true
 	deleted, err := a.session.CopyOut(ctx, m, fault.Stream(ctx, split))
 	a.copying = err != nil
 	if err != nil {
 		return written{}, a.nameRow(ctx, a.nameKey(err))
 	}
-	a.rep.report(StepUploading, a.id)
+	a.rep.Report(jobstep.StepUploading, a.id)
 	if err := split.Close(); err != nil {
 		return written{}, a.nameRow(ctx, err)
 	}
@@ -98,7 +99,7 @@ func (a *attempt) copyParts(ctx context.Context, m *hot.Move) (written, error) {
 		return written{}, err
 	}
 	if p.out.rows != deleted || split.Rows() != deleted {
-		return written{}, classified(ClassInternal, fmt.Errorf("PostgreSQL deleted %d rows but %d were written", deleted, p.out.rows))
+		return written{}, jobstep.Classified(jobstep.ClassInternal, fmt.Errorf("PostgreSQL deleted %d rows but %d were written", deleted, p.out.rows))
 	}
 	return p.out, nil
 }
@@ -109,7 +110,7 @@ func (a *attempt) nameKey(err error) error {
 	if !errors.As(err, &long) {
 		return err
 	}
-	return classified(ClassData, fmt.Errorf("a value of %s has %d bytes: values of partition_by have at most %d", a.plan.arrangement.partition[long.Key].text, long.Bytes, segment.MaxKeyBytes))
+	return jobstep.Classified(jobstep.ClassData, fmt.Errorf("a value of %s has %d bytes: values of partition_by have at most %d", a.plan.arrangement.partition[long.Key].text, long.Bytes, segment.MaxKeyBytes))
 }
 
 // Start implements segment.Cutter.
@@ -125,7 +126,7 @@ func (p *parter) Start(keys [][]byte) (io.Writer, error) {
 	if p.a.scatters {
 		dir, err := p.a.plan.arrangement.dir(p.place, values)
 		if err != nil {
-			return nil, classified(ClassInternal, err)
+			return nil, jobstep.Classified(jobstep.ClassInternal, err)
 		}
 		prefix = dir + "/" + p.a.base
 	}
@@ -311,7 +312,7 @@ func (p *parter) record(objects []ledger.Object) error {
 	err := fault.Do(p.ctx, fault.StageObjects, func() error { return p.a.f.ledger.StageObjects(p.ctx, p.a.id, p.stages, objects) })
 	p.stages++
 	if errors.Is(err, ledger.ErrAttemptGone) {
-		return classified(ClassLock, err)
+		return jobstep.Classified(jobstep.ClassLock, err)
 	}
 	return err
 }

@@ -11,12 +11,10 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/segment"
 )
-
-// maxChunks bounds a generation, so that chunk numbers stay numbers that a person can read.
-const maxChunks = 1_000_000
 
 // planDoc is one generation of a plan as the ledger keeps it.
 type planDoc struct {
@@ -65,9 +63,9 @@ type loadedPlan struct {
 
 // Plan makes a generation of a job's plan, or returns the one that is stored: calling it again changes nothing. It claims
 // the table for the job, refuses what cannot be flushed safely, and cuts each leaf.
-func (f *Flusher) Plan(ctx context.Context, in PlanInput) (PlanResult, error) {
+func (f *Flusher) Plan(ctx context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error) {
 	scope, err := f.wholeScope(ctx, in)
-	var res PlanResult
+	var res jobstep.PlanResult
 	if err == nil {
 		res, err = f.plan(ctx, in, scope)
 	}
@@ -77,80 +75,80 @@ func (f *Flusher) Plan(ctx context.Context, in PlanInput) (PlanResult, error) {
 	return res, err
 }
 
-func (f *Flusher) plan(ctx context.Context, in PlanInput, scope wholeScope) (PlanResult, error) {
+func (f *Flusher) plan(ctx context.Context, in jobstep.PlanInput, scope wholeScope) (jobstep.PlanResult, error) {
 	req, err := f.planRequest(ctx, in)
 	if err != nil {
-		return PlanResult{}, err
+		return jobstep.PlanResult{}, err
 	}
 	opts, err := ParseOptions(req.Params)
 	if err != nil {
-		return PlanResult{}, classified(ClassInvalid, err)
+		return jobstep.PlanResult{}, jobstep.Classified(jobstep.ClassInvalid, err)
 	}
 	if err := f.claim(ctx, req, in); err != nil {
-		return PlanResult{}, err
+		return jobstep.PlanResult{}, err
 	}
 	most := opts.ChunkBytes
 	if in.ChunkBytes > 0 {
 		opts.ChunkBytes = min(in.ChunkBytes, most)
 	}
 	if err := f.mayLook(ctx, req.Schema, req.Table, opts); err != nil {
-		return PlanResult{}, err
+		return jobstep.PlanResult{}, err
 	}
 	from, err := f.startOf(ctx, in)
 	if err != nil {
-		return PlanResult{}, err
+		return jobstep.PlanResult{}, err
 	}
 	kept, err := f.keptBefore(ctx, in, opts)
 	if err != nil {
-		return PlanResult{}, err
+		return jobstep.PlanResult{}, err
 	}
 	doc, rows, err := f.draw(ctx, req, opts, scope, from, kept)
 	if err != nil {
-		return PlanResult{}, err
+		return jobstep.PlanResult{}, err
 	}
 	res, doc, err := f.storePlan(ctx, in, req, doc, ledger.PlanRow{Chunks: doc.chunks(), RowsEstimate: rows})
 	if err != nil {
-		return PlanResult{}, err
+		return jobstep.PlanResult{}, err
 	}
 	res.Parallelism, res.Vacuum, res.Manners = doc.lanes(), doc.vacuums(), doc.manners(most)
 	return res, f.ledger.RegisterTable(ctx, req.Schema, req.Table)
 }
 
 // planRequest reads what a plan is asked for.
-func (f *Flusher) planRequest(ctx context.Context, in PlanInput) (ledger.Request, error) {
+func (f *Flusher) planRequest(ctx context.Context, in jobstep.PlanInput) (ledger.Request, error) {
 	reqID, err := uuid.Parse(in.RequestID)
 	if err != nil {
-		return ledger.Request{}, classified(ClassInvalid, fmt.Errorf("malformed request id %q", in.RequestID))
+		return ledger.Request{}, jobstep.Classified(jobstep.ClassInvalid, fmt.Errorf("malformed request id %q", in.RequestID))
 	}
 	return f.ledger.Request(ctx, reqID)
 }
 
 // storePlan stores a generation whose chunks and rows are counted, or returns the one that is stored.
-func (f *Flusher) storePlan(ctx context.Context, in PlanInput, req ledger.Request, doc *planDoc, row ledger.PlanRow) (PlanResult, *planDoc, error) {
+func (f *Flusher) storePlan(ctx context.Context, in jobstep.PlanInput, req ledger.Request, doc *planDoc, row ledger.PlanRow) (jobstep.PlanResult, *planDoc, error) {
 	first, err := f.firstChunk(ctx, in)
 	if err != nil {
-		return PlanResult{}, nil, err
+		return jobstep.PlanResult{}, nil, err
 	}
 	text, err := json.Marshal(doc)
 	if err != nil {
-		return PlanResult{}, nil, fmt.Errorf("write plan: %w", err)
+		return jobstep.PlanResult{}, nil, fmt.Errorf("write plan: %w", err)
 	}
 	row.JobID, row.Generation, row.RequestID, row.FirstChunk, row.Plan = in.JobID, in.Generation, req.ID, first, text
 	stored, err := f.putPlanRow(ctx, row)
 	if err != nil {
-		return PlanResult{}, nil, err
+		return jobstep.PlanResult{}, nil, err
 	}
 	if doc, err = readPlan(stored); err != nil { // another one may have been first
-		return PlanResult{}, nil, err
+		return jobstep.PlanResult{}, nil, err
 	}
-	return PlanResult{
+	return jobstep.PlanResult{
 		Generation: stored.Generation, FirstChunk: stored.FirstChunk, Chunks: stored.Chunks, RowsEstimate: stored.RowsEstimate,
 	}, doc, nil
 }
 
 // firstChunk is the number after the last of all earlier generations. If this generation is stored already, its own number
 // stands, for PutPlan changes nothing then.
-func (f *Flusher) firstChunk(ctx context.Context, in PlanInput) (int, error) {
+func (f *Flusher) firstChunk(ctx context.Context, in jobstep.PlanInput) (int, error) {
 	if in.Generation <= 1 {
 		return 0, nil
 	}
@@ -243,10 +241,10 @@ func refusals(t *hot.Table, opts Options) []hot.Refusal {
 }
 
 func tooMany(schema, name string, chunks int) error {
-	if chunks <= maxChunks {
+	if chunks <= jobstep.MaxChunks {
 		return nil
 	}
-	return classified(ClassInvalid, fmt.Errorf("%s.%s would be cut in %d chunks, at most %d are possible: set a larger chunk_bytes", schema, name, chunks, maxChunks))
+	return jobstep.Classified(jobstep.ClassInvalid, fmt.Errorf("%s.%s would be cut in %d chunks, at most %d are possible: set a larger chunk_bytes", schema, name, chunks, jobstep.MaxChunks))
 }
 
 // oids are those of the leaves.
@@ -302,11 +300,11 @@ func refusedFor(t *hot.Table, reasons []hot.Refusal) error {
 	if len(reasons) == 0 {
 		return nil
 	}
-	class := ClassRefused
+	class := jobstep.ClassRefused
 	if reasons[0].Code == "42501" {
-		class = ClassPrivilege
+		class = jobstep.ClassPrivilege
 	}
-	return classified(class, &RefusedError{Table: t.Schema + "." + t.Name, Refusal: reasons[0]})
+	return jobstep.Classified(class, &RefusedError{Table: t.Schema + "." + t.Name, Refusal: reasons[0]})
 }
 
 // schemaVersions settles under which version of its columns the rows of a leaf go cold. Leaves that look the same are asked for once.
@@ -319,10 +317,10 @@ type schemaVersions struct {
 func (v *schemaVersions) of(ctx context.Context, leaf *hot.Table, opts Options, arr *arrangement) (int, error) {
 	schema, err := schemaOf(leaf, opts)
 	if err != nil {
-		return 0, classified(ClassRefused, fmt.Errorf("table %s.%s: %w", leaf.Schema, leaf.Name, err))
+		return 0, jobstep.Classified(jobstep.ClassRefused, fmt.Errorf("table %s.%s: %w", leaf.Schema, leaf.Name, err))
 	}
 	if err := arr.check(leaf, schema); err != nil {
-		return 0, classified(ClassInvalid, fmt.Errorf("table %s.%s: %w", leaf.Schema, leaf.Name, err))
+		return 0, jobstep.Classified(jobstep.ClassInvalid, fmt.Errorf("table %s.%s: %w", leaf.Schema, leaf.Name, err))
 	}
 	columns, err := schema.ColumnsJSON()
 	if err != nil {
@@ -349,7 +347,7 @@ func cutLeaf(doc *planDoc, arr *arrangement, root, leaf *hot.Table, first uint32
 	}
 	var err error
 	if part.Dir, err = arr.dirForPeople(doc.place(&part, "")); err != nil {
-		return planPart{}, classified(ClassInvalid, err)
+		return planPart{}, jobstep.Classified(jobstep.ClassInvalid, err)
 	}
 	return part, nil
 }
@@ -370,7 +368,7 @@ func (f *Flusher) arrangement(ctx context.Context, storage string, opts Options)
 		return nil, err
 	}
 	arr, err := arrange(opts.Layout, template)
-	return arr, classified(ClassInvalid, err)
+	return arr, jobstep.Classified(jobstep.ClassInvalid, err)
 }
 
 // schemaOf is how a leaf's rows look as Parquet. Without a primary key the rows bring their ctid, so that an error can
@@ -421,17 +419,17 @@ func (f *Flusher) loadPlan(ctx context.Context, jobID string, chunk int) (*loade
 		}
 		schema, err := schemaOf(&part.Table, doc.Options)
 		if err != nil {
-			return nil, classified(ClassInternal, err)
+			return nil, jobstep.Classified(jobstep.ClassInternal, err)
 		}
 		arr, err := arrange(doc.Options.Layout, doc.Path)
 		if err != nil {
-			return nil, classified(ClassInternal, err)
+			return nil, jobstep.Classified(jobstep.ClassInternal, err)
 		}
 		lp := &loadedPlan{doc: doc, part: part, schema: schema, arrangement: arr}
 		lp.cover(n)
 		return lp, nil
 	}
-	return nil, classified(ClassInternal, fmt.Errorf("chunk %d is not in the plan of %s", chunk, jobID))
+	return nil, jobstep.Classified(jobstep.ClassInternal, fmt.Errorf("chunk %d is not in the plan of %s", chunk, jobID))
 }
 
 // cover sets which rows the n-th chunk of the leaf covers.
@@ -449,7 +447,7 @@ func (p *loadedPlan) cover(n int) {
 func readPlan(row ledger.PlanRow) (*planDoc, error) {
 	doc := &planDoc{}
 	if err := json.Unmarshal(row.Plan, doc); err != nil {
-		return nil, classified(ClassInternal, fmt.Errorf("read plan of %s: %w", row.JobID, err))
+		return nil, jobstep.Classified(jobstep.ClassInternal, fmt.Errorf("read plan of %s: %w", row.JobID, err))
 	}
 	return doc, nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/obs"
 )
@@ -89,7 +90,7 @@ func (f *Flusher) publishJob(ctx context.Context, jobID string) error {
 func (f *Flusher) PublishTable(ctx context.Context, schema, table string, storages ...string) error {
 	key, err := ManifestKey(schema, table)
 	if err != nil {
-		return classified(ClassInvalid, err)
+		return jobstep.Classified(jobstep.ClassInvalid, err)
 	}
 	if err := f.publishCurrent(ctx, schema, table, key, storages); err != nil {
 		return fmt.Errorf("publish manifest of %s.%s: %w", schema, table, err)
@@ -147,13 +148,13 @@ func (f *Flusher) endPublishes(ctx context.Context) error {
 			err = requireOwner(ctx, store, ours)
 		}
 		if err != nil {
-			f.log.Warn("could not look for unfinished manifests", obs.KeyStorage, s.Name, obs.KeyClass, ClassOf(err).Name)
+			f.log.Warn("could not look for unfinished manifests", obs.KeyStorage, s.Name, obs.KeyClass, jobstep.ClassOf(err).Name)
 			continue
 		}
 		rivals, ok := store.(objstore.Rivals)
 		for i := 0; ok && i < len(tables); i++ {
 			if err := f.endPublish(ctx, rivals, s.Name, tables[i].Schema, tables[i].Table); err != nil {
-				f.log.Warn("could not end an unfinished manifest", obs.KeyStorage, s.Name, obs.KeyClass, ClassOf(err).Name)
+				f.log.Warn("could not end an unfinished manifest", obs.KeyStorage, s.Name, obs.KeyClass, jobstep.ClassOf(err).Name)
 			}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/segment"
 )
@@ -53,7 +54,7 @@ func (a *attempt) register(ctx context.Context, w written) error {
 	}
 	segments, rows, err := a.f.ledger.RegisterStaged(ctx, a.session, common)
 	if err == nil && (segments != w.staged || rows != w.stagedRows) {
-		err = classified(ClassInternal, fmt.Errorf("register segments: %d of %d rows were recorded, expected %d of %d", segments, rows, w.staged, w.stagedRows))
+		err = jobstep.Classified(jobstep.ClassInternal, fmt.Errorf("register segments: %d of %d rows were recorded, expected %d of %d", segments, rows, w.staged, w.stagedRows))
 	}
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/segment"
 )
 
@@ -61,10 +62,10 @@ func refillOf(file *coldFile, target, asItWas *hot.Table, opts RestoreOptions) (
 		}
 	}
 	if len(extra) > 0 {
-		return nil, nil, classified(ClassRefused, &ExtraColumnsError{Segment: file.seg.ID.String(), Table: target.Schema + "." + target.Name, Columns: extra})
+		return nil, nil, jobstep.Classified(jobstep.ClassRefused, &ExtraColumnsError{Segment: file.seg.ID.String(), Table: target.Schema + "." + target.Name, Columns: extra})
 	}
 	if !usable {
-		return nil, nil, classified(ClassRefused, fmt.Errorf("segment %s has no column in common with table %s.%s", file.seg.ID, target.Schema, target.Name))
+		return nil, nil, jobstep.Classified(jobstep.ClassRefused, fmt.Errorf("segment %s has no column in common with table %s.%s", file.seg.ID, target.Schema, target.Name))
 	}
 	return r, values, nil
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 )
 
 // RestoreOptions are what a restore was asked to do, beside which table.
@@ -26,11 +27,11 @@ var restoreOptions = map[string]func(o *RestoreOptions, v string) error{
 	"where":    func(o *RestoreOptions, v string) error { o.Where = v; return nil },
 	"from_job": func(o *RestoreOptions, v string) error { o.FromJob = v; return nil },
 	"parallelism": func(o *RestoreOptions, v string) (err error) {
-		o.Parallelism, err = intBetween(v, 1, MaxParallelism)
+		o.Parallelism, err = intBetween(v, 1, jobstep.MaxParallelism)
 		return
 	},
 	"lock_timeout": func(o *RestoreOptions, v string) (err error) {
-		o.LockTimeout, err = durationUpTo(v, MaxLockTimeout)
+		o.LockTimeout, err = durationUpTo(v, jobstep.MaxLockTimeout)
 		return
 	},
 	"on_conflict": func(o *RestoreOptions, v string) (err error) {
@@ -47,7 +48,7 @@ var restoreOptions = map[string]func(o *RestoreOptions, v string) error{
 
 // ParseRestoreOptions reads the parameters of a restore. The error is *OptionError.
 func ParseRestoreOptions(params map[string]string) (RestoreOptions, error) {
-	o := RestoreOptions{Parallelism: DefaultParallelism}
+	o := RestoreOptions{Parallelism: jobstep.DefaultParallelism}
 	names := make([]string, 0, len(params))
 	for name := range params {
 		names = append(names, name)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/segment"
 )
 
@@ -35,7 +36,7 @@ func sameAttributes(file *coldFile, c segment.Column, now *hot.Column, target *h
 	if other == nil {
 		return nil
 	}
-	return classified(ClassRefused, &AttributesChangedError{
+	return jobstep.Classified(jobstep.ClassRefused, &AttributesChangedError{
 		Segment: file.seg.ID.String(), Table: target.Schema + "." + target.Name, Column: now.Name, Type: otherNow.Declared,
 		Then: attributeNames(other), Now: attributeNames(otherNow),
 	})
@@ -87,7 +88,7 @@ func (r *restoring) sameTypes(ctx context.Context, target *hot.Table) error {
 		return err
 	}
 	if diff, same := hot.SameShape(target, now); !same {
-		return classified(ClassLock, fmt.Errorf("table %s.%s changed while rows were put into it: %s", target.Schema, target.Name, diff))
+		return jobstep.Classified(jobstep.ClassLock, fmt.Errorf("table %s.%s changed while rows were put into it: %s", target.Schema, target.Name, diff))
 	}
 	return nil
 }

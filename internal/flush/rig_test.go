@@ -13,6 +13,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/tests/audit"
@@ -97,7 +98,7 @@ func (r *rig) audit() {
 type job struct {
 	*rig
 	id, request string
-	plan        flush.PlanResult
+	plan        jobstep.PlanResult
 }
 
 func (r *rig) request() string {
@@ -114,29 +115,29 @@ func (r *rig) newJob() *job {
 	r.t.Helper()
 	j := &job{rig: r, id: "flush:app.t:" + uuid.NewString(), request: r.request()}
 	var err error
-	if j.plan, err = r.f.Plan(context.Background(), flush.PlanInput{JobID: j.id, RequestID: j.request, Generation: 1}); err != nil {
+	if j.plan, err = r.f.Plan(context.Background(), jobstep.PlanInput{JobID: j.id, RequestID: j.request, Generation: 1}); err != nil {
 		r.t.Fatal(err)
 	}
 	return j
 }
 
 // chunk moves one chunk.
-func (j *job) chunk(n int) (flush.ChunkResult, error) {
-	return j.f.RunChunk(context.Background(), flush.ChunkInput{JobID: j.id, Chunk: n, Attempt: 1}, nil)
+func (j *job) chunk(n int) (jobstep.ChunkResult, error) {
+	return j.f.RunChunk(context.Background(), jobstep.ChunkInput{JobID: j.id, Chunk: n, Attempt: 1}, nil)
 }
 
 // run drives the job to its end, as the workflow does.
-func (j *job) run() (flush.FinishResult, flush.ResidueResult) {
+func (j *job) run() (jobstep.FinishResult, jobstep.ResidueResult) {
 	j.t.Helper()
 	ctx := context.Background()
 	plan := &j.plan
-	var left flush.ResidueResult
+	var left jobstep.ResidueResult
 	for pass := 1; plan != nil; pass++ {
 		if err := j.chunks(plan); err != nil {
 			j.t.Fatal(err)
 		}
 		var err error
-		if left, err = j.f.Residue(ctx, flush.ResidueInput{JobID: j.id, Pass: pass}); err != nil {
+		if left, err = j.f.Residue(ctx, jobstep.ResidueInput{JobID: j.id, Pass: pass}); err != nil {
 			j.t.Fatal(err)
 		}
 		plan = left.Plan
@@ -151,7 +152,7 @@ func (j *job) run() (flush.FinishResult, flush.ResidueResult) {
 }
 
 // chunks moves all chunks of a generation, two at a time if the plan allows it.
-func (j *job) chunks(plan *flush.PlanResult) error {
+func (j *job) chunks(plan *jobstep.PlanResult) error {
 	slots := make(chan struct{}, min(plan.Parallelism, 2))
 	errs := make(chan error, plan.Chunks)
 	var wg sync.WaitGroup
@@ -173,9 +174,9 @@ func (j *job) chunks(plan *flush.PlanResult) error {
 	return errors.Join(all...)
 }
 
-func (j *job) finish(status string, left *int64) flush.FinishResult {
+func (j *job) finish(status string, left *int64) jobstep.FinishResult {
 	j.t.Helper()
-	res, err := j.f.Finish(context.Background(), flush.FinishInput{JobID: j.id, RequestID: j.request, Status: status, RowsLeft: left})
+	res, err := j.f.Finish(context.Background(), jobstep.FinishInput{JobID: j.id, RequestID: j.request, Status: status, RowsLeft: left})
 	if err != nil {
 		j.t.Fatal(err)
 	}
@@ -198,7 +199,7 @@ func fill(rows int) string {
 func itoa(i int) string { return fmt.Sprint(i) }
 
 // flushTable flushes app.<name> with one call of each step.
-func flushTable(t testing.TB, r *rig, name string) flush.FinishResult {
+func flushTable(t testing.TB, r *rig, name string) jobstep.FinishResult {
 	t.Helper()
 	ctx := context.Background()
 	id := uuid.New()
@@ -207,7 +208,7 @@ func flushTable(t testing.TB, r *rig, name string) flush.FinishResult {
 	}
 	j := &job{rig: r, id: "flush:app.x:" + uuid.NewString(), request: id.String()}
 	var err error
-	if j.plan, err = r.f.Plan(ctx, flush.PlanInput{JobID: j.id, RequestID: j.request, Generation: 1}); err != nil {
+	if j.plan, err = r.f.Plan(ctx, jobstep.PlanInput{JobID: j.id, RequestID: j.request, Generation: 1}); err != nil {
 		t.Fatal(err)
 	}
 	res, _ := j.run()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/obs"
@@ -32,7 +33,7 @@ func NewStorageChecker(l *ledger.Ledger, log *slog.Logger) (*StorageChecker, err
 func (c *StorageChecker) CheckStorage(ctx context.Context, name string, adopt bool) error {
 	row, err := c.ledger.Storage(ctx, name)
 	if errors.Is(err, ledger.ErrNotFound) {
-		return classified(ClassInvalid, fmt.Errorf("storage %q does not exist", name))
+		return jobstep.Classified(jobstep.ClassInvalid, fmt.Errorf("storage %q does not exist", name))
 	}
 	if err != nil {
 		return err
@@ -40,9 +41,9 @@ func (c *StorageChecker) CheckStorage(ctx context.Context, name string, adopt bo
 	err = c.check(ctx, row, adopt)
 	class, message := "", ""
 	if err != nil {
-		class, message = className(err), err.Error()
+		class, message = jobstep.ClassOf(err).Name, err.Error()
 	}
-	settled, cancel := settleContext(ctx)
+	settled, cancel := jobstep.SettleContext(ctx)
 	defer cancel()
 	return errors.Join(err, c.ledger.SetStorageChecked(settled, name, row.Location, class, message))
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 )
@@ -38,11 +39,11 @@ func (s *LedgerStores) Store(ctx context.Context, name string) (objstore.Store, 
 	row, err := s.ledger.Storage(ctx, name)
 	switch {
 	case errors.Is(err, ledger.ErrNotFound) && name != "":
-		return nil, "", classified(ClassInvalid, fmt.Errorf("storage %q does not exist", name))
+		return nil, "", jobstep.Classified(jobstep.ClassInvalid, fmt.Errorf("storage %q does not exist", name))
 	case err != nil:
 		return nil, "", err
 	case row.Pending:
-		return nil, "", classified(ClassInvalid, fmt.Errorf("storage %q is being created", name))
+		return nil, "", jobstep.Classified(jobstep.ClassInvalid, fmt.Errorf("storage %q is being created", name))
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 )
@@ -57,7 +58,7 @@ func (f *Flusher) listStrays(ctx context.Context, jobID string, req ledger.Reque
 func (f *Flusher) placesOf(ctx context.Context, schema, table string) ([]listed, error) {
 	own, err := tableDir(schema, table)
 	if err != nil {
-		return nil, classified(ClassInvalid, err)
+		return nil, jobstep.Classified(jobstep.ClassInvalid, err)
 	}
 	_, first, err := f.stores.Store(ctx, "")
 	if err != nil {
@@ -109,7 +110,7 @@ func (f *Flusher) manifestKeys(ctx context.Context, req ledger.Request) (map[str
 	for _, t := range tables {
 		key, err := ManifestKey(t.Schema, t.Table)
 		if err != nil {
-			return nil, classified(ClassInvalid, err)
+			return nil, jobstep.Classified(jobstep.ClassInvalid, err)
 		}
 		out[key] = true
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 )
 
@@ -126,7 +127,7 @@ func (s *Surveyor) arrangement(ctx context.Context, q hot.Querier, storage ledge
 	if hot.SQLState(err) == "42883" {
 		err = optionError("order_by", opts.Layout.OrderBy, err)
 	}
-	if err != nil && ClassOf(err).Name == ClassPrivilege { // a missing right is told where it is looked for
+	if err != nil && jobstep.ClassOf(err).Name == jobstep.ClassPrivilege { // a missing right is told where it is looked for
 		err = nil
 	}
 	return arr, err
@@ -229,7 +230,7 @@ func (s *Surveyor) Survey(ctx context.Context, schema, table string, params map[
 		return nil, err
 	}
 	v.Limit = doc.Limit
-	if err := doc.settleKeep(ctx, s.hot, nil, root, leaves); err != nil && (ClassOf(err).Name != ClassPrivilege || len(v.Refusals) == 0) {
+	if err := doc.settleKeep(ctx, s.hot, nil, root, leaves); err != nil && (jobstep.ClassOf(err).Name != jobstep.ClassPrivilege || len(v.Refusals) == 0) {
 		return nil, err // a missing right is among the refusals
 	}
 	v.Keep = doc.Keep
@@ -273,7 +274,7 @@ func (v *Survey) refuse(t *hot.Table) {
 // leaves looks at all leaves, in a few statements.
 func (s *Surveyor) leaves(ctx context.Context, v *Survey, doc *planDoc, arr *arrangement, root *hot.Table, leaves []*hot.Table) error {
 	plans, err := planLeaves(ctx, s.hot, doc, arr, root, leaves, wholeAll, nil, true)
-	if err != nil && ClassOf(err).Name == ClassPrivilege && len(v.Refusals) > 0 { // a missing right is among the refusals
+	if err != nil && jobstep.ClassOf(err).Name == jobstep.ClassPrivilege && len(v.Refusals) > 0 { // a missing right is among the refusals
 		return nil
 	}
 	if err != nil {
@@ -297,7 +298,7 @@ func (s *Surveyor) leaves(ctx context.Context, v *Survey, doc *planDoc, arr *arr
 		if p.Keys != nil {
 			one.Key = p.Keys.Key
 		}
-		if one.PerChunk, err = s.perChunk(ctx, arr, &one); err != nil && ClassOf(err).Name != ClassPrivilege {
+		if one.PerChunk, err = s.perChunk(ctx, arr, &one); err != nil && jobstep.ClassOf(err).Name != jobstep.ClassPrivilege {
 			return err
 		}
 		v.Leaves = append(v.Leaves, one)

@@ -1,7 +1,6 @@
 package flush
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"reflect"
@@ -10,11 +9,9 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/spillwaydb/spillway/internal/hot"
-	"github.com/spillwaydb/spillway/internal/objstore"
-	"github.com/spillwaydb/spillway/internal/segment"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 )
 
 // In a database whose text is converted on its way, the lengths in hstore's binary form are wrong: it comes as text.
@@ -47,7 +44,7 @@ func TestParseOptions(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(o, want) {
 		t.Errorf("got %+v, %v; want %+v", o, err, want)
 	}
-	if o, err := ParseOptions(nil); err != nil || o.Parallelism != DefaultParallelism || o.ChunkBytes != DefaultChunkBytes {
+	if o, err := ParseOptions(nil); err != nil || o.Parallelism != jobstep.DefaultParallelism || o.ChunkBytes != DefaultChunkBytes {
 		t.Errorf("defaults: %+v, %v", o, err)
 	}
 	for name, value := range map[string]string{
@@ -70,6 +67,31 @@ func TestParseOptions(t *testing.T) {
 	}
 }
 
+func TestMannersOptions(t *testing.T) {
+	t.Parallel()
+	o, err := ParseOptions(map[string]string{"max_rows_per_second": "500", "chunk_time": "2000", "max_replication_lag": "536870912B", "max_lock_waiters": "0"})
+	if err != nil || o.MaxRowsPerSecond != 500 || o.ChunkTime != 2*time.Second || o.MaxLagBytes != 512<<20 || o.MaxLagTime != 0 || *o.MaxLockWaiters != 0 || !o.checksLoad() {
+		t.Errorf("%+v %v", o, err)
+	}
+	o, err = ParseOptions(map[string]string{"chunk_time": "off", "max_replication_lag": "30000ms"})
+	if err != nil || o.ChunkTime != 0 || o.MaxLagBytes != 0 || o.MaxLagTime != 30*time.Second {
+		t.Errorf("%+v %v", o, err)
+	}
+	if o, err = ParseOptions(nil); err != nil || o.ChunkTime != DefaultChunkTime || o.checksLoad() || o.MaxRowsPerSecond != 0 {
+		t.Errorf("%+v %v", o, err)
+	}
+	for name, values := range map[string][]string{
+		"max_rows_per_second": {"0", "-5", "1e3", "2000000000", ""}, "chunk_time": {"5ms", "2h", "x", ""},
+		"max_replication_lag": {"5", "0MB", "-1s", "48h", "MB", "", "99999999999GB"}, "max_lock_waiters": {"-1", "10001", "1.5", ""},
+	} {
+		for _, v := range values {
+			if _, err := ParseOptions(map[string]string{name: v}); err == nil {
+				t.Errorf("%s = %q is taken", name, v)
+			}
+		}
+	}
+}
+
 func TestObjectKeyEndsInTheAttempt(t *testing.T) {
 	t.Parallel()
 	job, attempt := uuid.New(), uuid.New()
@@ -80,54 +102,5 @@ func TestObjectKeyEndsInTheAttempt(t *testing.T) {
 	}
 	if key := partKey(prefix, 12); key != want+"-00012.parquet" {
 		t.Errorf("key %q, want %q", key, want+"-00012.parquet")
-	}
-}
-
-// A32: one row per edge case of the table of classes.
-func TestClassOf(t *testing.T) {
-	t.Parallel()
-	pg := func(code string) error { return fmt.Errorf("step: %w", &pgconn.PgError{Code: code}) }
-	for _, c := range []struct {
-		err       error
-		class     string
-		retryable bool
-	}{
-		{pg("40001"), ClassDeadlock, true},
-		{pg("40P01"), ClassDeadlock, true},
-		{pg("55P03"), ClassLock, true},
-		{pg("23503"), ClassLock, true},
-		{pg("57014"), ClassLock, true},
-		{pg("42501"), ClassPrivilege, false},
-		{pg("42P01"), ClassMissingTable, false},
-		{pg("3F000"), ClassMissingTable, false},
-		{pg("57P01"), ClassShutdown, true},
-		{pg("57P03"), ClassShutdown, true},
-		{pg("25P03"), ClassConnection, true},
-		{pg("08006"), ClassConnection, true},
-		{pg("53100"), ClassResources, true},
-		{pg("53300"), ClassResources, true},
-		{pg("58030"), ClassResources, true},
-		{pg("22012"), ClassData, false},
-		{pg("23514"), ClassData, false},
-		{pg("P0001"), ClassData, false},
-		{pg("42601"), ClassInvalid, false},
-		{pg("0A000"), ClassInvalid, false},
-		{pg("XX000"), ClassInternal, false},
-		{fmt.Errorf("x: %w", objstore.ErrFull), ClassStorageFull, true},
-		{fmt.Errorf("x: %w", &objstore.Error{Op: "create", Kind: objstore.ErrDenied}), ClassStorage, true},
-		{fmt.Errorf("x: %w", &objstore.Error{Op: "commit", Err: errors.New("input/output error")}), ClassStorage, true},
-		{fmt.Errorf("x: %w", &objstore.ForeignOwnerError{}), ClassRefused, false},
-		{fmt.Errorf("x: %w", hot.ErrNoTable), ClassMissingTable, false},
-		{fmt.Errorf("x: %w", &segment.UnrepresentableError{Column: "c"}), ClassUnrepresentable, false},
-		{classified(ClassReplan, errors.New("x")), ClassReplan, false},
-		{classified(ClassStorage, pg("57P01")), ClassStorage, true}, // what we say goes before what PostgreSQL says
-		{context.Canceled, ClassCancelled, false},
-		{context.DeadlineExceeded, ClassConnection, true},
-		{pgconn.ErrConnClosed, ClassConnection, true},
-		{errors.New("something else"), ClassInternal, false},
-	} {
-		if got := ClassOf(c.err); got.Name != c.class || got.Retryable != c.retryable {
-			t.Errorf("%v: %+v, want %s, retryable %v", c.err, got, c.class, c.retryable)
-		}
 	}
 }

@@ -11,12 +11,10 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/spillwaydb/spillway/internal/fault"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/obs"
 )
-
-// VerifyType is the type of jobs that read segments back.
-const VerifyType = "verify"
 
 // Bounds of one chunk of a VERIFY job: what a killed worker reads once more.
 const (
@@ -41,12 +39,12 @@ type verifyChunk struct {
 
 // verifyParallelism reads the one option of VERIFY: how many chunks are read at once.
 func verifyParallelism(params map[string]string) (int, error) {
-	parallel := DefaultParallelism
+	parallel := jobstep.DefaultParallelism
 	for name, value := range params {
 		if name != "parallelism" {
 			return 0, &OptionError{Option: name, Msg: fmt.Sprintf("unknown option %q of VERIFY", name), Hint: "the option is parallelism"}
 		}
-		n, err := intBetween(value, 1, MaxParallelism)
+		n, err := intBetween(value, 1, jobstep.MaxParallelism)
 		if err != nil {
 			return 0, &OptionError{Option: name, Msg: fmt.Sprintf("invalid value for option %q: %v", name, err)}
 		}
@@ -62,7 +60,7 @@ func CheckVerify(params map[string]string) error {
 }
 
 // PlanVerify lists the live segments of a table in chunks, or returns the plan that is stored.
-func (f *Flusher) PlanVerify(ctx context.Context, in PlanInput) (PlanResult, error) {
+func (f *Flusher) PlanVerify(ctx context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error) {
 	res, err := f.planVerify(ctx, in)
 	if err != nil {
 		f.recordFailure(ctx, in.JobID, nil, 1, err)
@@ -70,33 +68,33 @@ func (f *Flusher) PlanVerify(ctx context.Context, in PlanInput) (PlanResult, err
 	return res, err
 }
 
-func (f *Flusher) planVerify(ctx context.Context, in PlanInput) (PlanResult, error) {
+func (f *Flusher) planVerify(ctx context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error) {
 	req, err := f.request(ctx, in.RequestID)
 	if err != nil {
-		return PlanResult{}, err
+		return jobstep.PlanResult{}, err
 	}
 	doc := &verifyDoc{Schema: req.Schema, Name: req.Table, Chunks: []verifyChunk{}}
 	if doc.Parallelism, err = verifyParallelism(req.Params); err != nil {
-		return PlanResult{}, classified(ClassInvalid, err)
+		return jobstep.PlanResult{}, jobstep.Classified(jobstep.ClassInvalid, err)
 	}
 	for s, err := range f.ledger.LiveByID(ctx, req.Schema, req.Table) {
 		if err != nil {
-			return PlanResult{}, err
+			return jobstep.PlanResult{}, err
 		}
 		doc.add(s)
 	}
 	var rows int64
 	stored, err := f.putPlan(ctx, in, req, doc, len(doc.Chunks))
 	if err != nil {
-		return PlanResult{}, err
+		return jobstep.PlanResult{}, err
 	}
 	if err := json.Unmarshal(stored.Plan, doc); err != nil {
-		return PlanResult{}, classified(ClassInternal, fmt.Errorf("read plan of %s: %w", in.JobID, err))
+		return jobstep.PlanResult{}, jobstep.Classified(jobstep.ClassInternal, fmt.Errorf("read plan of %s: %w", in.JobID, err))
 	}
 	for _, c := range doc.Chunks {
 		rows += c.Rows
 	}
-	return PlanResult{Generation: 1, Chunks: stored.Chunks, RowsEstimate: rows, Parallelism: doc.Parallelism}, nil
+	return jobstep.PlanResult{Generation: 1, Chunks: stored.Chunks, RowsEstimate: rows, Parallelism: doc.Parallelism}, nil
 }
 
 // add puts a segment into the last chunk, or begins a new one.
@@ -117,15 +115,15 @@ func (d *verifyDoc) add(s ledger.Segment) {
 func (f *Flusher) request(ctx context.Context, requestID string) (ledger.Request, error) {
 	id, err := uuid.Parse(requestID)
 	if err != nil {
-		return ledger.Request{}, classified(ClassInvalid, fmt.Errorf("malformed request id %q", requestID))
+		return ledger.Request{}, jobstep.Classified(jobstep.ClassInvalid, fmt.Errorf("malformed request id %q", requestID))
 	}
 	return f.ledger.Request(ctx, id)
 }
 
 // putPlan stores the only generation of a plan that moves no rows, and returns what is stored.
-func (f *Flusher) putPlan(ctx context.Context, in PlanInput, req ledger.Request, doc any, chunks int) (ledger.PlanRow, error) {
-	if chunks > maxChunks {
-		return ledger.PlanRow{}, classified(ClassInvalid, fmt.Errorf("the job would have %d chunks, at most %d are possible", chunks, maxChunks))
+func (f *Flusher) putPlan(ctx context.Context, in jobstep.PlanInput, req ledger.Request, doc any, chunks int) (ledger.PlanRow, error) {
+	if chunks > jobstep.MaxChunks {
+		return ledger.PlanRow{}, jobstep.Classified(jobstep.ClassInvalid, fmt.Errorf("the job would have %d chunks, at most %d are possible", chunks, jobstep.MaxChunks))
 	}
 	text, err := json.Marshal(doc)
 	if err != nil {
@@ -141,26 +139,26 @@ func (f *Flusher) putPlanRow(ctx context.Context, row ledger.PlanRow) (stored le
 
 // CheckSegments reads the segments of one chunk back and compares them with the ledger. What is wrong goes to the findings;
 // an error means that it could not look. progress is as in RunChunk; its rows are those of segments that were read whole.
-func (f *Flusher) CheckSegments(ctx context.Context, in ChunkInput, progress func(Checkpoint)) (ChunkResult, error) {
+func (f *Flusher) CheckSegments(ctx context.Context, in jobstep.ChunkInput, progress func(jobstep.Checkpoint)) (jobstep.ChunkResult, error) {
 	return f.attend(ctx, in, progress, f.checkSegments)
 }
 
 // attend runs a chunk that moves no rows: no attempt is needed, for doing it twice does no harm.
-func (f *Flusher) attend(ctx context.Context, in ChunkInput, progress func(Checkpoint), run func(context.Context, ChunkInput, *meter) (ChunkResult, error)) (ChunkResult, error) {
-	rep := newReporter(progress)
-	defer rep.stop()
+func (f *Flusher) attend(ctx context.Context, in jobstep.ChunkInput, progress func(jobstep.Checkpoint), run func(context.Context, jobstep.ChunkInput, *meter) (jobstep.ChunkResult, error)) (jobstep.ChunkResult, error) {
+	rep := jobstep.NewReporter(progress)
+	defer rep.Stop()
 	m := &meter{}
-	rep.count(func() (int64, int64) { return m.rows.Load(), m.bytes.Load() })
+	rep.Count(func() (int64, int64) { return m.rows.Load(), m.bytes.Load() })
 	res, err := run(ctx, in, m)
 	if err == nil {
 		err = f.ledger.MarkChunk(ctx, in.JobID, in.Chunk, in.Attempt)
 	}
 	if err != nil {
 		if ctx.Err() != nil {
-			err = classified(ClassCancelled, fmt.Errorf("chunk %d: %w", in.Chunk, context.Cause(ctx)))
+			err = jobstep.Classified(jobstep.ClassCancelled, fmt.Errorf("chunk %d: %w", in.Chunk, context.Cause(ctx)))
 		}
 		f.recordFailure(ctx, in.JobID, &in.Chunk, in.Attempt, err)
-		return ChunkResult{}, err
+		return jobstep.ChunkResult{}, err
 	}
 	return res, nil
 }
@@ -168,30 +166,30 @@ func (f *Flusher) attend(ctx context.Context, in ChunkInput, progress func(Check
 // meter counts what was read so far, for heartbeats.
 type meter struct{ rows, bytes atomic.Int64 }
 
-func (f *Flusher) checkSegments(ctx context.Context, in ChunkInput, m *meter) (ChunkResult, error) {
+func (f *Flusher) checkSegments(ctx context.Context, in jobstep.ChunkInput, m *meter) (jobstep.ChunkResult, error) {
 	var c verifyChunk
 	if err := f.planElement(ctx, in, &c); err != nil {
-		return ChunkResult{}, err
+		return jobstep.ChunkResult{}, err
 	}
 	table, err := f.tableOf(ctx, in.JobID)
 	if err != nil {
-		return ChunkResult{}, err
+		return jobstep.ChunkResult{}, err
 	}
 	list, err := f.ledger.SegmentsBetween(ctx, table.Schema, table.Table, c.From, c.To)
 	if err != nil {
-		return ChunkResult{}, err
+		return jobstep.ChunkResult{}, err
 	}
-	res := ChunkResult{}
+	res := jobstep.ChunkResult{}
 	for _, s := range list {
 		found, err := f.inspect(ctx, s, in.Attempt, m)
 		if err != nil {
-			return ChunkResult{}, fmt.Errorf("segment %s: %w", s.ID, err)
+			return jobstep.ChunkResult{}, fmt.Errorf("segment %s: %w", s.ID, err)
 		}
 		if found != nil {
 			found.JobID = in.JobID
 			f.log.Warn("a segment is not as it was registered", obs.KeyJob, in.JobID, obs.KeyObject, s.Location, obs.KeyClass, found.Kind)
 			if err := f.ledger.PutFindings(ctx, []ledger.Finding{*found}); err != nil {
-				return ChunkResult{}, err
+				return jobstep.ChunkResult{}, err
 			}
 		}
 		m.rows.Add(s.Rows)
@@ -203,13 +201,13 @@ func (f *Flusher) checkSegments(ctx context.Context, in ChunkInput, m *meter) (C
 }
 
 // planElement reads what the plan has for a chunk.
-func (f *Flusher) planElement(ctx context.Context, in ChunkInput, to any) error {
+func (f *Flusher) planElement(ctx context.Context, in jobstep.ChunkInput, to any) error {
 	text, err := f.ledger.PlanElement(ctx, in.JobID, in.Chunk)
 	if err != nil { // of its own class: a server that restarts is no fault of ours
 		return fmt.Errorf("chunk %d of %s: %w", in.Chunk, in.JobID, err)
 	}
 	if err := json.Unmarshal(text, to); err != nil {
-		return classified(ClassInternal, fmt.Errorf("chunk %d of %s: %w", in.Chunk, in.JobID, err))
+		return jobstep.Classified(jobstep.ClassInternal, fmt.Errorf("chunk %d of %s: %w", in.Chunk, in.JobID, err))
 	}
 	return nil
 }
@@ -226,7 +224,7 @@ func (f *Flusher) tableOf(ctx context.Context, jobID string) (ledger.Request, er
 // FindStrays ends a VERIFY: it looks again at every segment that was found bad, and lists the objects in the table's
 // directories that nothing explains. If a segment is damaged or missing it returns an error of the class damaged, which names
 // the first of them.
-func (f *Flusher) FindStrays(ctx context.Context, jobID string) (VerifyResult, error) {
+func (f *Flusher) FindStrays(ctx context.Context, jobID string) (jobstep.VerifyResult, error) {
 	res, err := f.findStrays(ctx, jobID)
 	if err != nil {
 		f.recordFailure(ctx, jobID, nil, 1, err)
@@ -234,24 +232,18 @@ func (f *Flusher) FindStrays(ctx context.Context, jobID string) (VerifyResult, e
 	return res, err
 }
 
-// VerifyResult says what a VERIFY found.
-type VerifyResult struct {
-	Bad    int // segments damaged or missing
-	Strays int // objects that nothing explains
-}
-
-func (f *Flusher) findStrays(ctx context.Context, jobID string) (VerifyResult, error) {
+func (f *Flusher) findStrays(ctx context.Context, jobID string) (jobstep.VerifyResult, error) {
 	req, err := f.tableOf(ctx, jobID)
 	if err != nil {
-		return VerifyResult{}, err
+		return jobstep.VerifyResult{}, err
 	}
-	var res VerifyResult
+	var res jobstep.VerifyResult
 	if res.Strays, err = f.listStrays(ctx, jobID, req); err != nil {
-		return VerifyResult{}, err
+		return jobstep.VerifyResult{}, err
 	}
 	bad, err := f.lookAgain(ctx, jobID)
 	if err != nil {
-		return VerifyResult{}, err
+		return jobstep.VerifyResult{}, err
 	}
 	res.Bad = len(bad)
 	if res.Bad == 0 {
@@ -259,9 +251,9 @@ func (f *Flusher) findStrays(ctx context.Context, jobID string) (VerifyResult, e
 	}
 	checked, err := f.ledger.Checked(ctx, jobID)
 	if err != nil {
-		return VerifyResult{}, err
+		return jobstep.VerifyResult{}, err
 	}
-	return res, classified(ClassDamaged, &DamageFoundError{JobID: jobID, Checked: checked.Segments, Bad: bad})
+	return res, jobstep.Classified(jobstep.ClassDamaged, &DamageFoundError{JobID: jobID, Checked: checked.Segments, Bad: bad})
 }
 
 // lookAgain checks once more the segments that were found bad, and returns those that still are. One that was restored or

@@ -18,6 +18,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/tests/audit"
@@ -28,15 +29,15 @@ type check struct {
 	*rig
 	f    *flush.Flusher
 	id   string
-	plan flush.PlanResult
+	plan jobstep.PlanResult
 }
 
 func (r *rig) newCheck(f *flush.Flusher) *check {
 	r.t.Helper()
 	c := &check{rig: r, f: f, id: "verify:app.t:" + uuid.NewString()}
-	request := r.ask(flush.VerifyType, "app", "t", nil)
+	request := r.ask(jobstep.VerifyType, "app", "t", nil)
 	var err error
-	if c.plan, err = f.PlanVerify(context.Background(), flush.PlanInput{JobID: c.id, RequestID: request, Generation: 1}); err != nil {
+	if c.plan, err = f.PlanVerify(context.Background(), jobstep.PlanInput{JobID: c.id, RequestID: request, Generation: 1}); err != nil {
 		r.t.Fatal(err)
 	}
 	return c
@@ -54,7 +55,7 @@ func (r *rig) ask(jobType, schema, table string, params map[string]string) strin
 }
 
 func (c *check) chunk(n, try int) error {
-	_, err := c.f.CheckSegments(context.Background(), flush.ChunkInput{JobID: c.id, Chunk: n, Attempt: try}, nil)
+	_, err := c.f.CheckSegments(context.Background(), jobstep.ChunkInput{JobID: c.id, Chunk: n, Attempt: try}, nil)
 	return err
 }
 
@@ -157,7 +158,7 @@ func TestVerifyFindsNothingWhereNothingIs(t *testing.T) {
 			c := r.newCheck(r.f)
 			c.chunks()
 			res, err := c.f.FindStrays(t.Context(), c.id)
-			if err != nil || res != (flush.VerifyResult{}) || len(r.findings(c.id)) != 0 {
+			if err != nil || res != (jobstep.VerifyResult{}) || len(r.findings(c.id)) != 0 {
 				t.Errorf("%+v, %v, %v", res, err, r.findings(c.id))
 			}
 			checked, err := r.ledger.Checked(t.Context(), c.id)
@@ -218,7 +219,7 @@ func TestVerifyNamesWhatIsWrong(t *testing.T) {
 func (r *rig) mustFind(t *testing.T, path, kind, says string) {
 	t.Helper()
 	found, err := r.verify()
-	if flush.ClassOf(err).Name != flush.ClassDamaged || flush.ClassOf(err).Retryable || !strings.Contains(err.Error(), filepath.Base(path)) {
+	if jobstep.ClassOf(err).Name != jobstep.ClassDamaged || jobstep.ClassOf(err).Retryable || !strings.Contains(err.Error(), filepath.Base(path)) {
 		t.Errorf("error %v, want damaged and the name of the object", err)
 	}
 	f := found[path]
@@ -271,7 +272,7 @@ func TestVerifyComparesTheLedger(t *testing.T) {
 		r.db.Super(t, fmt.Sprintf(set, "bigint"))
 		defer r.db.Super(t, fmt.Sprintf(set, "integer"))
 		found, err := r.verify()
-		if flush.ClassOf(err).Name != flush.ClassDamaged || len(found) != len(paths) || !strings.Contains(found[paths[0]].Problem, "columns") {
+		if jobstep.ClassOf(err).Name != jobstep.ClassDamaged || len(found) != len(paths) || !strings.Contains(found[paths[0]].Problem, "columns") {
 			t.Errorf("%v, %+v", err, found)
 		}
 	})
@@ -289,7 +290,7 @@ func TestVerifyComparesTheLedger(t *testing.T) {
 		r.db.Super(t, swap)
 		defer r.db.Super(t, swap)
 		found, err := r.verify()
-		if flush.ClassOf(err).Name != flush.ClassDamaged || len(found) != 2 {
+		if jobstep.ClassOf(err).Name != jobstep.ClassDamaged || len(found) != 2 {
 			t.Errorf("%v, %+v", err, found)
 		}
 		for _, f := range found {
@@ -378,7 +379,7 @@ func TestVerifyKnowsAttemptsAndHistory(t *testing.T) {
 	r.db.Super(t, fmt.Sprintf(live, "now()"))
 	t.Cleanup(func() { r.db.Super(t, fmt.Sprintf(live, "NULL"), "DELETE FROM spillway.attempts") })
 	res, err := c.f.FindStrays(t.Context(), c.id)
-	if err != nil || res != (flush.VerifyResult{}) || len(r.findings(c.id)) != 0 {
+	if err != nil || res != (jobstep.VerifyResult{}) || len(r.findings(c.id)) != 0 {
 		t.Errorf("%+v, %v, %+v", res, err, r.findings(c.id))
 	}
 }
@@ -399,7 +400,7 @@ func TestVerifyOfAStorageThatIsAway(t *testing.T) {
 			}
 		}
 		for try := 1; try < 5; try++ {
-			if class := flush.ClassOf(c.chunk(0, try)); class.Name != flush.ClassStorage || !class.Retryable {
+			if class := jobstep.ClassOf(c.chunk(0, try)); class.Name != jobstep.ClassStorage || !class.Retryable {
 				t.Errorf("try %d: class %+v", try, class)
 			}
 		}
@@ -447,7 +448,7 @@ func TestVerifyOfABadSector(t *testing.T) {
 	c := r.newCheck(f)
 	for n := range c.plan.Chunks {
 		for try := 1; try < 3; try++ {
-			if err := c.chunk(n, try); flush.ClassOf(err).Name != flush.ClassStorage || !errors.Is(err, syscall.EIO) {
+			if err := c.chunk(n, try); jobstep.ClassOf(err).Name != jobstep.ClassStorage || !errors.Is(err, syscall.EIO) {
 				t.Errorf("try %d: %v", try, err)
 			}
 		}
@@ -457,7 +458,7 @@ func TestVerifyOfABadSector(t *testing.T) {
 	}
 	_, err := c.f.FindStrays(t.Context(), c.id)
 	found := r.findings(c.id)
-	if flush.ClassOf(err).Name != flush.ClassDamaged || len(found) != 1 || !strings.Contains(found[paths[1]].Problem, "input/output error") {
+	if jobstep.ClassOf(err).Name != jobstep.ClassDamaged || len(found) != 1 || !strings.Contains(found[paths[1]].Problem, "input/output error") {
 		t.Errorf("%v, %+v", err, found)
 	}
 }
@@ -471,7 +472,7 @@ func TestVerifyOfNothing(t *testing.T) {
 		t.Errorf("%+v, %v", c.plan, err)
 	}
 	id := "cleanup::" + uuid.NewString()
-	plan, err := r.f.PlanCleanup(t.Context(), flush.PlanInput{JobID: id, RequestID: r.ask(flush.CleanupType, "", "", nil)})
+	plan, err := r.f.PlanCleanup(t.Context(), jobstep.PlanInput{JobID: id, RequestID: r.ask(jobstep.CleanupType, "", "", nil)})
 	if err != nil || plan.Chunks != 0 {
 		t.Errorf("%+v, %v", plan, err)
 	}
@@ -492,7 +493,7 @@ func TestVerifyWhileRowsMove(t *testing.T) {
 	r.newJob().run()
 	c.chunks()
 	res, err := c.f.FindStrays(t.Context(), c.id)
-	if err != nil || res != (flush.VerifyResult{}) {
+	if err != nil || res != (jobstep.VerifyResult{}) {
 		t.Errorf("%+v, %v", res, err)
 	}
 	r.want = nil
@@ -515,7 +516,7 @@ func TestServerRestartsUnderVerify(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := c.chunk(0, 1)
-	if class := flush.ClassOf(err); err == nil || !class.Retryable {
+	if class := jobstep.ClassOf(err); err == nil || !class.Retryable {
 		t.Errorf("class %s, to be tried again: %v (%v)", class.Name, class.Retryable, err)
 	}
 	if err := srv.Restart(context.Background()); err != nil {

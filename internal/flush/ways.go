@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 )
 
 // A Way is how the rows of a leaf are found and cut in chunks.
@@ -139,11 +140,11 @@ func (w *waysOf) cut(ctx context.Context, l *leafPlan, s hot.Scan, x hot.Index) 
 	cut := &keyCut{Index: x.Name, Key: x.Key, Type: x.Type}
 	if w.look {
 		p.take(cut, p.Cost)
-		p.Chunks = int(min(1+*l.rows/step, maxChunks+1))
+		p.Chunks = int(min(1+*l.rows/step, jobstep.MaxChunks+1))
 		return nil
 	}
 	var err error
-	cut.Bounds, cut.Nulls, err = w.db.Bounds(ctx, w.db.Pool(), s, x, step, maxChunks+1)
+	cut.Bounds, cut.Nulls, err = w.db.Bounds(ctx, w.db.Pool(), s, x, step, jobstep.MaxChunks+1)
 	if errors.Is(err, hot.ErrUneven) {
 		p.Why = fmt.Sprintf("too many rows have one value in index %s", x.Name)
 		return nil

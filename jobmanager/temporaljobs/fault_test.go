@@ -22,6 +22,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/fault"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/tests/audit"
@@ -172,7 +173,7 @@ func (f faulty) take(t *testing.T) {
 }
 
 func (f faulty) suffer(ctx context.Context, release chan struct{}, effect func() error) error {
-	injected := &flush.ClassifiedError{Class: flush.ClassConnection, Err: errors.New("injected")}
+	injected := &jobstep.ClassifiedError{Class: jobstep.ClassConnection, Err: errors.New("injected")}
 	switch f.kind {
 	case "fail":
 		return injected

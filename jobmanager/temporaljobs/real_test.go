@@ -15,6 +15,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/embedtemporal/temporaltest"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/jobmanager/temporaljobs"
@@ -138,7 +139,7 @@ func TestRealFlush(t *testing.T) {
 		t.Errorf("the newest job is %s, want %s", newest, again)
 	}
 	missing := mustStart(t, m, jobmanager.JobSpec{Type: workflows.FlushType, Table: jobmanager.Table{Namespace: "app", Name: "missing"}})
-	if info := mustWait(t, m, missing, jobmanager.Failed); info.ErrorClass != flush.ClassMissingTable || info.Error == "" {
+	if info := mustWait(t, m, missing, jobmanager.Failed); info.ErrorClass != jobstep.ClassMissingTable || info.Error == "" {
 		t.Errorf("class %q, error %q", info.ErrorClass, info.Error)
 	}
 }

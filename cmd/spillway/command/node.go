@@ -20,6 +20,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/embedtemporal"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/obs"
@@ -333,7 +334,7 @@ func (n *node) startWorker() error {
 		return err
 	}
 	acts := activities.New(f, &activities.Options{Keeper: f})
-	n.metrics.OfJobs(n.opt.slots, func() int { return len(activities.RunningChunks(acts)) }, flush.Classes())
+	n.metrics.OfJobs(n.opt.slots, func() int { return len(activities.RunningChunks(acts)) }, jobstep.Classes())
 	w, err := worker.New(n.temporal, workflows.TaskQueue(n.installation.Name), acts, &worker.Options{
 		Slots: n.opt.slots, ShutdownTimeout: n.opt.shutdownTimeout, Logger: n.log, Build: versionText(), Storages: tries, Policies: policies, Schedules: runs,
 		Failed: n.metrics.StepFailed,

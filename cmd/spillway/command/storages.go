@@ -14,6 +14,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 
 	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/sqlfront"
@@ -184,13 +185,13 @@ func (s *storages) found(ctx context.Context, name string, err error) error {
 		e.Msg += ": " + *row.CheckError
 	}
 	switch app.Type() {
-	case flush.ClassRefused:
+	case jobstep.ClassRefused:
 		e.Code, e.Hint = "55000", "choose another prefix; if the other database is gone for good, ALTER STORAGE … ADOPT or `spillway storage adopt` takes a storage over"
-	case flush.ClassStorageDenied:
+	case jobstep.ClassStorageDenied:
 		e.Code, e.Hint = "28000", "look at the bucket's name and region, at the keys that the workers have, and at what they allow: docs/storages.md"
-	case flush.ClassInvalid:
+	case jobstep.ClassInvalid:
 		e.Code = "22023"
-	case flush.ClassStorageFull:
+	case jobstep.ClassStorageFull:
 		e.Code = "53100"
 	default:
 		e.Hint = "the workers must reach the storage; the option endpoint says where it is"

@@ -1,4 +1,4 @@
-package flush
+package jobstep
 
 import (
 	"math/rand/v2"
@@ -110,31 +110,6 @@ func TestSizing(t *testing.T) {
 	}
 	if s.See(m(64<<20), time.Hour, 50, 2) != 0 {
 		t.Error("a job is cut anew without end")
-	}
-}
-
-func TestMannersOptions(t *testing.T) {
-	t.Parallel()
-	o, err := ParseOptions(map[string]string{"max_rows_per_second": "500", "chunk_time": "2000", "max_replication_lag": "536870912B", "max_lock_waiters": "0"})
-	if err != nil || o.MaxRowsPerSecond != 500 || o.ChunkTime != 2*time.Second || o.MaxLagBytes != 512<<20 || o.MaxLagTime != 0 || *o.MaxLockWaiters != 0 || !o.checksLoad() {
-		t.Errorf("%+v %v", o, err)
-	}
-	o, err = ParseOptions(map[string]string{"chunk_time": "off", "max_replication_lag": "30000ms"})
-	if err != nil || o.ChunkTime != 0 || o.MaxLagBytes != 0 || o.MaxLagTime != 30*time.Second {
-		t.Errorf("%+v %v", o, err)
-	}
-	if o, err = ParseOptions(nil); err != nil || o.ChunkTime != DefaultChunkTime || o.checksLoad() || o.MaxRowsPerSecond != 0 {
-		t.Errorf("%+v %v", o, err)
-	}
-	for name, values := range map[string][]string{
-		"max_rows_per_second": {"0", "-5", "1e3", "2000000000", ""}, "chunk_time": {"5ms", "2h", "x", ""},
-		"max_replication_lag": {"5", "0MB", "-1s", "48h", "MB", "", "99999999999GB"}, "max_lock_waiters": {"-1", "10001", "1.5", ""},
-	} {
-		for _, v := range values {
-			if _, err := ParseOptions(map[string]string{name: v}); err == nil {
-				t.Errorf("%s = %q is taken", name, v)
-			}
-		}
 	}
 }
 

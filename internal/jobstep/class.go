@@ -1,4 +1,4 @@
-package flush
+package jobstep
 
 import (
 	"context"
@@ -73,8 +73,8 @@ type ClassifiedError struct {
 func (e *ClassifiedError) Error() string { return e.Err.Error() }
 func (e *ClassifiedError) Unwrap() error { return e.Err }
 
-// classified wraps err in a class; nil stays nil.
-func classified(class string, err error) error {
+// Classified wraps err in a class; nil stays nil.
+func Classified(class string, err error) error {
 	if err == nil {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package flush
+package jobstep
 
 import (
 	"cmp"
@@ -13,7 +13,7 @@ type Manners struct {
 	ChunkBytes       int64         `json:",omitempty"` // limit of a chunk in this generation
 	CutBytes         int64         `json:",omitempty"` // what its largest chunks have: less, if that makes them equal
 	MostChunkBytes   int64         `json:",omitempty"` // as asked for: chunks never grow beyond
-	ChecksLoad       bool          `json:",omitempty"` // Flusher.Load has limits to look at
+	ChecksLoad       bool          `json:",omitempty"` // there are limits of the load to look at
 }
 
 // Gated reports whether a chunk may have to wait before it begins.

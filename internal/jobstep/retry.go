@@ -1,4 +1,4 @@
-package flush
+package jobstep
 
 import "time"
 

@@ -1,9 +1,14 @@
-package flush
+package jobstep
 
 import "time"
 
-// FlushType is the type of jobs that flush a table.
-const FlushType = "flush"
+// The types of jobs, but for restores: what flushes a table, what reads its segments back, and what removes that which nobody needs
+// from storages, and has no table.
+const (
+	FlushType   = "flush"
+	VerifyType  = "verify"
+	CleanupType = "cleanup"
+)
 
 // PlanInput asks for a generation of a job's plan. Generation 1 is the first; each later one covers what the ones before
 // did not commit, because the table changed its shape or file or because rows were left.
@@ -108,4 +113,21 @@ type FinishResult struct {
 	Rows     int64
 	Bytes    int64
 	Segments int64
+}
+
+// EndInput describes the end of a job that could not record it itself.
+type EndInput struct {
+	FinishInput
+
+	JobType    string
+	Schema     string
+	Table      string
+	FinishedAt time.Time
+	Error      string // what to say of it, or ""
+}
+
+// VerifyResult says what a VERIFY found.
+type VerifyResult struct {
+	Bad    int // segments damaged or missing
+	Strays int // objects that nothing explains
 }
