@@ -12,6 +12,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/fault"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/layout"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/obs"
@@ -41,7 +42,7 @@ type attempt struct {
 	skipLocked bool
 
 	id       uuid.UUID
-	place    place
+	place    layout.Place
 	base     string          // what the names of its objects begin with
 	prefix   string          // what their keys begin with, unless it scatters: then nothing lies there
 	scatters bool            // its objects lie in many directories, and are recorded before they are written
@@ -102,19 +103,19 @@ func (a *attempt) transaction(ctx context.Context, calm func() bool) (res jobste
 
 // settlePlace finds out where the attempt's objects will lie.
 func (a *attempt) settlePlace(job uuid.UUID) (err error) {
-	a.base = baseName(time.Now(), job, a.in.Chunk, a.id)
+	a.base = layout.BaseName(time.Now(), job, a.in.Chunk, a.id)
 	if a.plan == nil {
 		a.prefix = path.Join(a.dir, a.base)
 		return nil
 	}
 	arr := a.plan.arrangement
 	a.place = a.plan.doc.place(a.plan.part, job.String())
-	a.scatters = arr.scatters()
+	a.scatters = arr.Scatters()
 	dir := ""
 	if a.scatters {
-		dir, err = tableDir(a.plan.doc.Schema, a.plan.doc.Name)
+		dir, err = layout.TableDir(a.plan.doc.Schema, a.plan.doc.Name)
 	} else {
-		dir, err = arr.dir(a.place, nil)
+		dir, err = arr.Dir(a.place, nil)
 	}
 	a.prefix = dir + "/" + a.base
 	return err
@@ -164,7 +165,7 @@ func (a *attempt) move(ctx context.Context) (jobstep.ChunkResult, error) {
 		return jobstep.ChunkResult{}, err
 	}
 	copyRows := a.copy
-	if a.plan.arrangement.cuts() {
+	if a.plan.arrangement.Cuts() {
 		copyRows = a.copyParts
 	}
 	w, err := copyRows(ctx, m)
@@ -286,10 +287,10 @@ func (a *attempt) gone(err error) error {
 func (a *attempt) copy(ctx context.Context, m *hot.Move) (written, error) {
 	a.rep.Report(jobstep.StepCopying, a.id)
 	var err error
-	if a.object, err = a.store.Create(ctx, objectKey(a.prefix)); err != nil {
+	if a.object, err = a.store.Create(ctx, layout.ObjectKey(a.prefix)); err != nil {
 		return written{}, err
 	}
-	w, err := segment.NewWriter(a.object, a.plan.schema, a.meta(a.id), a.plan.arrangement.writerOptions())
+	w, err := segment.NewWriter(a.object, a.plan.schema, a.meta(a.id), a.plan.arrangement.WriterOptions())
 	if err != nil {
 		return written{}, err
 	}

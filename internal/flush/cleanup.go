@@ -15,6 +15,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/obs"
+	"github.com/spillwaydb/spillway/internal/option"
 )
 
 // Bounds of CLEANUP: attempts or objects per chunk, and objects that one statement may name.
@@ -43,18 +44,18 @@ func ParseCleanup(params map[string]string) (CleanupOptions, error) {
 		case "dry_run":
 			on, err := strconv.ParseBool(value)
 			if err != nil {
-				return o, &OptionError{Option: name, Msg: fmt.Sprintf("invalid value for option %q: expected true or false, not %q", name, value)}
+				return o, &option.Error{Option: name, Msg: fmt.Sprintf("invalid value for option %q: expected true or false, not %q", name, value)}
 			}
 			o.DryRun = on
 		case "objects":
 			if err := json.Unmarshal([]byte(value), &o.Objects); err != nil {
-				return o, &OptionError{Option: name, Msg: "the list of objects cannot be read"}
+				return o, &option.Error{Option: name, Msg: "the list of objects cannot be read"}
 			}
 			if len(o.Objects) == 0 || len(o.Objects) > MaxNamedStrays {
-				return o, &OptionError{Option: name, Msg: fmt.Sprintf("expected 1 to %d objects, not %d", MaxNamedStrays, len(o.Objects))}
+				return o, &option.Error{Option: name, Msg: fmt.Sprintf("expected 1 to %d objects, not %d", MaxNamedStrays, len(o.Objects))}
 			}
 		default:
-			return o, &OptionError{Option: name, Msg: fmt.Sprintf("unknown option %q of CLEANUP", name), Hint: "the option is dry_run"}
+			return o, &option.Error{Option: name, Msg: fmt.Sprintf("unknown option %q of CLEANUP", name), Hint: "the option is dry_run"}
 		}
 	}
 	return o, nil

@@ -9,8 +9,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/layout"
 )
 
 // A job that was terminated in mid-chunk gets the end that it could not record: its attempt is settled, what it moved is
@@ -65,7 +65,7 @@ func TestFillInUpkeep(t *testing.T) {
 	t.Parallel()
 	r, paths := flushed(t)
 	ctx := context.Background()
-	manifest := filepath.Join(r.dir, "app", "t", flush.ManifestName)
+	manifest := filepath.Join(r.dir, "app", "t", layout.ManifestName)
 	before, err := os.Stat(manifest)
 	must(t, err)
 	plans := map[string]func(in jobstep.PlanInput) error{

@@ -11,6 +11,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/layout"
 	"github.com/spillwaydb/spillway/tests/audit"
 )
 
@@ -41,7 +42,7 @@ func TestFlushMovesEveryRowOnce(t *testing.T) {
 
 func manifestSegments(t *testing.T, dir string) int {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(dir, "app", "t", flush.ManifestName))
+	data, err := os.ReadFile(filepath.Join(dir, "app", "t", layout.ManifestName))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/fault"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/layout"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/segment"
@@ -43,7 +44,7 @@ type parter struct {
 	a     *attempt
 	ctx   context.Context
 	opt   *segment.WriterOptions
-	place place
+	place layout.Place
 
 	part   int // number of the open file, from 1
 	now    finished
@@ -80,7 +81,7 @@ func (p *parter) counts() (rows, bytes int64) {
 // copyParts streams the deleted rows into many objects, each of which is durable and was looked at when it returns.
 func (a *attempt) copyParts(ctx context.Context, m *hot.Move) (written, error) {
 	a.rep.Report(jobstep.StepCopying, a.id)
-	p := &parter{a: a, ctx: ctx, opt: a.plan.arrangement.writerOptions(), place: a.place}
+	p := &parter{a: a, ctx: ctx, opt: a.plan.arrangement.WriterOptions(), place: a.place}
 	defer p.drop()
 	split := segment.NewSplitter(len(m.Keys), p)
 	a.rep.Count(p.counts)
@@ -110,7 +111,7 @@ func (a *attempt) nameKey(err error) error {
 	if !errors.As(err, &long) {
 		return err
 	}
-	return jobstep.Classified(jobstep.ClassData, fmt.Errorf("a value of %s has %d bytes: values of partition_by have at most %d", a.plan.arrangement.partition[long.Key].text, long.Bytes, segment.MaxKeyBytes))
+	return jobstep.Classified(jobstep.ClassData, fmt.Errorf("a value of %s has %d bytes: values of partition_by have at most %d", a.plan.arrangement.Partition[long.Key].Text, long.Bytes, segment.MaxKeyBytes))
 }
 
 // Start implements segment.Cutter.
@@ -124,7 +125,7 @@ func (p *parter) Start(keys [][]byte) (io.Writer, error) {
 	}
 	prefix := p.a.prefix
 	if p.a.scatters {
-		dir, err := p.a.plan.arrangement.dir(p.place, values)
+		dir, err := p.a.plan.arrangement.Dir(p.place, values)
 		if err != nil {
 			return nil, jobstep.Classified(jobstep.ClassInternal, err)
 		}
@@ -135,9 +136,9 @@ func (p *parter) Start(keys [][]byte) (io.Writer, error) {
 		return nil, fmt.Errorf("make segment id: %w", err)
 	}
 	p.part++
-	key := partKey(prefix, p.part)
+	key := layout.PartKey(prefix, p.part)
 	p.now = finished{object: ledger.Object{Key: key, SegmentID: id, Location: p.a.store.URL(key)}}
-	if p.now.object.PartitionValues, err = p.a.plan.arrangement.valuesJSON(values); err != nil {
+	if p.now.object.PartitionValues, err = p.a.plan.arrangement.ValuesJSON(values); err != nil {
 		return nil, err
 	}
 	if p.writer, err = segment.NewWriter(box{p}, p.a.plan.schema, p.a.meta(id), p.opt); err != nil {
@@ -149,7 +150,7 @@ func (p *parter) Start(keys [][]byte) (io.Writer, error) {
 
 // Full implements segment.Cutter.
 func (p *parter) Full() bool {
-	most := p.a.plan.arrangement.layout.FileBytes
+	most := p.a.plan.arrangement.Layout.FileBytes
 	return most > 0 && p.writer.Size() >= most
 }
 

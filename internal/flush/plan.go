@@ -3,7 +3,6 @@ package flush
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/layout"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/segment"
 )
@@ -55,7 +55,7 @@ type loadedPlan struct {
 	doc         *planDoc
 	part        *planPart
 	schema      *segment.Schema
-	arrangement *arrangement
+	arrangement *layout.Arrangement
 	first       uint32        // first block
 	end         uint32        // block after the last; 0: to the end of the leaf
 	keys        *hot.KeyRange // with WayIndex, in place of blocks
@@ -180,7 +180,7 @@ func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options, sc
 	if err != nil {
 		return nil, 0, err
 	}
-	doc := &planDoc{Schema: root.Schema, Name: root.Name, Options: opts, Storage: storage, Path: arr.path.text, Asked: req.CreatedAt, NoWhole: scope == wholeNever}
+	doc := &planDoc{Schema: root.Schema, Name: root.Name, Options: opts, Storage: storage, Path: arr.Template(), Asked: req.CreatedAt, NoWhole: scope == wholeNever}
 	if err := refused(root, opts); err != nil {
 		return nil, 0, err
 	}
@@ -314,12 +314,12 @@ type schemaVersions struct {
 	known map[string]int
 }
 
-func (v *schemaVersions) of(ctx context.Context, leaf *hot.Table, opts Options, arr *arrangement) (int, error) {
-	schema, err := schemaOf(leaf, opts)
+func (v *schemaVersions) of(ctx context.Context, leaf *hot.Table, opts Options, arr *layout.Arrangement) (int, error) {
+	schema, err := layout.SchemaOf(leaf, opts.AsText, opts.NullUnrepresent)
 	if err != nil {
 		return 0, jobstep.Classified(jobstep.ClassRefused, fmt.Errorf("table %s.%s: %w", leaf.Schema, leaf.Name, err))
 	}
-	if err := arr.check(leaf, schema); err != nil {
+	if err := arr.Check(leaf, schema); err != nil {
 		return 0, jobstep.Classified(jobstep.ClassInvalid, fmt.Errorf("table %s.%s: %w", leaf.Schema, leaf.Name, err))
 	}
 	columns, err := schema.ColumnsJSON()
@@ -337,7 +337,7 @@ func (v *schemaVersions) of(ctx context.Context, leaf *hot.Table, opts Options, 
 }
 
 // cutLeaf cuts one leaf in block ranges, from a block on, and settles where its segments go.
-func cutLeaf(doc *planDoc, arr *arrangement, root, leaf *hot.Table, first uint32) (planPart, error) {
+func cutLeaf(doc *planDoc, arr *layout.Arrangement, root, leaf *hot.Table, first uint32) (planPart, error) {
 	per, chunks := hot.Cut(leaf.Blocks-min(first, leaf.Blocks), leaf.BlockSize, paced(leaf, doc.Options), doc.Options.Parallelism)
 	part := planPart{Table: *leaf, Way: WayBlocks, FirstBlock: first, BlocksPerChunk: per, Chunks: chunks}
 	if leaf.OID != root.OID {
@@ -346,19 +346,19 @@ func cutLeaf(doc *planDoc, arr *arrangement, root, leaf *hot.Table, first uint32
 		}
 	}
 	var err error
-	if part.Dir, err = arr.dirForPeople(doc.place(&part, "")); err != nil {
+	if part.Dir, err = arr.DirForPeople(doc.place(&part, "")); err != nil {
 		return planPart{}, jobstep.Classified(jobstep.ClassInvalid, err)
 	}
 	return part, nil
 }
 
-// place is where a part's files lie, as far as it does not depend on their rows.
-func (d *planDoc) place(p *planPart, job string) place {
-	return place{namespace: d.Schema, table: d.Name, leaf: p.Partition, job: job, asked: d.Asked}
+// Place is where a part's files lie, as far as it does not depend on their rows.
+func (d *planDoc) place(p *planPart, job string) layout.Place {
+	return layout.Place{Namespace: d.Schema, Table: d.Name, Leaf: p.Partition, Job: job, Asked: d.Asked}
 }
 
-// arrangement is the layout of a flush whose files go to a storage.
-func (f *Flusher) arrangement(ctx context.Context, storage string, opts Options) (*arrangement, error) {
+// Arrangement is the layout of a flush whose files go to a storage.
+func (f *Flusher) arrangement(ctx context.Context, storage string, opts Options) (*layout.Arrangement, error) {
 	row, err := f.ledger.Storage(ctx, storage)
 	if err != nil {
 		return nil, err
@@ -367,41 +367,8 @@ func (f *Flusher) arrangement(ctx context.Context, storage string, opts Options)
 	if err != nil {
 		return nil, err
 	}
-	arr, err := arrange(opts.Layout, template)
+	arr, err := layout.Arrange(opts.Layout, template)
 	return arr, jobstep.Classified(jobstep.ClassInvalid, err)
-}
-
-// schemaOf is how a leaf's rows look as Parquet. Without a primary key the rows bring their ctid, so that an error can
-// name one.
-func schemaOf(t *hot.Table, opts Options) (*segment.Schema, error) {
-	if len(t.Columns) == 0 {
-		return nil, errors.New("a table without columns cannot be written to Parquet")
-	}
-	key := map[string]bool{}
-	for _, name := range t.PrimaryKey {
-		key[name] = true
-	}
-	cols := make([]segment.Column, len(t.Columns))
-	for i, c := range t.Columns {
-		cols[i] = segmentColumn(c, key[c.Name], slices.Contains(opts.AsText, c.Name))
-		if !textOnTheWire(t.Encoding) && hasHstore(c) {
-			cols[i].AsText = true
-		}
-	}
-	o := &segment.SchemaOptions{CheckUTF8: t.Encoding == "SQL_ASCII", RowID: len(t.PrimaryKey) == 0, OnUnrepresentable: "error"}
-	if opts.NullUnrepresent {
-		o.OnUnrepresentable = "null"
-	}
-	return segment.NewSchema(cols, o)
-}
-
-// textOnTheWire reports whether PostgreSQL sends text in the encoding that it keeps it in. Where it does not, the lengths in
-// hstore's binary form are those before the conversion, so hstore has to come as text.
-func textOnTheWire(encoding string) bool { return encoding == "UTF8" || encoding == "SQL_ASCII" }
-
-func hasHstore(c hot.Column) bool {
-	t := hot.Type{TypeName: c.TypeName, Extension: c.Extension, Elem: c.Elem, Attributes: c.Attributes}
-	return t.Contains(func(t *hot.Type) bool { return t.Extension == "hstore" })
 }
 
 // loadPlan finds the generation that has a chunk, and the chunk's range in it.
@@ -417,11 +384,11 @@ func (f *Flusher) loadPlan(ctx context.Context, jobID string, chunk int) (*loade
 			n -= part.Chunks
 			continue
 		}
-		schema, err := schemaOf(&part.Table, doc.Options)
+		schema, err := layout.SchemaOf(&part.Table, doc.Options.AsText, doc.Options.NullUnrepresent)
 		if err != nil {
 			return nil, jobstep.Classified(jobstep.ClassInternal, err)
 		}
-		arr, err := arrange(doc.Options.Layout, doc.Path)
+		arr, err := layout.Arrange(doc.Options.Layout, doc.Path)
 		if err != nil {
 			return nil, jobstep.Classified(jobstep.ClassInternal, err)
 		}
@@ -466,5 +433,5 @@ func (p *loadedPlan) move(skipLocked bool) (*hot.Move, error) {
 	if len(p.part.Table.PrimaryKey) == 0 {
 		m.Columns = append(m.Columns, "ctid")
 	}
-	return m, p.arrangement.sortOf(m, &p.part.Table)
+	return m, p.arrangement.SortOf(m, &p.part.Table)
 }

@@ -8,12 +8,10 @@ import (
 	"time"
 
 	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/layout"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/obs"
 )
-
-// ManifestName is the file beside a table's segments that lists them for readers without PostgreSQL.
-const ManifestName = "manifest.json"
 
 // manifestVersion is the version of the format that docs/format.md describes.
 const manifestVersion = 1
@@ -88,7 +86,7 @@ func (f *Flusher) publishJob(ctx context.Context, jobID string) error {
 // PublishTable rewrites the manifests of a table from the ledger, one in each storage that holds segments of it, and in those
 // named, which may hold none any more. The ledger is the truth: whatever the file said before is replaced as a whole.
 func (f *Flusher) PublishTable(ctx context.Context, schema, table string, storages ...string) error {
-	key, err := ManifestKey(schema, table)
+	key, err := layout.ManifestKey(schema, table)
 	if err != nil {
 		return jobstep.Classified(jobstep.ClassInvalid, err)
 	}
@@ -162,7 +160,7 @@ func (f *Flusher) endPublishes(ctx context.Context) error {
 }
 
 func (f *Flusher) endPublish(ctx context.Context, store objstore.Rivals, storage, schema, table string) error {
-	key, err := ManifestKey(schema, table)
+	key, err := layout.ManifestKey(schema, table)
 	if err != nil {
 		return err
 	}
@@ -171,24 +169,4 @@ func (f *Flusher) endPublish(ctx context.Context, store objstore.Rivals, storage
 		return err
 	}
 	return f.PublishTable(ctx, schema, table, storage)
-}
-
-// ManifestKey is where a storage holds the manifest of a table.
-func ManifestKey(schema, table string) (string, error) {
-	dir, err := tableDir(schema, table)
-	return dir + "/" + ManifestName, err
-}
-
-// tableDir is the directory of a table that no layout changes.
-func tableDir(schema, table string) (string, error) {
-	t, err := readPath("{namespace}/{table}")
-	if err != nil {
-		return "", err
-	}
-	return t.expand(func(name string) pathValue {
-		if name == "namespace" {
-			return pathValue{text: schema}
-		}
-		return pathValue{text: table}
-	})
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/fault"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/layout"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/segment"
 )
@@ -228,7 +229,7 @@ func (r *restoring) writeRest(ctx context.Context, refill *hot.Refill, values []
 	if err != nil {
 		return segment.Summary{}, jobstep.Classified(jobstep.ClassInternal, err)
 	}
-	if r.object, err = r.store.Create(ctx, objectKey(r.prefix)); err != nil {
+	if r.object, err = r.store.Create(ctx, layout.ObjectKey(r.prefix)); err != nil {
 		return segment.Summary{}, err
 	}
 	meta := footer.Meta
@@ -252,7 +253,7 @@ func (r *restoring) writeRest(ctx context.Context, refill *hot.Refill, values []
 	if err := r.durable(ctx, r.object); err != nil {
 		return segment.Summary{}, err
 	}
-	return sum, r.check(ctx, objectKey(r.prefix), sum, false)
+	return sum, r.check(ctx, layout.ObjectKey(r.prefix), sum, false)
 }
 
 // registerRest enters the segment of what stays cold, in the transaction that makes the one before it history.
@@ -263,7 +264,7 @@ func (r *restoring) registerRest(ctx context.Context, sum segment.Summary) error
 	}
 	rest := r.seg
 	rest.ID, rest.JobID, rest.Chunk, rest.AttemptID = r.id, r.in.JobID, r.in.Chunk, r.id
-	rest.Location = r.store.URL(objectKey(r.prefix))
+	rest.Location = r.store.URL(layout.ObjectKey(r.prefix))
 	rest.Rows, rest.Bytes, rest.SHA256, rest.ColumnStats = sum.Rows, sum.Bytes, sum.SHA256, stats
 	return r.f.ledger.RegisterSegment(ctx, r.session, rest)
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/layout"
+	"github.com/spillwaydb/spillway/internal/option"
 )
 
 // RestoreOptions are what a restore was asked to do, beside which table.
@@ -27,23 +29,23 @@ var restoreOptions = map[string]func(o *RestoreOptions, v string) error{
 	"where":    func(o *RestoreOptions, v string) error { o.Where = v; return nil },
 	"from_job": func(o *RestoreOptions, v string) error { o.FromJob = v; return nil },
 	"parallelism": func(o *RestoreOptions, v string) (err error) {
-		o.Parallelism, err = intBetween(v, 1, jobstep.MaxParallelism)
+		o.Parallelism, err = option.Int(v, 1, jobstep.MaxParallelism)
 		return
 	},
 	"lock_timeout": func(o *RestoreOptions, v string) (err error) {
-		o.LockTimeout, err = durationUpTo(v, jobstep.MaxLockTimeout)
+		o.LockTimeout, err = option.Duration(v, jobstep.MaxLockTimeout)
 		return
 	},
 	"on_conflict": func(o *RestoreOptions, v string) (err error) {
-		o.SkipConflicts, err = oneOf(v, "skip", "error")
+		o.SkipConflicts, err = option.OneOf(v, "skip", "error")
 		return
 	},
-	"drop_columns": func(o *RestoreOptions, v string) (err error) { o.DropColumns, err = columnList(v); return },
+	"drop_columns": func(o *RestoreOptions, v string) (err error) { o.DropColumns, err = layout.Columns(v); return },
 	"triggers": func(o *RestoreOptions, v string) (err error) {
-		o.FireTriggers, err = oneOf(v, "fire", "refuse")
+		o.FireTriggers, err = option.OneOf(v, "fire", "refuse")
 		return
 	},
-	"replicate": func(o *RestoreOptions, v string) (err error) { o.Replicate, err = boolean(v); return },
+	"replicate": func(o *RestoreOptions, v string) (err error) { o.Replicate, err = option.Bool(v); return },
 }
 
 // ParseRestoreOptions reads the parameters of a restore. The error is *OptionError.
@@ -57,11 +59,11 @@ func ParseRestoreOptions(params map[string]string) (RestoreOptions, error) {
 	for _, name := range names {
 		read, ok := restoreOptions[name]
 		if !ok {
-			return RestoreOptions{}, &OptionError{Option: name, Msg: fmt.Sprintf("unknown option %q of RESTORE", name),
+			return RestoreOptions{}, &option.Error{Option: name, Msg: fmt.Sprintf("unknown option %q of RESTORE", name),
 				Hint: "Known options: drop_columns, lock_timeout, on_conflict, parallelism, replicate, triggers."}
 		}
 		if err := read(&o, params[name]); err != nil {
-			return RestoreOptions{}, &OptionError{Option: name, Msg: fmt.Sprintf("option %s = %s: %v", name, strconv.Quote(params[name]), err)}
+			return RestoreOptions{}, &option.Error{Option: name, Msg: fmt.Sprintf("option %s = %s: %v", name, strconv.Quote(params[name]), err)}
 		}
 	}
 	return o, nil

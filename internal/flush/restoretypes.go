@@ -8,6 +8,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/layout"
 	"github.com/spillwaydb/spillway/internal/segment"
 )
 
@@ -31,7 +32,7 @@ func (e *AttributesChangedError) Error() string {
 // attributes are told by their numbers, as columns are, and by their names otherwise.
 func sameAttributes(file *coldFile, c segment.Column, now *hot.Column, target *hot.Table, asItWas bool) error {
 	was := segment.Type{TypeOID: c.TypeOID, BaseOID: c.BaseOID, Declared: c.Declared, Elem: c.Elem, Attributes: c.Attributes}
-	is := segment.Type{TypeOID: now.TypeOID, BaseOID: now.BaseOID, Declared: now.Declared, Elem: segmentElem(now.Elem), Attributes: segmentAttributes(now.Attributes)}
+	is := segment.Type{TypeOID: now.TypeOID, BaseOID: now.BaseOID, Declared: now.Declared, Elem: layout.ElemType(now.Elem), Attributes: layout.Attributes(now.Attributes)}
 	other, otherNow := otherAttributes(&was, &is, asItWas)
 	if other == nil {
 		return nil
@@ -99,7 +100,7 @@ func (c *coldFile) madeAnew(i int, now *hot.Column) bool {
 	if now == nil {
 		return false
 	}
-	was, is := c.footer.Columns[i], segmentColumn(*now, false, false)
+	was, is := c.footer.Columns[i], layout.Column(*now, false, false)
 	a := segment.Type{TypMod: was.TypMod, TypeKind: kindOf(was.TypeKind), Declared: was.Declared, Elem: was.Elem, Attributes: was.Attributes}
 	b := segment.Type{TypMod: is.TypMod, TypeKind: kindOf(is.TypeKind), Declared: is.Declared, Elem: is.Elem, Attributes: is.Attributes}
 	if !sameParts(&a, &b) {

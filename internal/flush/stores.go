@@ -3,11 +3,13 @@ package flush
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
 
 	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/layout"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 )
@@ -92,4 +94,20 @@ func ownerOf(ctx context.Context, l *ledger.Ledger) (objstore.Owner, error) {
 		return objstore.Owner{}, err
 	}
 	return objstore.Owner{InstallationID: inst.ID.String(), SystemIdentifier: id.SystemIdentifier, DatabaseOID: id.DatabaseOID, Timeline: int64(id.Timeline)}, nil
+}
+
+// storagePath is the template that a storage sets, or the default one.
+func storagePath(row ledger.StorageRow) (string, error) {
+	var o struct {
+		Path string `json:"path"`
+	}
+	if len(row.Options) > 0 {
+		if err := json.Unmarshal(row.Options, &o); err != nil {
+			return "", fmt.Errorf("read the options of storage %s: %w", row.Name, err)
+		}
+	}
+	if o.Path == "" {
+		return layout.DefaultPath, nil
+	}
+	return o.Path, nil
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/layout"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 )
@@ -56,7 +57,7 @@ func (f *Flusher) listStrays(ctx context.Context, jobID string, req ledger.Reque
 // placesOf is where objects of a table can be: its own directory in the default storage and in each that has segments of it, and
 // wherever else its segments lie or lay. No place lies within another.
 func (f *Flusher) placesOf(ctx context.Context, schema, table string) ([]listed, error) {
-	own, err := tableDir(schema, table)
+	own, err := layout.TableDir(schema, table)
 	if err != nil {
 		return nil, jobstep.Classified(jobstep.ClassInvalid, err)
 	}
@@ -108,7 +109,7 @@ func (f *Flusher) manifestKeys(ctx context.Context, req ledger.Request) (map[str
 	}
 	out := map[string]bool{}
 	for _, t := range tables {
-		key, err := ManifestKey(t.Schema, t.Table)
+		key, err := layout.ManifestKey(t.Schema, t.Table)
 		if err != nil {
 			return nil, jobstep.Classified(jobstep.ClassInvalid, err)
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/layout"
 	"github.com/spillwaydb/spillway/internal/ledger"
 )
 
@@ -98,26 +99,26 @@ func (s *Surveyor) findStorage(ctx context.Context, schema, table string, opts O
 	return row, err
 }
 
-// arrangement is the layout of a flush, if it fits the table. PostgreSQL is asked whether rows can be sorted so. The error is
+// Arrangement is the layout of a flush, if it fits the table. PostgreSQL is asked whether rows can be sorted so. The error is
 // *OptionError where the layout is to blame.
-func (s *Surveyor) arrangement(ctx context.Context, q hot.Querier, storage ledger.StorageRow, t *hot.Table, opts Options) (*arrangement, error) {
+func (s *Surveyor) arrangement(ctx context.Context, q hot.Querier, storage ledger.StorageRow, t *hot.Table, opts Options) (*layout.Arrangement, error) {
 	template, err := storagePath(storage)
 	if err != nil {
 		return nil, err
 	}
-	arr, err := arrange(opts.Layout, template)
+	arr, err := layout.Arrange(opts.Layout, template)
 	if err != nil {
 		return nil, err
 	}
-	schema, err := schemaOf(t, opts)
+	schema, err := layout.SchemaOf(t, opts.AsText, opts.NullUnrepresent)
 	if err != nil {
 		return arr, nil // that is told where it is looked for
 	}
-	if err := arr.check(t, schema); err != nil {
+	if err := arr.Check(t, schema); err != nil {
 		return nil, err
 	}
 	m := &hot.Move{}
-	if err := arr.sortOf(m, t); err != nil {
+	if err := arr.SortOf(m, t); err != nil {
 		return nil, err
 	}
 	if !m.Sorted() {
@@ -125,7 +126,7 @@ func (s *Surveyor) arrangement(ctx context.Context, q hot.Querier, storage ledge
 	}
 	err = s.hot.CheckSort(ctx, q, t, m.Keys, m.Sort)
 	if hot.SQLState(err) == "42883" {
-		err = optionError("order_by", opts.Layout.OrderBy, err)
+		err = layout.OptionError("order_by", opts.Layout.OrderBy, err)
 	}
 	if err != nil && jobstep.ClassOf(err).Name == jobstep.ClassPrivilege { // a missing right is told where it is looked for
 		err = nil
@@ -135,7 +136,7 @@ func (s *Surveyor) arrangement(ctx context.Context, q hot.Querier, storage ledge
 
 // unwritable says why no file can hold the rows of a leaf.
 func unwritable(leaf *hot.Table, opts Options) error {
-	if _, err := schemaOf(leaf, opts); err != nil {
+	if _, err := layout.SchemaOf(leaf, opts.AsText, opts.NullUnrepresent); err != nil {
 		return &RefusedError{Table: leaf.Schema + "." + leaf.Name, Refusal: hot.Refusal{Code: "0A000", Msg: err.Error()}}
 	}
 	return nil
@@ -224,8 +225,8 @@ func (s *Surveyor) Survey(ctx context.Context, schema, table string, params map[
 	if err != nil {
 		return nil, err
 	}
-	doc := &planDoc{Schema: schema, Name: table, Options: opts, Path: arr.path.text, Asked: time.Now()}
-	v.Path, v.Sorted = arr.path.text, len(arr.partition)+len(arr.order) > 0
+	doc := &planDoc{Schema: schema, Name: table, Options: opts, Path: arr.Template(), Asked: time.Now()}
+	v.Path, v.Sorted = arr.Template(), arr.Sorted()
 	if err := doc.settleAge(ctx, s.hot, time.Time{}, leaves); err != nil {
 		return nil, err
 	}
@@ -272,7 +273,7 @@ func (v *Survey) refuse(t *hot.Table) {
 }
 
 // leaves looks at all leaves, in a few statements.
-func (s *Surveyor) leaves(ctx context.Context, v *Survey, doc *planDoc, arr *arrangement, root *hot.Table, leaves []*hot.Table) error {
+func (s *Surveyor) leaves(ctx context.Context, v *Survey, doc *planDoc, arr *layout.Arrangement, root *hot.Table, leaves []*hot.Table) error {
 	plans, err := planLeaves(ctx, s.hot, doc, arr, root, leaves, wholeAll, nil, true)
 	if err != nil && jobstep.ClassOf(err).Name == jobstep.ClassPrivilege && len(v.Refusals) > 0 { // a missing right is among the refusals
 		return nil
@@ -308,15 +309,15 @@ func (s *Surveyor) leaves(ctx context.Context, v *Survey, doc *planDoc, arr *arr
 
 // perChunk is how many files a chunk may have at most: one for each value of partition_by that PostgreSQL expects, and as many
 // as file_bytes cuts.
-func (s *Surveyor) perChunk(ctx context.Context, arr *arrangement, l *LeafSurvey) (int64, error) {
+func (s *Surveyor) perChunk(ctx context.Context, arr *layout.Arrangement, l *LeafSurvey) (int64, error) {
 	files := int64(1)
 	var plain []string
-	for _, it := range arr.partition {
-		if it.unit == "" {
-			plain = append(plain, hot.ReturningText(it.column))
+	for _, it := range arr.Partition {
+		if it.Unit == "" {
+			plain = append(plain, hot.ReturningText(it.Column))
 			continue
 		}
-		n, ok, err := s.hot.EstimateUnits(ctx, s.hot.Pool(), &l.Table, it.column, it.unit)
+		n, ok, err := s.hot.EstimateUnits(ctx, s.hot.Pool(), &l.Table, it.Column, it.Unit)
 		if err != nil || !ok {
 			return 0, err
 		}
@@ -329,7 +330,7 @@ func (s *Surveyor) perChunk(ctx context.Context, arr *arrangement, l *LeafSurvey
 		}
 		files *= max(n, 1)
 	}
-	if most := arr.layout.FileBytes; most > 0 {
+	if most := arr.Layout.FileBytes; most > 0 {
 		files += int64(l.BlocksPerChunk) * int64(l.Table.BlockSize) / most
 	}
 	return files, nil

@@ -12,6 +12,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/option"
 )
 
 // Exactly the rows before the limit move, and the limit is the one of the request, however late or often it is planned.
@@ -114,7 +115,7 @@ func TestCheck(t *testing.T) { // A55
 	if err := check("t", map[string]string{"storage": "attic"}); !errors.As(err, &no) || no.Refusal.Code != "42704" {
 		t.Errorf("no such storage: %v", err)
 	}
-	var bad *flush.OptionError
+	var bad *option.Error
 	if err := check("t", map[string]string{"speed": "9"}); !errors.As(err, &bad) {
 		t.Errorf("an unknown option: %v", err)
 	}

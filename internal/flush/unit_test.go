@@ -2,36 +2,15 @@ package flush
 
 import (
 	"errors"
-	"fmt"
 	"reflect"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
-
-	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/layout"
+	"github.com/spillwaydb/spillway/internal/option"
 )
-
-// In a database whose text is converted on its way, the lengths in hstore's binary form are wrong: it comes as text.
-func TestHstoreByEncoding(t *testing.T) {
-	t.Parallel()
-	for encoding, asText := range map[string]bool{"UTF8": false, "SQL_ASCII": false, "LATIN1": true} {
-		tab := &hot.Table{Encoding: encoding, Columns: []hot.Column{
-			{Number: 1, Name: "h", TypeOID: 70001, BaseOID: 70001, TypMod: -1, TypeName: "hstore", TypeKind: 'b', Extension: "hstore"},
-			{Number: 2, Name: "hs", TypeOID: 70002, BaseOID: 70002, TypMod: -1, TypeName: "_hstore", TypeKind: 'b', HasElem: true,
-				Elem: &hot.Type{TypeOID: 70001, BaseOID: 70001, TypMod: -1, TypeName: "hstore", TypeKind: "b", Extension: "hstore"}},
-		}}
-		s, err := schemaOf(tab, Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if s.AsText(0) != asText || s.AsText(1) != asText {
-			t.Errorf("%s: as text: %v, %v", encoding, s.AsText(0), s.AsText(1))
-		}
-	}
-}
 
 func TestParseOptions(t *testing.T) {
 	t.Parallel()
@@ -52,7 +31,7 @@ func TestParseOptions(t *testing.T) {
 		"as_text": "a b", "on_unrepresentable": "drop", "colour": "red",
 	} {
 		_, err := ParseOptions(map[string]string{name: value})
-		var bad *OptionError
+		var bad *option.Error
 		if !errors.As(err, &bad) || bad.Option != name || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s = %s: %v, want an OptionError that names it", name, value, err)
 		}
@@ -61,9 +40,39 @@ func TestParseOptions(t *testing.T) {
 	if err == nil {
 		t.Error("a size beyond 64 bits is taken")
 	}
-	var bad *OptionError
+	var bad *option.Error
 	if _, err := ParseOptions(map[string]string{"colour": "red"}); !errors.As(err, &bad) || !strings.Contains(bad.Hint, "chunk_bytes") {
 		t.Errorf("the hint for an unknown option does not list the known ones: %v", err)
+	}
+}
+
+func TestLayoutOptions(t *testing.T) {
+	t.Parallel()
+	o, err := ParseOptions(map[string]string{"path": "{table}", "partition_by": "a, day(b)", "order_by": "c DESC", "bloom": "d", "file_bytes": "1MB",
+		"row_group_bytes": "2MB", "row_group_rows": "1000", "codec": "snappy"})
+	want := layout.Layout{Path: "{table}", PartitionBy: "a, day(b)", OrderBy: "c DESC", Bloom: "d", FileBytes: 1 << 20, RowGroupBytes: 2 << 20, RowGroupRows: 1000, Codec: "snappy"}
+	if err != nil || o.Layout != want {
+		t.Errorf("got %+v, %v", o.Layout, err)
+	}
+	for _, c := range []struct{ name, value, item, want string }{
+		{"path", "{x}", "", "unknown variable {x}"},
+		{"partition_by", "a, week(b)", "week(b)", "unknown function week"},
+		{"partition_by", "a DESC", "a DESC", "order_by"},
+		{"partition_by", "a, b, a", "a", "twice"},
+		{"order_by", "day(a)", "day(a)", "expected a column"},
+		{"order_by", "a, a DESC", "a DESC", "twice"},
+		{"bloom", "a DESC", "a DESC", "no order"},
+		{"bloom", "day(a)", "day(a)", "expected a column"},
+		{"file_bytes", "1kB", "", "size"},
+		{"row_group_bytes", "1GB", "", "size"},
+		{"row_group_rows", "1", "", "number"},
+		{"codec", "gzip", "", "zstd, snappy, none"},
+	} {
+		_, err := ParseOptions(map[string]string{c.name: c.value})
+		var bad *option.Error
+		if !errors.As(err, &bad) || bad.Option != c.name || bad.Item != c.item || !strings.Contains(bad.Msg, c.want) {
+			t.Errorf("%s = %s: %#v", c.name, c.value, err)
+		}
 	}
 }
 
@@ -89,18 +98,5 @@ func TestMannersOptions(t *testing.T) {
 				t.Errorf("%s = %q is taken", name, v)
 			}
 		}
-	}
-}
-
-func TestObjectKeyEndsInTheAttempt(t *testing.T) {
-	t.Parallel()
-	job, attempt := uuid.New(), uuid.New()
-	prefix := "app/t/" + baseName(time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.UTC), job, 7, attempt)
-	want := fmt.Sprintf("app/t/2026-01-02T03-04-05.006Z-%s-00007-%s", job, attempt)
-	if key := objectKey(prefix); key != want+".parquet" {
-		t.Errorf("key %q, want %q", key, want+".parquet")
-	}
-	if key := partKey(prefix, 12); key != want+"-00012.parquet" {
-		t.Errorf("key %q, want %q", key, want+"-00012.parquet")
 	}
 }

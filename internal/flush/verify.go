@@ -14,6 +14,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/obs"
+	"github.com/spillwaydb/spillway/internal/option"
 )
 
 // Bounds of one chunk of a VERIFY job: what a killed worker reads once more.
@@ -42,11 +43,11 @@ func verifyParallelism(params map[string]string) (int, error) {
 	parallel := jobstep.DefaultParallelism
 	for name, value := range params {
 		if name != "parallelism" {
-			return 0, &OptionError{Option: name, Msg: fmt.Sprintf("unknown option %q of VERIFY", name), Hint: "the option is parallelism"}
+			return 0, &option.Error{Option: name, Msg: fmt.Sprintf("unknown option %q of VERIFY", name), Hint: "the option is parallelism"}
 		}
-		n, err := intBetween(value, 1, jobstep.MaxParallelism)
+		n, err := option.Int(value, 1, jobstep.MaxParallelism)
 		if err != nil {
-			return 0, &OptionError{Option: name, Msg: fmt.Sprintf("invalid value for option %q: %v", name, err)}
+			return 0, &option.Error{Option: name, Msg: fmt.Sprintf("invalid value for option %q: %v", name, err)}
 		}
 		parallel = n
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/layout"
 )
 
 // A Way is how the rows of a leaf are found and cut in chunks.
@@ -31,7 +32,7 @@ type leafPlan struct {
 
 // planLeaves decides for each leaf how its rows are found. PostgreSQL's planner is asked, in a few statements for all of them. To
 // look is to leave alone: then the rows are not read either, and how many ranges an index has is an estimate.
-func planLeaves(ctx context.Context, db *hot.DB, doc *planDoc, arr *arrangement, root *hot.Table, leaves []*hot.Table, scope wholeScope, from starts, look bool) ([]leafPlan, error) {
+func planLeaves(ctx context.Context, db *hot.DB, doc *planDoc, arr *layout.Arrangement, root *hot.Table, leaves []*hot.Table, scope wholeScope, from starts, look bool) ([]leafPlan, error) {
 	out := make([]leafPlan, len(leaves))
 	var asked []*leafPlan
 	var scans []hot.Scan

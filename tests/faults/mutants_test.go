@@ -45,7 +45,7 @@ var mutants = []mutant{
 		{"internal/flush/register.go", "a.f.ledger.RegisterObjects(ctx, a.session, common, w.objects)", "a.f.ledger.RegisterObjects(ctx, a.f.hot.Pool(), common, w.objects)"},
 	}, "TestWalks/all/flush/(chunk_row|commit)/crash_before/restart"},
 	{"object name without the attempt", []edit{
-		{"internal/flush/path.go", `return fmt.Sprintf("%s-%s-%05d-%s", at.UTC().Format("2006-01-02T15-04-05.000Z"), job, chunk, attempt)`, `return fmt.Sprintf("%s-%05d", job, chunk)`},
+		{"internal/layout/path.go", `return fmt.Sprintf("%s-%s-%05d-%s", at.UTC().Format("2006-01-02T15-04-05.000Z"), job, chunk, attempt)`, `return fmt.Sprintf("%s-%05d", job, chunk)`},
 	}, "TestWalks/all/flush/(half_stream|chunk_row)/hang/retry"},
 	{"retry without a look at the ledger, and no fence", []edit{
 		{"internal/flush/chunk.go", "\tif res, done, err = f.committed(ctx, in); err != nil || done {\n\t\treturn res, done, err\n\t}\n", ""},

@@ -36,7 +36,9 @@ var rooms = map[string][]string{
 	"activities": {"internal/jobstep", "internal/policy", "internal/schedule"},
 	"worker":     {"workflows", "activities"},
 
-	"internal/flush":     {"internal/jobstep", "internal/hot", "internal/segment", "internal/ledger", "internal/objstore"},
+	"internal/flush":     {"internal/jobstep", "internal/layout", "internal/option", "internal/hot", "internal/segment", "internal/ledger", "internal/objstore"},
+	"internal/layout":    {"internal/option", "internal/hot", "internal/segment"},
+	"internal/option":    {},
 	"internal/jobstep":   {"internal/hot", "internal/segment", "internal/ledger", "internal/objstore"},
 	"internal/hot":       {},
 	"internal/segment":   {},
@@ -89,7 +91,7 @@ var outside = map[string][]string{
 }
 
 // stdlibOnly lists rooms that import the standard library and this module alone.
-var stdlibOnly = []string{"sqlfront/parse", "internal/obs", "internal/fault"}
+var stdlibOnly = []string{"sqlfront/parse", "internal/option", "internal/obs", "internal/fault"}
 
 // forAll lists rooms that every room may import.
 var forAll = []string{"internal/obs", "internal/fault"}

@@ -13,8 +13,8 @@ import (
 	sdk "go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
-	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/layout"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/sqlfront"
@@ -54,7 +54,7 @@ func checkStorage(location string, options map[string]string) (string, error) {
 		return "", err
 	}
 	if template, ok := options[objstore.OptionPath]; ok {
-		if err := flush.CheckPath(template); err != nil {
+		if err := layout.CheckPath(template); err != nil {
 			return "", &objstore.OptionError{Option: objstore.OptionPath, Msg: err.Error()}
 		}
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/embedtemporal"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/obs"
+	"github.com/spillwaydb/spillway/internal/option"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/jobmanager/temporaljobs"
 	"github.com/spillwaydb/spillway/worker"
@@ -140,7 +141,7 @@ func validateRestore(spec jobmanager.JobSpec) error {
 func validateBy(check func(params map[string]string) error) func(jobmanager.JobSpec) error {
 	return func(spec jobmanager.JobSpec) error {
 		err := check(spec.Params)
-		var bad *flush.OptionError
+		var bad *option.Error
 		if errors.As(err, &bad) {
 			return &jobmanager.SpecError{Param: bad.Option, Item: bad.Item, Msg: bad.Msg, Hint: bad.Hint}
 		}

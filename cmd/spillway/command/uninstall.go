@@ -16,6 +16,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/layout"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 )
@@ -210,7 +211,7 @@ func manifestOf(f ledger.Leftover) string {
 	if dir, ok := objstore.Path(location); ok {
 		location = dir
 	}
-	key, err := flush.ManifestKey(f.Schema, f.Table)
+	key, err := layout.ManifestKey(f.Schema, f.Table)
 	if err != nil {
 		return location
 	}

@@ -1,4 +1,4 @@
-package flush
+package layout
 
 import (
 	"crypto/sha256"
@@ -9,99 +9,88 @@ import (
 	"time"
 
 	"github.com/spillwaydb/spillway/internal/hot"
-	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/segment"
 )
 
 // maxPartitionItems bounds partition_by: each may be a directory, and a key has 1024 bytes.
 const maxPartitionItems = 8
 
-// arrangement is a layout, read and with its template settled.
-type arrangement struct {
-	layout    Layout
+// Arrangement is a layout, read and with its template settled.
+type Arrangement struct {
+	Layout    Layout
 	path      *pathTemplate
-	partition []item
-	order     []item
+	Partition []Item
+	order     []Item
 	bloom     []string
 }
 
-// storagePath is the template that a storage sets, or the default one.
-func storagePath(row ledger.StorageRow) (string, error) {
-	var o struct {
-		Path string `json:"path"`
-	}
-	if len(row.Options) > 0 {
-		if err := json.Unmarshal(row.Options, &o); err != nil {
-			return "", fmt.Errorf("read the options of storage %s: %w", row.Name, err)
-		}
-	}
-	if o.Path == "" {
-		return DefaultPath, nil
-	}
-	return o.Path, nil
-}
-
-// arrange reads a layout. template is the one that holds where the layout has none. The error is *OptionError.
-func arrange(l Layout, template string) (*arrangement, error) {
+// Arrange reads a layout. template is the one that holds where the layout has none. The error is *OptionError.
+func Arrange(l Layout, template string) (*Arrangement, error) {
 	if l.Path != "" {
 		template = l.Path
 	}
-	a := &arrangement{layout: l}
+	a := &Arrangement{Layout: l}
 	var err error
 	if a.path, err = readPath(template); err != nil {
-		return nil, optionError("path", template, err)
+		return nil, OptionError("path", template, err)
 	}
 	for _, list := range []struct {
 		name, text string
-		to         *[]item
-	}{{"partition_by", l.PartitionBy, &a.partition}, {"order_by", l.OrderBy, &a.order}} {
+		to         *[]Item
+	}{{"partition_by", l.PartitionBy, &a.Partition}, {"order_by", l.OrderBy, &a.order}} {
 		if *list.to, err = readItems(list.text); err != nil {
-			return nil, optionError(list.name, list.text, err)
+			return nil, OptionError(list.name, list.text, err)
 		}
 	}
-	if len(a.partition) > maxPartitionItems {
-		return nil, optionError("partition_by", l.PartitionBy, fmt.Errorf("more than %d items", maxPartitionItems))
+	if len(a.Partition) > maxPartitionItems {
+		return nil, OptionError("partition_by", l.PartitionBy, fmt.Errorf("more than %d items", maxPartitionItems))
 	}
 	blooms, err := readItems(l.Bloom)
 	if err != nil {
-		return nil, optionError("bloom", l.Bloom, err)
+		return nil, OptionError("bloom", l.Bloom, err)
 	}
 	for _, it := range blooms {
-		a.bloom = append(a.bloom, it.column)
+		a.bloom = append(a.bloom, it.Column)
 	}
 	return a, a.checkVars()
 }
 
+// Template is the template that holds.
+func (a *Arrangement) Template() string { return a.path.text }
+
+// Sorted reports whether PostgreSQL sorts the rows of each chunk.
+func (a *Arrangement) Sorted() bool { return len(a.Partition)+len(a.order) > 0 }
+
 // checkVars says which variable of the template has nothing to stand for.
-func (a *arrangement) checkVars() error {
+func (a *Arrangement) checkVars() error {
 	names := map[string]bool{}
-	for _, it := range a.partition {
+	for _, it := range a.Partition {
 		if names[it.name()] {
-			return optionError("partition_by", "", &ItemError{it.text, fmt.Sprintf("two items are called %q", it.name())})
+			return OptionError("partition_by", "", &ItemError{it.Text, fmt.Sprintf("two items are called %q", it.name())})
 		}
 		names[it.name()] = true
 	}
 	fail := func(format string, args ...any) error {
-		return optionError("path", a.path.text, &PathError{a.path.text, fmt.Sprintf(format, args...)})
+		return OptionError("path", a.path.text, &PathError{a.path.text, fmt.Sprintf(format, args...)})
 	}
 	for _, name := range a.path.vars() {
 		column, isColumn := strings.CutPrefix(name, "column:")
 		switch {
 		case isColumn && a.find(column) < 0:
 			return fail("{%s} names no item of partition_by%s", name, a.knownItems())
-		case name == "shard" && len(a.partition) == 0:
+		case name == "shard" && len(a.Partition) == 0:
 			return fail("{shard} spreads the values of partition_by, which is not given")
-		case name == "mm" && a.timed() >= 0 && a.partition[a.timed()].unit == hot.UnitYear,
-			name == "dd" && a.timed() >= 0 && !slices.Contains([]string{hot.UnitDay, hot.UnitHour}, a.partition[a.timed()].unit):
-			return fail("{%s} is finer than %s of partition_by", name, a.partition[a.timed()].text)
+		case name == "mm" && a.timed() >= 0 && a.Partition[a.timed()].Unit == hot.UnitYear,
+			name == "dd" && a.timed() >= 0 && !slices.Contains([]string{hot.UnitDay, hot.UnitHour}, a.Partition[a.timed()].Unit):
+			return fail("{%s} is finer than %s of partition_by", name, a.Partition[a.timed()].Text)
 		}
 	}
 	return nil
 }
 
-func (a *arrangement) knownItems() string {
+func (a *Arrangement) knownItems() string {
 	var names []string
-	for _, it := range a.partition {
+	for _, it := range a.Partition {
 		names = append(names, "{column:"+it.name()+"}")
 	}
 	if len(names) == 0 {
@@ -111,13 +100,13 @@ func (a *arrangement) knownItems() string {
 }
 
 // find finds the item that {column:name} means: by its own name, or by its column's if no other item has that column.
-func (a *arrangement) find(name string) int {
-	if i := slices.IndexFunc(a.partition, func(it item) bool { return it.name() == name }); i >= 0 {
+func (a *Arrangement) find(name string) int {
+	if i := slices.IndexFunc(a.Partition, func(it Item) bool { return it.name() == name }); i >= 0 {
 		return i
 	}
 	found := -1
-	for i, it := range a.partition {
-		if it.column == name {
+	for i, it := range a.Partition {
+		if it.Column == name {
 			if found >= 0 {
 				return -1
 			}
@@ -128,34 +117,34 @@ func (a *arrangement) find(name string) int {
 }
 
 // timed is the finest item that cuts times, or -1: what {yyyy}, {mm} and {dd} come from.
-func (a *arrangement) timed() int {
+func (a *Arrangement) timed() int {
 	best, index := -1, -1
-	for i, it := range a.partition {
-		if n := slices.Index(units, it.unit); n > best {
+	for i, it := range a.Partition {
+		if n := slices.Index(units, it.Unit); n > best {
 			best, index = n, i
 		}
 	}
 	return index
 }
 
-// check says why the layout does not fit a table. The error is *OptionError.
-func (a *arrangement) check(t *hot.Table, schema *segment.Schema) error {
-	for _, it := range a.partition {
+// Check says why the layout does not fit a table. The error is *OptionError.
+func (a *Arrangement) Check(t *hot.Table, schema *segment.Schema) error {
+	for _, it := range a.Partition {
 		if _, err := keyExpr(t, it); err != nil {
-			return optionError("partition_by", "", &ItemError{it.text, err.Error()})
+			return OptionError("partition_by", "", &ItemError{it.Text, err.Error()})
 		}
 	}
 	for _, it := range a.order {
-		if _, ok := t.Column(it.column); !ok {
-			return optionError("order_by", "", &ItemError{it.text, noColumn(it.column)})
+		if _, ok := t.Column(it.Column); !ok {
+			return OptionError("order_by", "", &ItemError{it.Text, noColumn(it.Column)})
 		}
 	}
 	for _, name := range a.bloom {
 		if _, ok := t.Column(name); !ok {
-			return optionError("bloom", "", &ItemError{blooming(a.layout.Bloom, name), noColumn(name)})
+			return OptionError("bloom", "", &ItemError{blooming(a.Layout.Bloom, name), noColumn(name)})
 		}
 		if err := schema.CanBloom(name); err != nil {
-			return optionError("bloom", "", &ItemError{blooming(a.layout.Bloom, name), err.Error()})
+			return OptionError("bloom", "", &ItemError{blooming(a.Layout.Bloom, name), err.Error()})
 		}
 	}
 	return nil
@@ -167,27 +156,27 @@ func noColumn(name string) string { return fmt.Sprintf("column %q does not exist
 func blooming(list, column string) string {
 	items, _ := readItems(list) // it was read before
 	for _, it := range items {
-		if it.column == column {
-			return it.text
+		if it.Column == column {
+			return it.Text
 		}
 	}
 	return column
 }
 
 // keyExpr is the expression whose values an item keeps apart.
-func keyExpr(t *hot.Table, it item) (string, error) {
-	if it.unit != "" {
-		return t.TruncatedText(it.column, it.unit)
+func keyExpr(t *hot.Table, it Item) (string, error) {
+	if it.Unit != "" {
+		return t.TruncatedText(it.Column, it.Unit)
 	}
-	if _, ok := t.Column(it.column); !ok {
-		return "", fmt.Errorf("%s", noColumn(it.column))
+	if _, ok := t.Column(it.Column); !ok {
+		return "", fmt.Errorf("%s", noColumn(it.Column))
 	}
-	return hot.ReturningText(it.column), nil
+	return hot.ReturningText(it.Column), nil
 }
 
-// sortOf puts into a move what the layout wants of its rows.
-func (a *arrangement) sortOf(m *hot.Move, t *hot.Table) error {
-	for _, it := range a.partition {
+// SortOf puts into a move what the layout wants of its rows.
+func (a *Arrangement) SortOf(m *hot.Move, t *hot.Table) error {
+	for _, it := range a.Partition {
 		expr, err := keyExpr(t, it)
 		if err != nil {
 			return err
@@ -200,30 +189,30 @@ func (a *arrangement) sortOf(m *hot.Move, t *hot.Table) error {
 	return nil
 }
 
-// writerOptions is the layout as package segment takes it.
-func (a *arrangement) writerOptions() *segment.WriterOptions {
-	o := &segment.WriterOptions{RowGroupRows: a.layout.RowGroupRows, RowGroupBytes: a.layout.RowGroupBytes, Codec: a.layout.Codec, Bloom: a.bloom}
+// WriterOptions is the layout as package segment takes it.
+func (a *Arrangement) WriterOptions() *segment.WriterOptions {
+	o := &segment.WriterOptions{RowGroupRows: a.Layout.RowGroupRows, RowGroupBytes: a.Layout.RowGroupBytes, Codec: a.Layout.Codec, Bloom: a.bloom}
 	for _, it := range a.order {
 		key := it.sortKey()
-		o.Sorted = append(o.Sorted, segment.SortedBy{Column: it.column, Descending: key.Descending, NullsFirst: key.NullsFirst})
+		o.Sorted = append(o.Sorted, segment.SortedBy{Column: it.Column, Descending: key.Descending, NullsFirst: key.NullsFirst})
 	}
 	return o
 }
 
-// codec is the name of the codec that the layout means.
-func (a *arrangement) codec() string {
-	if a.layout.Codec == "" {
+// Codec is the name of the codec that the layout means.
+func (a *Arrangement) Codec() string {
+	if a.Layout.Codec == "" {
 		return segment.CodecZstd
 	}
-	return a.layout.Codec
+	return a.Layout.Codec
 }
 
-// cuts reports whether a chunk may become more than one file.
-func (a *arrangement) cuts() bool { return len(a.partition) > 0 || a.layout.FileBytes > 0 }
+// Cuts reports whether a chunk may become more than one file.
+func (a *Arrangement) Cuts() bool { return len(a.Partition) > 0 || a.Layout.FileBytes > 0 }
 
-// scatters reports whether directories depend on values of rows.
-func (a *arrangement) scatters() bool {
-	if len(a.partition) == 0 {
+// Scatters reports whether directories depend on values of rows.
+func (a *Arrangement) Scatters() bool {
+	if len(a.Partition) == 0 {
 		return false
 	}
 	return slices.ContainsFunc(a.path.vars(), func(name string) bool {
@@ -237,31 +226,31 @@ func (a *arrangement) scatters() bool {
 	})
 }
 
-// place is what a directory depends on beside values of rows.
-type place struct {
-	namespace, table string
-	leaf             string // the partition's name, or ""
-	job              string
-	asked            time.Time
+// Place is what a directory depends on beside values of rows.
+type Place struct {
+	Namespace, Table string
+	Leaf             string // the partition's name, or ""
+	Job              string
+	Asked            time.Time
 }
 
-// dir is the directory of the files of one value. A nil value is NULL.
-func (a *arrangement) dir(p place, values []*string) (string, error) {
+// Dir is the directory of the files of one value. A nil value is NULL.
+func (a *Arrangement) Dir(p Place, values []*string) (string, error) {
 	return a.path.expand(func(name string) pathValue { return a.value(p, name, values) })
 }
 
-// dirForPeople is the directory with each value's name in its place.
-func (a *arrangement) dirForPeople(p place) (string, error) {
+// DirForPeople is the directory with each value's name in its place.
+func (a *Arrangement) DirForPeople(p Place) (string, error) {
 	return a.path.expand(func(name string) pathValue {
 		i := a.timed()
 		switch column, isColumn := strings.CutPrefix(name, "column:"); {
 		case isColumn:
-			return pathValue{raw: true, text: "<" + a.partition[a.find(column)].name() + ">"}
-		case name == "job" && p.job == "", name == "shard", i >= 0 && (name == "yyyy" || name == "mm" || name == "dd"):
+			return pathValue{raw: true, text: "<" + a.Partition[a.find(column)].name() + ">"}
+		case name == "job" && p.Job == "", name == "shard", i >= 0 && (name == "yyyy" || name == "mm" || name == "dd"):
 			return pathValue{raw: true, text: "<" + name + ">"}
 		case name == "partition":
-			dirs := leafDirs(p.leaf)
-			for _, it := range a.partition {
+			dirs := leafDirs(p.Leaf)
+			for _, it := range a.Partition {
 				dirs = append(dirs, escapePath(it.name(), false)+"=<"+it.name()+">")
 			}
 			return pathValue{dirs: dirs}
@@ -271,23 +260,23 @@ func (a *arrangement) dirForPeople(p place) (string, error) {
 }
 
 // value is what a variable stands for. A template that does not scatter asks for none that needs values.
-func (a *arrangement) value(p place, name string, values []*string) pathValue {
+func (a *Arrangement) value(p Place, name string, values []*string) pathValue {
 	if column, ok := strings.CutPrefix(name, "column:"); ok {
 		i := a.find(column)
-		return shown(a.partition[i], values[i])
+		return shown(a.Partition[i], values[i])
 	}
 	switch name {
 	case "namespace":
-		return pathValue{text: p.namespace}
+		return pathValue{text: p.Namespace}
 	case "table":
-		return pathValue{text: p.table}
+		return pathValue{text: p.Table}
 	case "job":
-		return pathValue{text: p.job}
+		return pathValue{text: p.Job}
 	case "shard":
 		return pathValue{text: shardOf(values)}
 	case "partition":
-		dirs := leafDirs(p.leaf)
-		for i, it := range a.partition {
+		dirs := leafDirs(p.Leaf)
+		for i, it := range a.Partition {
 			dirs = append(dirs, short(escapePath(it.name(), false), maxValueBytes/2)+"="+hiveName(shown(it, values[i])))
 		}
 		return pathValue{dirs: dirs}
@@ -295,16 +284,16 @@ func (a *arrangement) value(p place, name string, values []*string) pathValue {
 	if i := a.timed(); i >= 0 {
 		return datePart(values[i], name)
 	}
-	return pathValue{text: p.asked.UTC().Format(map[string]string{"yyyy": "2006", "mm": "01", "dd": "02"}[name])}
+	return pathValue{text: p.Asked.UTC().Format(map[string]string{"yyyy": "2006", "mm": "01", "dd": "02"}[name])}
 }
 
-// valuesJSON is what the ledger keeps of a file's values: an object by the items' names, of texts and nulls.
-func (a *arrangement) valuesJSON(values []*string) (json.RawMessage, error) {
-	if len(a.partition) == 0 {
+// ValuesJSON is what the ledger keeps of a file's values: an object by the items' names, of texts and nulls.
+func (a *Arrangement) ValuesJSON(values []*string) (json.RawMessage, error) {
+	if len(a.Partition) == 0 {
 		return nil, nil
 	}
 	m := make(map[string]*string, len(values))
-	for i, it := range a.partition {
+	for i, it := range a.Partition {
 		v := shown(it, values[i])
 		if m[it.name()] = nil; !v.null {
 			m[it.name()] = &v.text
@@ -348,18 +337,18 @@ func shardOf(values []*string) string {
 }
 
 // shown is the value of an item as people and paths have it: 2026, 2026-01, 2026-01-31, 2026-01-31T17.
-func shown(it item, v *string) pathValue {
+func shown(it Item, v *string) pathValue {
 	if v == nil {
 		return pathValue{null: true}
 	}
-	if it.unit == "" {
+	if it.Unit == "" {
 		return pathValue{text: *v}
 	}
 	y, m, d, h, era, ok := splitTime(*v)
 	if !ok {
 		return pathValue{text: *v}
 	}
-	switch it.unit {
+	switch it.Unit {
 	case hot.UnitYear:
 		return pathValue{text: y + era}
 	case hot.UnitMonth:

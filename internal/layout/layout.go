@@ -1,12 +1,14 @@
-package flush
+package layout
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/option"
 	"github.com/spillwaydb/spillway/internal/segment"
 )
 
@@ -35,48 +37,48 @@ type Layout struct {
 }
 
 // layoutOptions holds, for each parameter of a layout, how its text is read.
-var layoutOptions = map[string]func(o *Options, v string) error{
-	"path": func(o *Options, v string) error { o.Layout.Path = v; return CheckPath(v) },
-	"partition_by": func(o *Options, v string) error {
-		o.Layout.PartitionBy = v
-		return checkItems(v, func(it item) string {
+var layoutOptions = map[string]func(l *Layout, v string) error{
+	"path": func(l *Layout, v string) error { l.Path = v; return CheckPath(v) },
+	"partition_by": func(l *Layout, v string) error {
+		l.PartitionBy = v
+		return checkItems(v, func(it Item) string {
 			switch {
 			case it.sorted():
 				return "an order belongs into order_by"
-			case it.unit != "" && !slices.Contains(units, it.unit):
-				return fmt.Sprintf("unknown function %s; known: %s", it.unit, strings.Join(units, ", "))
+			case it.Unit != "" && !slices.Contains(units, it.Unit):
+				return fmt.Sprintf("unknown function %s; known: %s", it.Unit, strings.Join(units, ", "))
 			}
 			return ""
 		})
 	},
-	"order_by": func(o *Options, v string) error {
-		o.Layout.OrderBy = v
-		return checkItems(v, func(it item) string { return it.noUnit() })
+	"order_by": func(l *Layout, v string) error {
+		l.OrderBy = v
+		return checkItems(v, func(it Item) string { return it.noUnit() })
 	},
-	"bloom": func(o *Options, v string) error {
-		o.Layout.Bloom = v
-		return checkItems(v, func(it item) string {
+	"bloom": func(l *Layout, v string) error {
+		l.Bloom = v
+		return checkItems(v, func(it Item) string {
 			if it.sorted() {
 				return "a bloom filter has no order"
 			}
 			return it.noUnit()
 		})
 	},
-	"file_bytes": func(o *Options, v string) (err error) {
-		o.Layout.FileBytes, err = bytesBetween(v, MinFileBytes, MaxFileBytes)
+	"file_bytes": func(l *Layout, v string) (err error) {
+		l.FileBytes, err = option.Bytes(v, MinFileBytes, MaxFileBytes)
 		return
 	},
-	"row_group_bytes": func(o *Options, v string) (err error) {
-		o.Layout.RowGroupBytes, err = bytesBetween(v, MinRowGroupBytes, MaxRowGroupBytes)
+	"row_group_bytes": func(l *Layout, v string) (err error) {
+		l.RowGroupBytes, err = option.Bytes(v, MinRowGroupBytes, MaxRowGroupBytes)
 		return
 	},
-	"row_group_rows": func(o *Options, v string) (err error) {
-		n, err := intBetween(v, MinRowGroupRows, MaxRowGroupRows)
-		o.Layout.RowGroupRows = int64(n)
+	"row_group_rows": func(l *Layout, v string) (err error) {
+		n, err := option.Int(v, MinRowGroupRows, MaxRowGroupRows)
+		l.RowGroupRows = int64(n)
 		return err
 	},
-	"codec": func(o *Options, v string) error {
-		if o.Layout.Codec = v; !slices.Contains(codecs, v) {
+	"codec": func(l *Layout, v string) error {
+		if l.Codec = v; !slices.Contains(codecs, v) {
 			return fmt.Errorf("expected %s", strings.Join(codecs, ", "))
 		}
 		return nil
@@ -88,45 +90,50 @@ var (
 	codecs = []string{segment.CodecZstd, segment.CodecSnappy, segment.CodecNone}
 )
 
-// optionReader finds how the text of a parameter is read.
-func optionReader(name string) (func(o *Options, v string) error, bool) {
-	if read, ok := options[name]; ok {
-		return read, true
-	}
-	read, ok := layoutOptions[name]
-	return read, ok
+// Option finds how the text of a parameter of a layout is read.
+func Option(name string) (read func(l *Layout, v string) error, known bool) {
+	read, known = layoutOptions[name]
+	return read, known
 }
 
-// item is one item of a list.
-type item struct {
-	text       string // as it stands in the parameter
-	column     string
-	unit       string // of a time: year, month, day, hour; "": the column itself
+// OptionNames lists the parameters of a layout, in no order.
+func OptionNames() (names []string) {
+	for name := range layoutOptions {
+		names = append(names, name)
+	}
+	return names
+}
+
+// Item is one item of a list.
+type Item struct {
+	Text       string // as it stands in the parameter
+	Column     string
+	Unit       string // of a time: year, month, day, hour; "": the column itself
 	descending bool
 	nulls      string // "FIRST", "LAST", or "": PostgreSQL's default
 }
 
-func (it item) sorted() bool { return it.descending || it.nulls != "" }
+func (it Item) sorted() bool { return it.descending || it.nulls != "" }
 
-func (it item) noUnit() string {
-	if it.unit != "" {
+func (it Item) noUnit() string {
+	if it.Unit != "" {
 		return "expected a column"
 	}
 	return ""
 }
 
 // name is what a partition column is called: in {column:…}, in directories and in the ledger.
-func (it item) name() string {
-	if it.unit == "" {
-		return it.column
+func (it Item) name() string {
+	if it.Unit == "" {
+		return it.Column
 	}
-	return it.column + "_" + it.unit
+	return it.Column + "_" + it.Unit
 }
 
 // sortKey is the item as PostgreSQL sorts by it.
-func (it item) sortKey() hot.SortKey {
+func (it Item) sortKey() hot.SortKey {
 	nullsFirst := it.nulls == "FIRST" || it.nulls == "" && it.descending
-	return hot.SortKey{Expr: hot.ReturningColumn(it.column), Descending: it.descending, NullsFirst: nullsFirst}
+	return hot.SortKey{Expr: hot.ReturningColumn(it.Column), Descending: it.descending, NullsFirst: nullsFirst}
 }
 
 // ItemError is an item of a list that cannot be used.
@@ -137,8 +144,49 @@ type ItemError struct {
 
 func (e *ItemError) Error() string { return e.Item + ": " + e.Msg }
 
+// OptionError is an error about the value of a parameter.
+func OptionError(name, value string, err error) *option.Error {
+	e := &option.Error{Option: name, Msg: fmt.Sprintf("option %s = %s: %v", name, strconv.Quote(value), err)}
+	var it *ItemError
+	var path *PathError
+	switch {
+	case errors.As(err, &it):
+		e.Item, e.Msg = it.Item, fmt.Sprintf("option %s: %v", name, err)
+	case errors.As(err, &path):
+		e.Msg = fmt.Sprintf("option %s: %v", name, err)
+	}
+	e.Hint = layoutHints[name]
+	return e
+}
+
+// layoutHints say what fits, where the message says what does not.
+var layoutHints = map[string]string{
+	"partition_by": "an item is a column of the table, or year, month, day or hour of a column of times",
+	"order_by":     "an item is a column of the table whose type has an order, with DESC, NULLS FIRST or NULLS LAST behind it",
+	"bloom":        "an item is a column of the table that holds single values, and no boolean",
+	"path":         "for example '{namespace}/{table}/{partition}'; {column:name} names an item of partition_by",
+}
+
+// Columns reads a list of columns.
+func Columns(v string) ([]string, error) {
+	items, err := readItems(v)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, it := range items {
+		if it.sorted() || it.Unit != "" {
+			return nil, fmt.Errorf("%s: expected a column", it.Text)
+		}
+		if !slices.Contains(names, it.Column) {
+			names = append(names, it.Column)
+		}
+	}
+	return names, nil
+}
+
 // checkItems reads a list and says what is wrong with the first item that is not right.
-func checkItems(list string, wrong func(item) string) error {
+func checkItems(list string, wrong func(Item) string) error {
 	items, err := readItems(list)
 	if err != nil {
 		return err
@@ -146,24 +194,24 @@ func checkItems(list string, wrong func(item) string) error {
 	seen := map[string]bool{}
 	for _, it := range items {
 		msg := wrong(it)
-		if msg == "" && seen[it.unit+" "+it.column] {
+		if msg == "" && seen[it.Unit+" "+it.Column] {
 			msg = "it is given twice"
 		}
 		if msg != "" {
-			return &ItemError{it.text, msg}
+			return &ItemError{it.Text, msg}
 		}
-		seen[it.unit+" "+it.column] = true
+		seen[it.Unit+" "+it.Column] = true
 	}
 	return nil
 }
 
 // readItems reads items joined by ", ": column, unit(column), each with DESC, NULLS FIRST or NULLS LAST behind it where that
 // is not the default. Names are quoted as in SQL where they have to be.
-func readItems(list string) ([]item, error) {
+func readItems(list string) ([]Item, error) {
 	if list == "" {
 		return nil, nil
 	}
-	var out []item
+	var out []Item
 	for rest := list; ; {
 		it, after, err := readItem(rest)
 		if err != nil {
@@ -184,19 +232,19 @@ func readItems(list string) ([]item, error) {
 	}
 }
 
-func readItem(text string) (it item, rest string, err error) {
+func readItem(text string) (it Item, rest string, err error) {
 	name, quoted, rest, err := readName(text)
 	if err != nil {
 		return it, "", err
 	}
-	it.column = name
+	it.Column = name
 	if inner, ok := strings.CutPrefix(rest, "("); ok && !quoted {
-		it.unit = name
-		if it.column, _, rest, err = readName(inner); err != nil {
+		it.Unit = name
+		if it.Column, _, rest, err = readName(inner); err != nil {
 			return it, "", err
 		}
 		if rest, ok = strings.CutPrefix(rest, ")"); !ok {
-			return it, "", fmt.Errorf("expected a closing parenthesis after %s(%s", it.unit, it.column)
+			return it, "", fmt.Errorf("expected a closing parenthesis after %s(%s", it.Unit, it.Column)
 		}
 	}
 	for _, word := range []struct {
@@ -213,7 +261,7 @@ func readItem(text string) (it item, rest string, err error) {
 			rest = after
 		}
 	}
-	it.text = text[:len(text)-len(rest)]
+	it.Text = text[:len(text)-len(rest)]
 	return it, rest, nil
 }
 

@@ -1,4 +1,4 @@
-package flush
+package layout
 
 import (
 	"crypto/sha256"
@@ -13,6 +13,9 @@ import (
 
 // DefaultPath is the template of the directory of a table's segments.
 const DefaultPath = "{namespace}/{table}/{partition}"
+
+// ManifestName is the file beside a table's segments that lists them for readers without PostgreSQL.
+const ManifestName = "manifest.json"
 
 // pathVars are the variables that a template may use, beside {column:name}.
 var pathVars = []string{"namespace", "table", "partition", "yyyy", "mm", "dd", "shard", "job"}
@@ -225,13 +228,33 @@ func escapePath(s string, literal bool) string {
 	return b.String()
 }
 
-// baseName is what the names of all objects of an attempt begin with, in whichever directory: time, job, chunk and attempt.
-func baseName(at time.Time, job uuid.UUID, chunk int, attempt uuid.UUID) string {
+// BaseName is what the names of all objects of an attempt begin with, in whichever directory: time, job, chunk and attempt.
+func BaseName(at time.Time, job uuid.UUID, chunk int, attempt uuid.UUID) string {
 	return fmt.Sprintf("%s-%s-%05d-%s", at.UTC().Format("2006-01-02T15-04-05.000Z"), job, chunk, attempt)
 }
 
-// objectKey is the key of the only object of an attempt.
-func objectKey(prefix string) string { return prefix + ".parquet" }
+// ObjectKey is the key of the only object of an attempt.
+func ObjectKey(prefix string) string { return prefix + ".parquet" }
 
-// partKey is the key of one object of an attempt that writes many. Parts are numbered from 1.
-func partKey(prefix string, part int) string { return fmt.Sprintf("%s-%05d.parquet", prefix, part) }
+// PartKey is the key of one object of an attempt that writes many. Parts are numbered from 1.
+func PartKey(prefix string, part int) string { return fmt.Sprintf("%s-%05d.parquet", prefix, part) }
+
+// ManifestKey is where a storage holds the manifest of a table.
+func ManifestKey(schema, table string) (string, error) {
+	dir, err := TableDir(schema, table)
+	return dir + "/" + ManifestName, err
+}
+
+// TableDir is the directory of a table that no layout changes.
+func TableDir(schema, table string) (string, error) {
+	t, err := readPath("{namespace}/{table}")
+	if err != nil {
+		return "", err
+	}
+	return t.expand(func(name string) pathValue {
+		if name == "namespace" {
+			return pathValue{text: schema}
+		}
+		return pathValue{text: table}
+	})
+}

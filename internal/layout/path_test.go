@@ -1,17 +1,21 @@
-package flush
+package layout
 
 import (
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/spillwaydb/spillway/internal/objstore"
+	"github.com/spillwaydb/spillway/internal/option"
 )
 
-var testPlace = place{namespace: "app", table: "events", job: "0193d2c4", asked: time.Date(2026, 3, 4, 23, 0, 0, 0, time.FixedZone("", -7200))}
+var testPlace = Place{Namespace: "app", Table: "events", Job: "0193d2c4", Asked: time.Date(2026, 3, 4, 23, 0, 0, 0, time.FixedZone("", -7200))}
 
 func text(s string) *string { return &s }
 
@@ -43,17 +47,17 @@ func TestPathOfATemplate(t *testing.T) {
 		{"t={column:u}", `"u"`, "", []*string{text("")}, "t=__EMPTY__"},
 		{`{column:odd "name", x}`, `"odd ""name"", x"`, "", []*string{text("1")}, "1"},
 	} {
-		a, err := arrange(Layout{PartitionBy: c.by}, c.template)
+		a, err := Arrange(Layout{PartitionBy: c.by}, c.template)
 		if err != nil {
 			t.Errorf("%s by %s: %v", c.template, c.by, err)
 			continue
 		}
 		p := testPlace
-		p.leaf = c.leaf
-		if got, err := a.dir(p, c.values); err != nil || got != c.want {
+		p.Leaf = c.leaf
+		if got, err := a.Dir(p, c.values); err != nil || got != c.want {
 			t.Errorf("%s by %s: %q, %v; want %q", c.template, c.by, got, err, c.want)
 		}
-		if _, err := a.dirForPeople(p); err != nil {
+		if _, err := a.DirForPeople(p); err != nil {
 			t.Errorf("%s by %s, for people: %v", c.template, c.by, err)
 		}
 	}
@@ -82,17 +86,17 @@ func TestTemplatesThatCannotBeUsed(t *testing.T) {
 		{DefaultPath, "x_day, day(x)", "partition_by", "two items are called"},
 		{DefaultPath, "a, b, c, d, e, f, g, h, i", "partition_by", "more than 8"},
 	} {
-		_, err := arrange(Layout{PartitionBy: c.by}, c.template)
-		var bad *OptionError
+		_, err := Arrange(Layout{PartitionBy: c.by}, c.template)
+		var bad *option.Error
 		if !errors.As(err, &bad) || bad.Option != c.option || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s by %s: %v, want one about %s: %q", c.template, c.by, err, c.option, c.want)
 		}
 	}
-	a, err := arrange(Layout{}, "{partition}")
+	a, err := Arrange(Layout{}, "{partition}")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if dir, err := a.dir(testPlace, nil); err == nil {
+	if dir, err := a.Dir(testPlace, nil); err == nil {
 		t.Errorf("no directory is left, but %q", dir)
 	}
 }
@@ -104,7 +108,7 @@ var hostile = []string{"..", ".", "../..", "/etc", "a/b", `a\b`, "{table}", ".hi
 // A20: no value can climb out of its directory, hide, bring a variable of its own or be taken for another one.
 func TestNoValueLeavesItsDirectory(t *testing.T) {
 	t.Parallel()
-	a, err := arrange(Layout{PartitionBy: "u"}, "top/v={column:u}/{column:u}/end")
+	a, err := Arrange(Layout{PartitionBy: "u"}, "top/v={column:u}/{column:u}/end")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +118,7 @@ func TestNoValueLeavesItsDirectory(t *testing.T) {
 		if v != nil {
 			name = *v
 		}
-		got, err := a.dir(testPlace, []*string{v})
+		got, err := a.Dir(testPlace, []*string{v})
 		if err != nil {
 			t.Errorf("%.80q: %v", name, err)
 			return
@@ -152,7 +156,7 @@ func TestNoValueLeavesItsDirectory(t *testing.T) {
 func TestLongPathsAreCut(t *testing.T) {
 	t.Parallel()
 	names := []string{`"` + strings.Repeat("ä", 31) + `1"`, `"` + strings.Repeat("ä", 31) + `2"`, "c", "d", "e", "f", "g", "h"}
-	a, err := arrange(Layout{PartitionBy: strings.Join(names, ", ")}, "{namespace}/{table}/a/b/c/d/e/f/g/h/i/j/k/l/{partition}/{column:c}{column:d}{column:e}")
+	a, err := Arrange(Layout{PartitionBy: strings.Join(names, ", ")}, "{namespace}/{table}/a/b/c/d/e/f/g/h/i/j/k/l/{partition}/{column:c}{column:d}{column:e}")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,8 +167,8 @@ func TestLongPathsAreCut(t *testing.T) {
 			values[i] = text(strings.Repeat("%", 4000) + last)
 		}
 		p := testPlace
-		p.leaf = strings.Repeat("p", 63)
-		dir, err := a.dir(p, values)
+		p.Leaf = strings.Repeat("p", 63)
+		dir, err := a.Dir(p, values)
 		if err != nil || objstore.CheckKey(dir+"/"+strings.Repeat("n", 150)+".parquet") != nil || seen[dir] {
 			t.Errorf("%d bytes: %q, %v", len(dir), dir, err)
 		}
@@ -175,10 +179,10 @@ func TestLongPathsAreCut(t *testing.T) {
 func TestReadItems(t *testing.T) {
 	t.Parallel()
 	items, err := readItems(`tenant_id, day(created_at), "a, b" DESC, "q""(x)" NULLS FIRST, x DESC NULLS LAST, hour("odd )")`)
-	want := []item{
-		{text: "tenant_id", column: "tenant_id"}, {text: "day(created_at)", column: "created_at", unit: "day"}, {text: `"a, b" DESC`, column: "a, b", descending: true},
-		{text: `"q""(x)" NULLS FIRST`, column: `q"(x)`, nulls: "FIRST"}, {text: "x DESC NULLS LAST", column: "x", descending: true, nulls: "LAST"},
-		{text: `hour("odd )")`, column: "odd )", unit: "hour"},
+	want := []Item{
+		{Text: "tenant_id", Column: "tenant_id"}, {Text: "day(created_at)", Column: "created_at", Unit: "day"}, {Text: `"a, b" DESC`, Column: "a, b", descending: true},
+		{Text: `"q""(x)" NULLS FIRST`, Column: `q"(x)`, nulls: "FIRST"}, {Text: "x DESC NULLS LAST", Column: "x", descending: true, nulls: "LAST"},
+		{Text: `hour("odd )")`, Column: "odd )", Unit: "hour"},
 	}
 	if err != nil || len(items) != len(want) {
 		t.Fatalf("%+v, %v", items, err)
@@ -195,32 +199,15 @@ func TestReadItems(t *testing.T) {
 	}
 }
 
-func TestLayoutOptions(t *testing.T) {
+func TestObjectKeyEndsInTheAttempt(t *testing.T) {
 	t.Parallel()
-	o, err := ParseOptions(map[string]string{"path": "{table}", "partition_by": "a, day(b)", "order_by": "c DESC", "bloom": "d", "file_bytes": "1MB",
-		"row_group_bytes": "2MB", "row_group_rows": "1000", "codec": "snappy"})
-	want := Layout{Path: "{table}", PartitionBy: "a, day(b)", OrderBy: "c DESC", Bloom: "d", FileBytes: 1 << 20, RowGroupBytes: 2 << 20, RowGroupRows: 1000, Codec: "snappy"}
-	if err != nil || o.Layout != want {
-		t.Errorf("got %+v, %v", o.Layout, err)
+	job, attempt := uuid.New(), uuid.New()
+	prefix := "app/t/" + BaseName(time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.UTC), job, 7, attempt)
+	want := fmt.Sprintf("app/t/2026-01-02T03-04-05.006Z-%s-00007-%s", job, attempt)
+	if key := ObjectKey(prefix); key != want+".parquet" {
+		t.Errorf("key %q, want %q", key, want+".parquet")
 	}
-	for _, c := range []struct{ name, value, item, want string }{
-		{"path", "{x}", "", "unknown variable {x}"},
-		{"partition_by", "a, week(b)", "week(b)", "unknown function week"},
-		{"partition_by", "a DESC", "a DESC", "order_by"},
-		{"partition_by", "a, b, a", "a", "twice"},
-		{"order_by", "day(a)", "day(a)", "expected a column"},
-		{"order_by", "a, a DESC", "a DESC", "twice"},
-		{"bloom", "a DESC", "a DESC", "no order"},
-		{"bloom", "day(a)", "day(a)", "expected a column"},
-		{"file_bytes", "1kB", "", "size"},
-		{"row_group_bytes", "1GB", "", "size"},
-		{"row_group_rows", "1", "", "number"},
-		{"codec", "gzip", "", "zstd, snappy, none"},
-	} {
-		_, err := ParseOptions(map[string]string{c.name: c.value})
-		var bad *OptionError
-		if !errors.As(err, &bad) || bad.Option != c.name || bad.Item != c.item || !strings.Contains(bad.Msg, c.want) {
-			t.Errorf("%s = %s: %#v", c.name, c.value, err)
-		}
+	if key := PartKey(prefix, 12); key != want+"-00012.parquet" {
+		t.Errorf("key %q, want %q", key, want+"-00012.parquet")
 	}
 }
