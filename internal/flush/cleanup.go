@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/spillwaydb/spillway/internal/coldstore"
 	"github.com/spillwaydb/spillway/internal/fault"
 	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
@@ -103,7 +104,7 @@ func (f *Flusher) planCleanup(ctx context.Context, in jobstep.PlanInput) (jobste
 		}
 	} else {
 		if !opt.DryRun {
-			if err := f.endPublishes(ctx); err != nil {
+			if err := f.manifests.EndUnfinished(ctx); err != nil {
 				return jobstep.PlanResult{}, err
 			}
 		}
@@ -145,7 +146,7 @@ func (f *Flusher) cleanUp(ctx context.Context, in jobstep.ChunkInput, m *meter) 
 	if err != nil {
 		return jobstep.ChunkResult{}, jobstep.Classified(jobstep.ClassInvalid, err)
 	}
-	ours, err := ownerOf(ctx, f.ledger)
+	ours, err := coldstore.OwnerOf(ctx, f.ledger)
 	if err != nil {
 		return jobstep.ChunkResult{}, err
 	}
@@ -173,7 +174,7 @@ type broom struct {
 func (b *broom) store(ctx context.Context, name string) (objstore.Store, string, error) {
 	store, name, err := b.f.stores.Store(ctx, name)
 	if err == nil {
-		err = requireOwner(ctx, store, b.ours)
+		err = coldstore.RequireOwner(ctx, store, b.ours)
 	}
 	return store, name, err
 }
@@ -373,7 +374,7 @@ func (b *broom) find(ctx context.Context, location string) (store objstore.Store
 	if store == nil {
 		return nil, "", "", errors.Join(errs...) // the one that cannot be opened may be the one
 	}
-	return store, name, key, requireOwner(ctx, store, b.ours)
+	return store, name, key, coldstore.RequireOwner(ctx, store, b.ours)
 }
 
 // explain says why an object is not stray, or "".

@@ -9,9 +9,9 @@ import (
 	"testing"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
-	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/layout"
+	"github.com/spillwaydb/spillway/internal/manifest"
 	"github.com/spillwaydb/spillway/tests/audit"
 )
 
@@ -46,7 +46,7 @@ func manifestSegments(t *testing.T, dir string) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var m flush.Manifest
+	var m manifest.Manifest
 	if err := json.Unmarshal(data, &m); err != nil {
 		t.Fatal(err)
 	}

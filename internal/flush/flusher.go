@@ -8,24 +8,19 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/spillwaydb/spillway/internal/coldstore"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
-	"github.com/spillwaydb/spillway/internal/objstore"
+	"github.com/spillwaydb/spillway/internal/manifest"
 	"github.com/spillwaydb/spillway/internal/obs"
 )
-
-// Stores opens storages by name.
-type Stores interface {
-	// Store opens a storage that this installation owns; "" is the default one. It also returns the storage's name.
-	Store(ctx context.Context, name string) (objstore.Store, string, error)
-}
 
 // Deps are what a Flusher works on. All but the last two are required.
 type Deps struct {
 	Hot    *hot.DB
 	Ledger *ledger.Ledger
-	Stores Stores
+	Stores coldstore.Stores
 	Log    *slog.Logger
 	Meter  Meter         // nil: nobody counts
 	Span   obs.StartSpan // nil: no traces
@@ -33,14 +28,15 @@ type Deps struct {
 
 // Flusher holds the steps of a flush. Its methods may be called by many goroutines at once.
 type Flusher struct {
-	hot     *hot.DB
-	ledger  *ledger.Ledger
-	stores  Stores
-	log     *slog.Logger
-	meter   Meter
-	span    obs.StartSpan
-	plans   planCache
-	origins origins
+	hot       *hot.DB
+	ledger    *ledger.Ledger
+	stores    coldstore.Stores
+	log       *slog.Logger
+	meter     Meter
+	span      obs.StartSpan
+	manifests *manifest.Publisher
+	plans     planCache
+	origins   origins
 }
 
 // New makes a Flusher.
@@ -54,7 +50,10 @@ func New(d Deps) (*Flusher, error) {
 	if d.Span == nil {
 		d.Span = obs.NoSpan
 	}
-	return &Flusher{hot: d.Hot, ledger: d.Ledger, stores: d.Stores, log: d.Log, meter: d.Meter, span: d.Span}, nil
+	return &Flusher{
+		hot: d.Hot, ledger: d.Ledger, stores: d.Stores, log: d.Log, meter: d.Meter, span: d.Span,
+		manifests: manifest.New(d.Ledger, d.Stores, d.Log),
+	}, nil
 }
 
 // jobUUID is the last part of a job id.

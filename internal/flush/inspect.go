@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/spillwaydb/spillway/internal/coldstore"
 	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
@@ -81,19 +82,11 @@ func isStorageError(err error) bool {
 
 // storageAnswers reports whether a storage can be read and is ours, by its marker.
 func (f *Flusher) storageAnswers(ctx context.Context, store objstore.Store) error {
-	ours, err := ownerOf(ctx, f.ledger)
+	ours, err := coldstore.OwnerOf(ctx, f.ledger)
 	if err != nil {
 		return err
 	}
-	return requireOwner(ctx, store, ours)
-}
-
-// requireOwner accepts only a storage that is marked as ours.
-func requireOwner(ctx context.Context, store objstore.Store, ours objstore.Owner) error {
-	if _, err := objstore.ReadOwner(ctx, store); err != nil {
-		return jobstep.Classified(jobstep.ClassStorage, fmt.Errorf("the owner's marker of storage %s cannot be read: is it mounted? %w", store.URL(""), err))
-	}
-	return objstore.CheckOwner(ctx, store, ours)
+	return coldstore.RequireOwner(ctx, store, ours)
 }
 
 // compare reads an object whole, twice: for its checksum, and value by value.

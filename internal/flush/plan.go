@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/spillwaydb/spillway/internal/coldstore"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/layout"
@@ -363,7 +364,7 @@ func (f *Flusher) arrangement(ctx context.Context, storage string, opts Options)
 	if err != nil {
 		return nil, err
 	}
-	template, err := storagePath(row)
+	template, err := coldstore.PathOf(row)
 	if err != nil {
 		return nil, err
 	}

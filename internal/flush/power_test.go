@@ -17,8 +17,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/manifest"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/objstore/disktest"
 )
@@ -134,7 +134,7 @@ func (r *rig) registeredIsWhole(d *disktest.Disk) int {
 		}
 	}
 	if data, err := read(store, "app/t/manifest.json"); !errors.Is(err, objstore.ErrNotExist) {
-		var m flush.Manifest
+		var m manifest.Manifest
 		if err != nil || json.Unmarshal(data, &m) != nil || m.Namespace != "app" {
 			r.t.Fatalf("the manifest is torn: %d bytes, %v", len(data), err)
 		}

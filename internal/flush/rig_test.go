@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/spillwaydb/spillway/internal/coldstore"
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
@@ -79,7 +80,7 @@ func (r *rig) connect(url string) {
 // flusher makes a Flusher whose stores come from open, or are plain directories.
 func (r *rig) flusher(open func(context.Context, string) (objstore.Store, error)) *flush.Flusher {
 	r.t.Helper()
-	f, err := flush.New(flush.Deps{Hot: r.hot, Ledger: r.ledger, Stores: flush.NewLedgerStores(r.ledger, open), Log: slog.New(slog.DiscardHandler)})
+	f, err := flush.New(flush.Deps{Hot: r.hot, Ledger: r.ledger, Stores: coldstore.NewLedgerStores(r.ledger, open), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/layout"
+	"github.com/spillwaydb/spillway/internal/manifest"
 )
 
 // A15 A23: columns come, go, get other names and wider types between flushes. Each segment keeps its version, in its footer and
@@ -40,7 +40,7 @@ func TestSchemaVersions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var m flush.Manifest
+	var m manifest.Manifest
 	if err := json.Unmarshal(data, &m); err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/spillwaydb/spillway/internal/coldstore"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/layout"
@@ -102,7 +103,7 @@ func (s *Surveyor) findStorage(ctx context.Context, schema, table string, opts O
 // Arrangement is the layout of a flush, if it fits the table. PostgreSQL is asked whether rows can be sorted so. The error is
 // *OptionError where the layout is to blame.
 func (s *Surveyor) arrangement(ctx context.Context, q hot.Querier, storage ledger.StorageRow, t *hot.Table, opts Options) (*layout.Arrangement, error) {
-	template, err := storagePath(storage)
+	template, err := coldstore.PathOf(storage)
 	if err != nil {
 		return nil, err
 	}

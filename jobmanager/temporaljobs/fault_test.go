@@ -17,6 +17,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/spillwaydb/spillway/activities"
+	"github.com/spillwaydb/spillway/internal/coldstore"
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/embedtemporal/temporaltest"
 	"github.com/spillwaydb/spillway/internal/fault"
@@ -55,7 +56,7 @@ func workerMain(text string) error {
 		return err
 	}
 	l := ledger.New(db.Pool(), nil)
-	steps, err := flush.New(flush.Deps{Hot: db, Ledger: l, Stores: flush.NewLedgerStores(l, nil), Log: quiet})
+	steps, err := flush.New(flush.Deps{Hot: db, Ledger: l, Stores: coldstore.NewLedgerStores(l, nil), Log: quiet})
 	if err != nil {
 		return err
 	}

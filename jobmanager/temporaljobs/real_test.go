@@ -11,6 +11,7 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/spillwaydb/spillway/activities"
+	"github.com/spillwaydb/spillway/internal/coldstore"
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/embedtemporal/temporaltest"
 	"github.com/spillwaydb/spillway/internal/flush"
@@ -60,7 +61,7 @@ func newRealWithoutWorker(t testing.TB, c client.Client, tuning workflows.Tuning
 	if _, err := l.EnsureDefaultStorage(t.Context(), r.dir); err != nil {
 		t.Fatal(err)
 	}
-	f, err := flush.New(flush.Deps{Hot: db, Ledger: l, Stores: flush.NewLedgerStores(l, nil), Log: slog.New(slog.DiscardHandler)})
+	f, err := flush.New(flush.Deps{Hot: db, Ledger: l, Stores: coldstore.NewLedgerStores(l, nil), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

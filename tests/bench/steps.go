@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/spillwaydb/spillway/internal/coldstore"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/jobstep"
@@ -57,7 +58,7 @@ func (s *steps) prepare(ctx context.Context, location string) error {
 		return err
 	}
 	s.flusher, err = flush.New(flush.Deps{
-		Hot: s.db, Ledger: s.ledger, Stores: flush.NewLedgerStores(s.ledger, nil), Log: slog.New(slog.DiscardHandler),
+		Hot: s.db, Ledger: s.ledger, Stores: coldstore.NewLedgerStores(s.ledger, nil), Log: slog.New(slog.DiscardHandler),
 	})
 	return err
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/spillwaydb/spillway/internal/coldstore"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/jobstep"
@@ -19,7 +20,7 @@ import (
 type machine struct {
 	hot     *hot.DB
 	ledger  *ledger.Ledger
-	stores  flush.Stores
+	stores  coldstore.Stores
 	f       *flush.Flusher
 	stopped atomic.Bool // no further step begins
 }
@@ -31,7 +32,7 @@ func boot(ctx context.Context, url string) (*machine, error) {
 		return nil, err
 	}
 	l := ledger.New(db.Pool(), nil)
-	stores := flush.NewLedgerStores(l, nil)
+	stores := coldstore.NewLedgerStores(l, nil)
 	f, err := flush.New(flush.Deps{Hot: db, Ledger: l, Stores: stores, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		db.Close()

@@ -78,7 +78,7 @@ var mutants = []mutant{
 	}, "TestWalks/all/flush/(begin|take)/hang/woken"},
 	{"manifest that is not looked at again", []edit{
 		{"internal/objstore/unfinished.go", "range w.rivals {", "range w.rivals[:0] {"}, // which guards folders a second time
-		{"internal/flush/publish.go", "\t\twritten := before\n", "\t\twritten := before\n\t\tif written == before {\n\t\t\treturn nil\n\t\t}\n"},
+		{"internal/manifest/publish.go", "\t\twritten := before\n", "\t\twritten := before\n\t\tif written == before {\n\t\t\treturn nil\n\t\t}\n"},
 	}, "TestLateManifest"},
 }
 

@@ -36,7 +36,10 @@ var rooms = map[string][]string{
 	"activities": {"internal/jobstep", "internal/policy", "internal/schedule"},
 	"worker":     {"workflows", "activities"},
 
-	"internal/flush":     {"internal/jobstep", "internal/layout", "internal/option", "internal/hot", "internal/segment", "internal/ledger", "internal/objstore"},
+	"internal/flush": {"internal/jobstep", "internal/layout", "internal/option", "internal/manifest", "internal/coldstore",
+		"internal/hot", "internal/segment", "internal/ledger", "internal/objstore"},
+	"internal/manifest":  {"internal/coldstore", "internal/jobstep", "internal/layout", "internal/segment", "internal/ledger", "internal/objstore"},
+	"internal/coldstore": {"internal/jobstep", "internal/layout", "internal/ledger", "internal/objstore"},
 	"internal/layout":    {"internal/option", "internal/hot", "internal/segment"},
 	"internal/option":    {},
 	"internal/jobstep":   {"internal/hot", "internal/segment", "internal/ledger", "internal/objstore"},

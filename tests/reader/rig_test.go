@@ -14,6 +14,7 @@ import (
 	_ "github.com/duckdb/duckdb-go/v2" // database/sql driver "duckdb"
 	"github.com/google/uuid"
 
+	"github.com/spillwaydb/spillway/internal/coldstore"
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
@@ -48,7 +49,7 @@ func newRig(t testing.TB, db *pgtest.DB, workerURL string) *rig {
 	must(t, err)
 	_, err = r.ledger.EnsureDefaultStorage(ctx, "file://"+r.dir)
 	must(t, err)
-	r.flusher, err = flush.New(flush.Deps{Hot: pg, Ledger: r.ledger, Stores: flush.NewLedgerStores(r.ledger, nil), Log: slog.New(slog.DiscardHandler)})
+	r.flusher, err = flush.New(flush.Deps{Hot: pg, Ledger: r.ledger, Stores: coldstore.NewLedgerStores(r.ledger, nil), Log: slog.New(slog.DiscardHandler)})
 	must(t, err)
 	t.Cleanup(func() { audit.Storage(t, db.SuperURL, r.dir) })
 	return r

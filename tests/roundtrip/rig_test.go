@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/spillwaydb/spillway/internal/coldstore"
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
@@ -55,7 +56,7 @@ func newRig(t *testing.T) *rig {
 	must(t, err)
 	_, err = r.ledger.EnsureDefaultStorage(ctx, "file://"+dir)
 	must(t, err)
-	r.flusher, err = flush.New(flush.Deps{Hot: pg, Ledger: r.ledger, Stores: flush.NewLedgerStores(r.ledger, nil), Log: slog.New(slog.DiscardHandler)})
+	r.flusher, err = flush.New(flush.Deps{Hot: pg, Ledger: r.ledger, Stores: coldstore.NewLedgerStores(r.ledger, nil), Log: slog.New(slog.DiscardHandler)})
 	must(t, err)
 	t.Cleanup(func() { audit.Storage(t, db.SuperURL, dir) })
 	return r

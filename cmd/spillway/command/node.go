@@ -17,6 +17,7 @@ import (
 	sdk "go.temporal.io/sdk/client"
 
 	"github.com/spillwaydb/spillway/activities"
+	"github.com/spillwaydb/spillway/internal/coldstore"
 	"github.com/spillwaydb/spillway/internal/embedtemporal"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
@@ -219,7 +220,7 @@ func (n *node) openStorage(ctx context.Context) error {
 		return fmt.Errorf("open storage %s: %w", ledger.DefaultStorage, err)
 	}
 	n.store, n.storage = store, store.URL("")
-	n.stores = &settledStores{Stores: flush.NewLedgerStores(n.ledger, nil), settled: make(chan struct{})}
+	n.stores = &settledStores{Stores: coldstore.NewLedgerStores(n.ledger, nil), settled: make(chan struct{})}
 	return nil
 }
 
@@ -259,11 +260,11 @@ func (n *node) sameStorage(row ledger.StorageRow, store objstore.Store) error {
 
 // settledStores lets a worker that is started already wait for the default storage to be settled.
 type settledStores struct {
-	flush.Stores
+	coldstore.Stores
 	settled chan struct{} // closed when it is
 }
 
-// Store implements flush.Stores.
+// Store implements coldstore.Stores.
 func (s *settledStores) Store(ctx context.Context, name string) (objstore.Store, string, error) {
 	select {
 	case <-s.settled:
@@ -317,7 +318,7 @@ func (n *node) startWorker() error {
 	if err != nil {
 		return err
 	}
-	checker, err := flush.NewStorageChecker(n.ledger, n.log)
+	checker, err := coldstore.NewChecker(n.ledger, n.log)
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/coldstore"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/sqlfront/parse"
@@ -145,7 +145,7 @@ func adoptStorage(ctx context.Context, env *Env, o *serverOptions, name string) 
 	if err := l.Migrate(ctx); err != nil {
 		return err
 	}
-	checker, err := flush.NewStorageChecker(l, slog.New(slog.NewTextHandler(env.Stderr, nil)))
+	checker, err := coldstore.NewChecker(l, slog.New(slog.NewTextHandler(env.Stderr, nil)))
 	if err != nil {
 		return err
 	}

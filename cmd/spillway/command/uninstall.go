@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/spf13/cobra"
 
+	"github.com/spillwaydb/spillway/internal/coldstore"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/layout"
@@ -161,7 +162,7 @@ func (u *uninstaller) seeStorages(ctx context.Context, left []ledger.Leftover) e
 	for _, f := range left {
 		dir, local := objstore.Path(f.Location)
 		if !local {
-			if _, _, err := flush.NewLedgerStores(u.ledger, nil).Store(ctx, f.Storage); err != nil {
+			if _, _, err := coldstore.NewLedgerStores(u.ledger, nil).Store(ctx, f.Storage); err != nil {
 				return hint(fmt.Errorf("the manifests cannot be written: %w", err),
 					"run this where the workers' keys are, or give --keep-manifests: what jobs published last then is all that says which files count")
 			}
@@ -256,7 +257,7 @@ func (u *uninstaller) publish(ctx context.Context, left []ledger.Leftover) error
 	if u.opt.keepManifests || len(left) == 0 {
 		return nil
 	}
-	f, err := flush.New(flush.Deps{Hot: u.db, Ledger: u.ledger, Stores: flush.NewLedgerStores(u.ledger, nil), Log: slog.New(slog.DiscardHandler)})
+	f, err := flush.New(flush.Deps{Hot: u.db, Ledger: u.ledger, Stores: coldstore.NewLedgerStores(u.ledger, nil), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}

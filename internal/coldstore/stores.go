@@ -1,4 +1,4 @@
-package flush
+package coldstore
 
 import (
 	"bytes"
@@ -13,6 +13,12 @@ import (
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 )
+
+// Stores opens storages by name.
+type Stores interface {
+	// Store opens a storage that this installation owns; "" is the default one. It also returns the storage's name.
+	Store(ctx context.Context, name string) (objstore.Store, string, error)
+}
 
 // LedgerStores opens the storages that the ledger names, each once, and only if this installation owns it.
 type LedgerStores struct {
@@ -80,11 +86,11 @@ func (s *LedgerStores) openRow(ctx context.Context, row ledger.StorageRow) (objs
 
 // owner is who this installation is, as its storages' markers say.
 func (s *LedgerStores) owner(ctx context.Context) (objstore.Owner, error) {
-	return ownerOf(ctx, s.ledger)
+	return OwnerOf(ctx, s.ledger)
 }
 
-// ownerOf is who the installation of a ledger is, by PostgreSQL's word of this moment.
-func ownerOf(ctx context.Context, l *ledger.Ledger) (objstore.Owner, error) {
+// OwnerOf is who the installation of a ledger is, by PostgreSQL's word of this moment.
+func OwnerOf(ctx context.Context, l *ledger.Ledger) (objstore.Owner, error) {
 	inst, err := l.Installation(ctx, "")
 	if err != nil {
 		return objstore.Owner{}, err
@@ -96,8 +102,16 @@ func ownerOf(ctx context.Context, l *ledger.Ledger) (objstore.Owner, error) {
 	return objstore.Owner{InstallationID: inst.ID.String(), SystemIdentifier: id.SystemIdentifier, DatabaseOID: id.DatabaseOID, Timeline: int64(id.Timeline)}, nil
 }
 
-// storagePath is the template that a storage sets, or the default one.
-func storagePath(row ledger.StorageRow) (string, error) {
+// RequireOwner accepts only a storage that is marked as ours.
+func RequireOwner(ctx context.Context, store objstore.Store, ours objstore.Owner) error {
+	if _, err := objstore.ReadOwner(ctx, store); err != nil {
+		return jobstep.Classified(jobstep.ClassStorage, fmt.Errorf("the owner's marker of storage %s cannot be read: is it mounted? %w", store.URL(""), err))
+	}
+	return objstore.CheckOwner(ctx, store, ours)
+}
+
+// PathOf is the template that a storage sets, or the default one.
+func PathOf(row ledger.StorageRow) (string, error) {
 	var o struct {
 		Path string `json:"path"`
 	}

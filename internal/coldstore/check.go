@@ -1,4 +1,4 @@
-package flush
+package coldstore
 
 import (
 	"context"
@@ -12,25 +12,25 @@ import (
 	"github.com/spillwaydb/spillway/internal/obs"
 )
 
-// StorageChecker looks at storages before they are used. It runs where jobs run: there, and perhaps only there, are the
+// Checker looks at storages before they are used. It runs where jobs run: there, and perhaps only there, are the
 // credentials, and the way to the bucket.
-type StorageChecker struct {
+type Checker struct {
 	ledger *ledger.Ledger
 	log    *slog.Logger
 }
 
-// NewStorageChecker makes a StorageChecker.
-func NewStorageChecker(l *ledger.Ledger, log *slog.Logger) (*StorageChecker, error) {
+// NewChecker makes a StorageChecker.
+func NewChecker(l *ledger.Ledger, log *slog.Logger) (*Checker, error) {
 	if l == nil || log == nil {
 		return nil, errors.New("flush: a ledger and a log are required")
 	}
-	return &StorageChecker{ledger: l, log: log}, nil
+	return &Checker{ledger: l, log: log}, nil
 }
 
 // CheckStorage writes, reads and deletes an object in a storage of the ledger, and marks the storage as ours. One that
 // belongs to another is *objstore.ForeignOwnerError, unless adopt says to take it over. What was found, the text of an error
 // too, goes into the ledger.
-func (c *StorageChecker) CheckStorage(ctx context.Context, name string, adopt bool) error {
+func (c *Checker) CheckStorage(ctx context.Context, name string, adopt bool) error {
 	row, err := c.ledger.Storage(ctx, name)
 	if errors.Is(err, ledger.ErrNotFound) {
 		return jobstep.Classified(jobstep.ClassInvalid, fmt.Errorf("storage %q does not exist", name))
@@ -48,7 +48,7 @@ func (c *StorageChecker) CheckStorage(ctx context.Context, name string, adopt bo
 	return errors.Join(err, c.ledger.SetStorageChecked(settled, name, row.Location, class, message))
 }
 
-func (c *StorageChecker) check(ctx context.Context, row ledger.StorageRow, adopt bool) error {
+func (c *Checker) check(ctx context.Context, row ledger.StorageRow, adopt bool) error {
 	options, err := row.OptionMap()
 	if err != nil {
 		return err
@@ -60,7 +60,7 @@ func (c *StorageChecker) check(ctx context.Context, row ledger.StorageRow, adopt
 	if err := objstore.Probe(ctx, store); err != nil {
 		return err
 	}
-	ours, err := ownerOf(ctx, c.ledger)
+	ours, err := OwnerOf(ctx, c.ledger)
 	if err != nil {
 		return err
 	}

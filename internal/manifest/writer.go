@@ -1,4 +1,4 @@
-package flush
+package manifest
 
 import (
 	"bytes"
@@ -15,9 +15,9 @@ import (
 	"github.com/spillwaydb/spillway/internal/segment"
 )
 
-// manifestWriter writes the manifest of one storage, a line for each segment: a table of a hundred thousand of them takes no more memory
+// writer writes the manifest of one storage, a line for each segment: a table of a hundred thousand of them takes no more memory
 // than one of ten, where the store takes what comes piece by piece.
-type manifestWriter struct {
+type writer struct {
 	out         objstore.Writer
 	line        []byte
 	rows, bytes int64
@@ -26,12 +26,12 @@ type manifestWriter struct {
 
 // publishAt writes the manifests of a table from one snapshot of the ledger: in the storages that hold segments of it, and in those
 // given.
-func (f *Flusher) publishAt(ctx context.Context, schema, table, key string, storages []string) (err error) {
-	head, err := f.manifestHead(ctx, schema, table)
+func (p *Publisher) publishAt(ctx context.Context, schema, table, key string, storages []string) (err error) {
+	head, err := p.manifestHead(ctx, schema, table)
 	if err != nil {
 		return err
 	}
-	open := map[string]*manifestWriter{} // by storage
+	open := map[string]*writer{} // by storage
 	defer func() {
 		for _, m := range open {
 			err = errors.Join(err, m.out.Abort()) // after Commit it does nothing
@@ -39,7 +39,7 @@ func (f *Flusher) publishAt(ctx context.Context, schema, table, key string, stor
 	}()
 	// The list of segments holds a connection: whoever asked the ledger for a storage meanwhile would want a second one, and wait for
 	// ever where all that there are do the same.
-	holding, err := f.ledger.LiveStorages(ctx, schema, table)
+	holding, err := p.ledger.LiveStorages(ctx, schema, table)
 	if err != nil {
 		return err
 	}
@@ -47,12 +47,12 @@ func (f *Flusher) publishAt(ctx context.Context, schema, table, key string, stor
 		if open[name] != nil {
 			continue
 		}
-		if open[name], err = f.openManifest(ctx, name, key, head); err != nil {
+		if open[name], err = p.openManifest(ctx, name, key, head); err != nil {
 			delete(open, name)
 			return err
 		}
 	}
-	for s, err := range f.ledger.LiveSegments(ctx, schema, table) {
+	for s, err := range p.ledger.LiveSegments(ctx, schema, table) {
 		if err != nil {
 			return err
 		}
@@ -72,12 +72,12 @@ func (f *Flusher) publishAt(ctx context.Context, schema, table, key string, stor
 	return nil
 }
 
-func (f *Flusher) openManifest(ctx context.Context, storage, key string, head []byte) (*manifestWriter, error) {
-	store, _, err := f.stores.Store(ctx, storage)
+func (p *Publisher) openManifest(ctx context.Context, storage, key string, head []byte) (*writer, error) {
+	store, _, err := p.stores.Store(ctx, storage)
 	if err != nil {
 		return nil, err
 	}
-	m := &manifestWriter{out: &gathering{store: store, key: key}}
+	m := &writer{out: &gathering{store: store, key: key}}
 	if r, ok := store.(objstore.Replacer); ok {
 		if m.out, err = r.CreateReplacing(ctx, key); err != nil {
 			return nil, err
@@ -89,7 +89,7 @@ func (f *Flusher) openManifest(ctx context.Context, storage, key string, head []
 	return m, nil
 }
 
-func (m *manifestWriter) commit(ctx context.Context) error {
+func (m *writer) commit(ctx context.Context) error {
 	if _, err := fmt.Fprintf(m.out, "\n  ],\n  \"rows\": %d,\n  \"bytes\": %d\n}\n", m.rows, m.bytes); err != nil {
 		return err
 	}
@@ -110,12 +110,12 @@ func (g *gathering) Commit(ctx context.Context) (objstore.Info, error) {
 func (g *gathering) Abort() error { return nil }
 
 // manifestHead is everything before the first segment.
-func (f *Flusher) manifestHead(ctx context.Context, schema, table string) ([]byte, error) {
-	inst, err := f.ledger.Installation(ctx, "")
+func (p *Publisher) manifestHead(ctx context.Context, schema, table string) ([]byte, error) {
+	inst, err := p.ledger.Installation(ctx, "")
 	if err != nil {
 		return nil, err
 	}
-	versions, err := f.manifestSchemas(ctx, schema, table)
+	versions, err := p.manifestSchemas(ctx, schema, table)
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +124,7 @@ func (f *Flusher) manifestHead(ctx context.Context, schema, table string) ([]byt
 		name  string
 		value any
 	}{
-		{"format_version", manifestVersion}, {"namespace", schema}, {"table", table}, {"installation_id", inst.ID.String()},
+		{"format_version", version}, {"namespace", schema}, {"table", table}, {"installation_id", inst.ID.String()},
 		{"generated_at", time.Now().UTC()}, {"schema_versions", versions},
 	} {
 		text, err := json.Marshal(field.value)
@@ -139,28 +139,28 @@ func (f *Flusher) manifestHead(ctx context.Context, schema, table string) ([]byt
 	return append(b, ",\n  \"segments\": ["...), nil
 }
 
-func (f *Flusher) manifestSchemas(ctx context.Context, schema, table string) ([]ManifestSchema, error) {
-	versions, err := f.ledger.SchemaVersions(ctx, schema, table)
+func (p *Publisher) manifestSchemas(ctx context.Context, schema, table string) ([]Schema, error) {
+	versions, err := p.ledger.SchemaVersions(ctx, schema, table)
 	if err != nil {
 		return nil, err
 	}
-	out := make([]ManifestSchema, len(versions))
+	out := make([]Schema, len(versions))
 	for i, v := range versions {
 		var columns []segment.Column
 		if err := json.Unmarshal(v.Columns, &columns); err != nil {
 			return nil, fmt.Errorf("read schema version %d: %w", v.Version, err)
 		}
 		ids := segment.FieldIDs(columns)
-		out[i] = ManifestSchema{Version: v.Version, Columns: make([]ManifestColumn, len(columns))}
+		out[i] = Schema{Version: v.Version, Columns: make([]Column, len(columns))}
 		for k, c := range columns {
-			out[i].Columns[k] = ManifestColumn{FieldID: ids[k], Name: c.Name, Type: c.Declared}
+			out[i].Columns[k] = Column{FieldID: ids[k], Name: c.Name, Type: c.Declared}
 		}
 	}
 	return out, nil
 }
 
-func (m *manifestWriter) add(s ledger.Segment) error {
-	text, err := json.Marshal(ManifestSegment{
+func (m *writer) add(s ledger.Segment) error {
+	text, err := json.Marshal(Segment{
 		SegmentID: s.ID.String(), Location: s.Location, JobID: s.JobID, Chunk: s.Chunk, Leaf: s.Leaf, PartitionValues: s.PartitionValues, Rows: s.Rows,
 		Bytes: s.Bytes, SHA256: s.SHA256, Codec: s.Codec, SchemaVersion: s.SchemaVersion, CreatedAt: s.CreatedAt.UTC(),
 	})
