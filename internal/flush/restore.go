@@ -12,6 +12,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/layout"
 	"github.com/spillwaydb/spillway/internal/ledger"
+	"github.com/spillwaydb/spillway/internal/restore"
 	"github.com/spillwaydb/spillway/internal/segment"
 )
 
@@ -40,7 +41,7 @@ func (f *Flusher) restoreSegment(ctx context.Context, in jobstep.ChunkInput, rep
 	if err != nil {
 		return jobstep.ChunkResult{}, err
 	}
-	key, err := keyOf(store, seg.Location)
+	key, err := restore.KeyOf(store, seg.Location)
 	if err != nil {
 		return jobstep.ChunkResult{}, err
 	}
@@ -51,7 +52,7 @@ func (f *Flusher) restoreSegment(ctx context.Context, in jobstep.ChunkInput, rep
 		doc: doc, seg: seg,
 	}
 	if seg.Live() { // or the transaction finds that there is nothing to do
-		if r.file, err = openCold(ctx, store, seg); err != nil {
+		if r.file, err = restore.Open(ctx, store, seg); err != nil {
 			return jobstep.ChunkResult{}, err
 		}
 		defer r.file.Close()
@@ -66,7 +67,7 @@ type restoring struct {
 	*attempt
 	doc  *planDoc
 	seg  ledger.Segment
-	file *coldFile // nil: it was history already
+	file *restore.File // nil: it was history already
 }
 
 // restore is T1 up to its COMMIT. The order is that of a flush: attempt, table, look, fence; then the segment's own lock.
@@ -86,17 +87,17 @@ func (r *restoring) restore(ctx context.Context) (jobstep.ChunkResult, error) {
 	if err != nil {
 		return jobstep.ChunkResult{}, err
 	}
-	refill, values, err := refillOf(r.file, target, asItWas, r.doc.Restore.Options)
+	refill, values, err := restore.RefillOf(r.file, target, asItWas, r.doc.Restore.Options)
 	if err != nil {
 		return jobstep.ChunkResult{}, err
 	}
-	if len(withoutValue(target, refill)) > 0 || len(refill.StageTypes()) > 0 {
+	if len(restore.WithoutValue(target, refill)) > 0 || len(refill.StageTypes()) > 0 {
 		if err := refuseRestore(ctx, r.f.hot, r.session, target, r.doc.Restore.Options, refill); err != nil {
 			return jobstep.ChunkResult{}, err
 		}
 	}
 	var res jobstep.ChunkResult
-	if r.doc.Restore.Options.staged() {
+	if r.doc.Restore.Options.Staged() {
 		res, err = r.fillByStage(ctx, refill, values)
 	} else {
 		res, err = r.fill(ctx, refill, values)
@@ -104,7 +105,7 @@ func (r *restoring) restore(ctx context.Context) (jobstep.ChunkResult, error) {
 	if err == nil {
 		err = r.sameTypes(ctx, target)
 	}
-	if err == nil && changeable(target) {
+	if err == nil && restore.Changeable(target) {
 		err = refuseRestore(ctx, r.f.hot, r.session, target, r.doc.Restore.Options, refill)
 	}
 	if err != nil {
@@ -144,25 +145,25 @@ func (r *restoring) begin(ctx context.Context) (*hot.Table, error) {
 
 // send streams the segment's rows to PostgreSQL and compares the counts of both sides.
 func (r *restoring) send(ctx context.Context, refill *hot.Refill, values []int,
-	to func(context.Context, *hot.Refill, *copyText) (int64, error)) (int64, error) {
-	rows, err := segment.OpenReader(r.file.object, r.seg.Bytes)
+	to func(context.Context, *hot.Refill, *restore.CopyText) (int64, error)) (int64, error) {
+	rows, err := segment.OpenReader(r.file.Object, r.seg.Bytes)
 	if err != nil {
-		return 0, r.file.unreadable(err)
+		return 0, r.file.Unreadable(err)
 	}
 	defer rows.Close()
 	r.rep.Report(jobstep.StepCopying, r.id)
-	src := &copyText{rows: rows, fields: values, file: r.file}
-	r.rep.Count(func() (int64, int64) { return src.count.Load(), 0 })
+	src := &restore.CopyText{Rows: rows, Fields: values, File: r.file}
+	r.rep.Count(func() (int64, int64) { return src.Count.Load(), 0 })
 	taken := int64(0)
 	err = fault.Do(ctx, fault.RestoreInsert, func() (err error) { taken, err = to(ctx, refill, src); return err })
 	r.rep.Count(nil)
 	switch {
-	case src.err != nil:
-		return 0, src.err
+	case src.Err != nil:
+		return 0, src.Err
 	case err != nil:
 		return 0, err
-	case src.count.Load() != r.seg.Rows:
-		return 0, damaged(r.seg, "%d rows could be read, the ledger says %d", src.count.Load(), r.seg.Rows)
+	case src.Count.Load() != r.seg.Rows:
+		return 0, restore.Damaged(r.seg, "%d rows could be read, the ledger says %d", src.Count.Load(), r.seg.Rows)
 	case taken != r.seg.Rows:
 		return 0, jobstep.Classified(jobstep.ClassRefused, fmt.Errorf("PostgreSQL took %d of %d rows: a trigger of the table kept the others out; WITH (on_conflict = skip) leaves such rows cold", taken, r.seg.Rows))
 	}
@@ -171,7 +172,7 @@ func (r *restoring) send(ctx context.Context, refill *hot.Refill, values []int,
 
 // fill puts all rows straight into the table.
 func (r *restoring) fill(ctx context.Context, refill *hot.Refill, values []int) (jobstep.ChunkResult, error) {
-	n, err := r.send(ctx, refill, values, func(ctx context.Context, refill *hot.Refill, src *copyText) (int64, error) {
+	n, err := r.send(ctx, refill, values, func(ctx context.Context, refill *hot.Refill, src *restore.CopyText) (int64, error) {
 		return r.session.CopyInto(ctx, refill, src)
 	})
 	if err != nil {
@@ -184,7 +185,7 @@ func (r *restoring) fill(ctx context.Context, refill *hot.Refill, values []int) 
 // fillByStage puts all rows into a temporary table, and from there those into the table that belong there. The others go into a
 // segment of their own, unless they are all of them.
 func (r *restoring) fillByStage(ctx context.Context, refill *hot.Refill, values []int) (jobstep.ChunkResult, error) {
-	staged, err := r.send(ctx, refill, values, func(ctx context.Context, refill *hot.Refill, src *copyText) (int64, error) {
+	staged, err := r.send(ctx, refill, values, func(ctx context.Context, refill *hot.Refill, src *restore.CopyText) (int64, error) {
 		return r.session.CopyToStage(ctx, refill, src)
 	})
 	if err != nil {
@@ -224,8 +225,8 @@ func (r *restoring) toHistory(ctx context.Context) error {
 
 // writeRest writes the rows that stay cold, under the columns that they have in their file, makes the object durable and looks at it.
 func (r *restoring) writeRest(ctx context.Context, refill *hot.Refill, values []int, rows int64) (segment.Summary, error) {
-	footer := r.file.footer
-	schema, err := segment.NewSchema(r.file.rest, &segment.SchemaOptions{CheckUTF8: r.f.hot.Encoding() == "SQL_ASCII"})
+	footer := r.file.Footer
+	schema, err := segment.NewSchema(r.file.Rest, &segment.SchemaOptions{CheckUTF8: r.f.hot.Encoding() == "SQL_ASCII"})
 	if err != nil {
 		return segment.Summary{}, jobstep.Classified(jobstep.ClassInternal, err)
 	}
@@ -239,7 +240,7 @@ func (r *restoring) writeRest(ctx context.Context, refill *hot.Refill, values []
 		return segment.Summary{}, err
 	}
 	defer w.Abort()
-	if _, err := r.session.CopyStaged(ctx, staying(refill, values, schema), w); err != nil {
+	if _, err := r.session.CopyStaged(ctx, restore.Staying(refill, values, schema), w); err != nil {
 		return segment.Summary{}, err
 	}
 	r.rep.Report(jobstep.StepUploading, r.id)
@@ -267,6 +268,22 @@ func (r *restoring) registerRest(ctx context.Context, sum segment.Summary) error
 	rest.Location = r.store.URL(layout.ObjectKey(r.prefix))
 	rest.Rows, rest.Bytes, rest.SHA256, rest.ColumnStats = sum.Rows, sum.Bytes, sum.SHA256, stats
 	return r.f.ledger.RegisterSegment(ctx, r.session, rest)
+}
+
+// sameTypes looks at the types of the table once more when the rows are in: nothing keeps the attributes of a composite as they were
+// found. Attribute numbers are never used twice, so equal looks mean that all rows came under the same ones.
+func (r *restoring) sameTypes(ctx context.Context, target *hot.Table) error {
+	if !target.HasComposite() {
+		return nil
+	}
+	now, err := r.f.hot.Inspect(ctx, r.session, target.Schema, target.Name)
+	if err != nil {
+		return err
+	}
+	if diff, same := hot.SameShape(target, now); !same {
+		return jobstep.Classified(jobstep.ClassLock, fmt.Errorf("table %s.%s changed while rows were put into it: %s", target.Schema, target.Name, diff))
+	}
+	return nil
 }
 
 // explained names the segment in errors of PostgreSQL's, and says what can be done about them.

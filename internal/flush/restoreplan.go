@@ -11,11 +11,12 @@ import (
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
+	"github.com/spillwaydb/spillway/internal/restore"
 )
 
 // restorePlan is what a plan holds instead of leaves when its job puts rows back: chunk n is segment n.
 type restorePlan struct {
-	Options  RestoreOptions
+	Options  restore.Options
 	Segments []uuid.UUID
 	Storages []string // that hold them, by name
 }
@@ -36,7 +37,7 @@ func (f *Flusher) planRestore(ctx context.Context, in jobstep.PlanInput) (jobste
 	if err != nil {
 		return jobstep.PlanResult{}, err
 	}
-	opts, err := ParseRestoreOptions(req.Params)
+	opts, err := restore.ParseOptions(req.Params)
 	if err != nil {
 		return jobstep.PlanResult{}, jobstep.Classified(jobstep.ClassInvalid, err)
 	}
@@ -90,7 +91,7 @@ func (f *Flusher) coldSegments(ctx context.Context, doc *planDoc) (rows int64, e
 }
 
 // refuseRestore says why a table cannot take rows back. refill is how they go there, where that is known.
-func refuseRestore(ctx context.Context, db *hot.DB, q hot.Querier, t *hot.Table, opts RestoreOptions, refill *hot.Refill) error {
+func refuseRestore(ctx context.Context, db *hot.DB, q hot.Querier, t *hot.Table, opts restore.Options, refill *hot.Refill) error {
 	var types []string
 	if refill != nil {
 		types = refill.StageTypes()
@@ -99,9 +100,9 @@ func refuseRestore(ctx context.Context, db *hot.DB, q hot.Querier, t *hot.Table,
 	if err != nil {
 		return err
 	}
-	allow := opts.consequences()
+	allow := opts.Consequences()
 	if refill != nil {
-		allow.Defaults = withoutValue(t, refill)
+		allow.Defaults = restore.WithoutValue(t, refill)
 	}
 	refusals := t.InsertionRefusals(in, allow)
 	if len(refusals) == 0 {
@@ -116,7 +117,7 @@ func refuseRestore(ctx context.Context, db *hot.DB, q hot.Querier, t *hot.Table,
 
 // CheckRestore is Check for a restore.
 func (s *Surveyor) CheckRestore(ctx context.Context, schema, table string, params map[string]string) error {
-	opts, err := ParseRestoreOptions(params)
+	opts, err := restore.ParseOptions(params)
 	if err != nil {
 		return err
 	}

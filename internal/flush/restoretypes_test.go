@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
-	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/restore"
 	"github.com/spillwaydb/spillway/tests/audit"
 )
 
@@ -47,7 +47,7 @@ func TestRestoreIntoAChangedComposite(t *testing.T) {
 					j := r.newRestore(params)
 					_, err := j.segment(0)
 					if c.shows == "" {
-						var changed *flush.AttributesChangedError
+						var changed *restore.AttributesChangedError
 						if !errors.As(err, &changed) || jobstep.ClassOf(err).Name != jobstep.ClassRefused || changed.Column != "items" || !strings.Contains(err.Error(), "attributes") {
 							t.Fatalf("got %v", err)
 						}

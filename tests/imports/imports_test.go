@@ -36,8 +36,9 @@ var rooms = map[string][]string{
 	"activities": {"internal/jobstep", "internal/policy", "internal/schedule"},
 	"worker":     {"workflows", "activities"},
 
-	"internal/flush": {"internal/jobstep", "internal/layout", "internal/option", "internal/manifest", "internal/coldstore",
+	"internal/flush": {"internal/jobstep", "internal/layout", "internal/option", "internal/restore", "internal/manifest", "internal/coldstore",
 		"internal/hot", "internal/segment", "internal/ledger", "internal/objstore"},
+	"internal/restore":   {"internal/jobstep", "internal/layout", "internal/option", "internal/hot", "internal/segment", "internal/ledger", "internal/objstore"},
 	"internal/manifest":  {"internal/coldstore", "internal/jobstep", "internal/layout", "internal/segment", "internal/ledger", "internal/objstore"},
 	"internal/coldstore": {"internal/jobstep", "internal/layout", "internal/ledger", "internal/objstore"},
 	"internal/layout":    {"internal/option", "internal/hot", "internal/segment"},

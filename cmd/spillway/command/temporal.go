@@ -21,6 +21,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/obs"
 	"github.com/spillwaydb/spillway/internal/option"
+	"github.com/spillwaydb/spillway/internal/restore"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/jobmanager/temporaljobs"
 	"github.com/spillwaydb/spillway/worker"
@@ -132,7 +133,7 @@ func validateFlush(spec jobmanager.JobSpec) error {
 // validateRestore refuses parameters that no restore can have.
 func validateRestore(spec jobmanager.JobSpec) error {
 	return validateBy(func(params map[string]string) error {
-		_, err := flush.ParseRestoreOptions(params)
+		_, err := restore.ParseOptions(params)
 		return err
 	})(spec)
 }

@@ -1,7 +1,6 @@
-package flush
+package restore
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -30,7 +29,7 @@ func (e *AttributesChangedError) Error() string {
 
 // sameAttributes looks whether the composites in a column are what they were. asItWas says that the column is the very one: then
 // attributes are told by their numbers, as columns are, and by their names otherwise.
-func sameAttributes(file *coldFile, c segment.Column, now *hot.Column, target *hot.Table, asItWas bool) error {
+func sameAttributes(file *File, c segment.Column, now *hot.Column, target *hot.Table, asItWas bool) error {
 	was := segment.Type{TypeOID: c.TypeOID, BaseOID: c.BaseOID, Declared: c.Declared, Elem: c.Elem, Attributes: c.Attributes}
 	is := segment.Type{TypeOID: now.TypeOID, BaseOID: now.BaseOID, Declared: now.Declared, Elem: layout.ElemType(now.Elem), Attributes: layout.Attributes(now.Attributes)}
 	other, otherNow := otherAttributes(&was, &is, asItWas)
@@ -78,36 +77,20 @@ func attributeNames(t *segment.Type) []string {
 	return names
 }
 
-// sameTypes looks at the types of the table once more when the rows are in: nothing keeps the attributes of a composite as they were
-// found. Attribute numbers are never used twice, so equal looks mean that all rows came under the same ones.
-func (r *restoring) sameTypes(ctx context.Context, target *hot.Table) error {
-	if !target.HasComposite() {
-		return nil
-	}
-	now, err := r.f.hot.Inspect(ctx, r.session, target.Schema, target.Name)
-	if err != nil {
-		return err
-	}
-	if diff, same := hot.SameShape(target, now); !same {
-		return jobstep.Classified(jobstep.ClassLock, fmt.Errorf("table %s.%s changed while rows were put into it: %s", target.Schema, target.Name, diff))
-	}
-	return nil
-}
-
 // madeAnew reports whether the type of column i was dropped and made anew, from the same parts: its values are the same under other
 // oids, and what stays cold is read from PostgreSQL under those.
-func (c *coldFile) madeAnew(i int, now *hot.Column) bool {
+func (c *File) madeAnew(i int, now *hot.Column) bool {
 	if now == nil {
 		return false
 	}
-	was, is := c.footer.Columns[i], layout.Column(*now, false, false)
+	was, is := c.Footer.Columns[i], layout.Column(*now, false, false)
 	a := segment.Type{TypMod: was.TypMod, TypeKind: kindOf(was.TypeKind), Declared: was.Declared, Elem: was.Elem, Attributes: was.Attributes}
 	b := segment.Type{TypMod: is.TypMod, TypeKind: kindOf(is.TypeKind), Declared: is.Declared, Elem: is.Elem, Attributes: is.Attributes}
 	if !sameParts(&a, &b) {
 		return false
 	}
 	was.TypeOID, was.BaseOID, was.Elem, was.Attributes = is.TypeOID, is.BaseOID, is.Elem, is.Attributes
-	c.rest[i] = was
+	c.Rest[i] = was
 	return true
 }
 
@@ -129,9 +112,9 @@ func kindOf(letter byte) string {
 	return string(rune(letter))
 }
 
-// changeable reports whether a table can get code of its owner's while it is locked as it is for inserts: it can get a partition, and a
+// Changeable reports whether a table can get code of its owner's while it is locked as it is for inserts: it can get a partition, and a
 // domain a constraint. So it is looked at once more when the rows are in; then what has run meanwhile is rolled back.
-func changeable(t *hot.Table) bool {
+func Changeable(t *hot.Table) bool {
 	return t.RelKind == "p" || slices.ContainsFunc(t.Columns, func(c hot.Column) bool {
 		return c.Domain != "" || c.Elem != nil && c.Elem.Domain != "" || c.Elem != nil && len(c.Elem.Attributes) > 0 || len(c.Attributes) > 0
 	})

@@ -1,4 +1,4 @@
-package flush
+package restore
 
 import (
 	"fmt"
@@ -27,10 +27,10 @@ func (e *ExtraColumnsError) Error() string {
 		e.Segment, e.Table, list, strings.Join(e.Columns, ", "))
 }
 
-// refillOf says where each column of a segment goes. Columns are told by their numbers if asItWas, the table that the rows came from,
+// RefillOf says where each column of a segment goes. Columns are told by their numbers if asItWas, the table that the rows came from,
 // is there, and by their names if not. Columns of the table that the segment lacks get their defaults.
-func refillOf(file *coldFile, target, asItWas *hot.Table, opts RestoreOptions) (*hot.Refill, []int, error) {
-	file.rest = slices.Clone(file.footer.Columns)
+func RefillOf(file *File, target, asItWas *hot.Table, opts Options) (*hot.Refill, []int, error) {
+	file.Rest = slices.Clone(file.Footer.Columns)
 	r := &hot.Refill{
 		Schema: target.Schema, Table: target.Name, Predicate: opts.Where, SkipConflicts: opts.SkipConflicts,
 	}
@@ -42,7 +42,7 @@ func refillOf(file *coldFile, target, asItWas *hot.Table, opts RestoreOptions) (
 		values = append(values, value)
 		usable = usable || f.Insert
 	}
-	for i, c := range file.footer.Columns {
+	for i, c := range file.Footer.Columns {
 		now := findColumn(c, target, asItWas)
 		if now == nil && !slices.Contains(opts.DropColumns, c.Name) {
 			extra = append(extra, c.Name)
@@ -53,11 +53,11 @@ func refillOf(file *coldFile, target, asItWas *hot.Table, opts RestoreOptions) (
 				return nil, nil, err
 			}
 		}
-		if now != nil && (opts.staged() || now.Generated == "") {
+		if now != nil && (opts.Staged() || now.Generated == "") {
 			add(hot.Field{Column: now.Name, Insert: now.Generated == ""}, i)
 		}
 		// What stays cold keeps the type that it has in its file.
-		if opts.staged() && (now == nil || !sameType(c, *now)) && !file.madeAnew(i, now) {
+		if opts.Staged() && (now == nil || !sameType(c, *now)) && !file.madeAnew(i, now) {
 			add(hot.Field{Stage: stageName(target, i), Type: c.Declared}, i)
 		}
 	}
@@ -86,8 +86,8 @@ func findColumn(c segment.Column, target, asItWas *hot.Table) *hot.Column {
 	return &target.Columns[i]
 }
 
-// withoutValue lists the columns of the table that get their defaults.
-func withoutValue(t *hot.Table, r *hot.Refill) (names []string) {
+// WithoutValue lists the columns of the table that get their defaults.
+func WithoutValue(t *hot.Table, r *hot.Refill) (names []string) {
 	for _, c := range t.Columns {
 		if !slices.ContainsFunc(r.Fields, func(f hot.Field) bool { return f.Column == c.Name }) {
 			names = append(names, c.Name)
@@ -110,8 +110,8 @@ func stageName(t *hot.Table, i int) string {
 	return name
 }
 
-// staying lists, for each column of the segment, the expression over the stage that brings it in the form that schema wants.
-func staying(r *hot.Refill, values []int, schema *segment.Schema) []string {
+// Staying lists, for each column of the segment, the expression over the stage that brings it in the form that schema wants.
+func Staying(r *hot.Refill, values []int, schema *segment.Schema) []string {
 	out := make([]string, len(schema.Columns()))
 	for n, f := range r.Fields {
 		name := f.Column
