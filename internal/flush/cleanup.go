@@ -37,7 +37,7 @@ func EncodeObjects(urls []string) (string, error) {
 	return string(text), err
 }
 
-// ParseCleanup reads the parameters of a CLEANUP. The error is *OptionError.
+// ParseCleanup reads the parameters of a CLEANUP. The error is *option.Error.
 func ParseCleanup(params map[string]string) (CleanupOptions, error) {
 	var o CleanupOptions
 	for name, value := range params {
@@ -62,7 +62,7 @@ func ParseCleanup(params map[string]string) (CleanupOptions, error) {
 	return o, nil
 }
 
-// CheckCleanup returns why parameters are none of a CLEANUP, or nil. The error is *OptionError.
+// CheckCleanup returns why parameters are none of a CLEANUP, or nil. The error is *option.Error.
 func CheckCleanup(params map[string]string) error {
 	_, err := ParseCleanup(params)
 	return err

@@ -111,7 +111,7 @@ var options = map[string]func(o *Options, v string) error{
 	},
 }
 
-// ParseOptions reads the parameters of a flush. The error is *OptionError.
+// ParseOptions reads the parameters of a flush. The error is *option.Error.
 func ParseOptions(params map[string]string) (Options, error) {
 	o := Options{Parallelism: jobstep.DefaultParallelism, ChunkBytes: DefaultChunkBytes, ChunkTime: DefaultChunkTime}
 	names := make([]string, 0, len(params))

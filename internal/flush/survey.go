@@ -26,7 +26,7 @@ type Surveyor struct {
 func NewSurveyor(db *hot.DB, l *ledger.Ledger) *Surveyor { return &Surveyor{hot: db, ledger: l} }
 
 // Check says, by a few catalog queries, why a flush cannot be run, so that no job need find out. The error is
-// *RefusedError, *OptionError, hot.ErrNoTable, or one that keeps it from looking: a job may fare better. nil is no promise:
+// *RefusedError, *option.Error, hot.ErrNoTable, or one that keeps it from looking: a job may fare better. nil is no promise:
 // planning looks again, and at every partition.
 func (s *Surveyor) Check(ctx context.Context, schema, table string, params map[string]string) error {
 	opts, err := ParseOptions(params)
@@ -101,7 +101,7 @@ func (s *Surveyor) findStorage(ctx context.Context, schema, table string, opts O
 }
 
 // Arrangement is the layout of a flush, if it fits the table. PostgreSQL is asked whether rows can be sorted so. The error is
-// *OptionError where the layout is to blame.
+// *option.Error where the layout is to blame.
 func (s *Surveyor) arrangement(ctx context.Context, q hot.Querier, storage ledger.StorageRow, t *hot.Table, opts Options) (*layout.Arrangement, error) {
 	template, err := coldstore.PathOf(storage)
 	if err != nil {

@@ -54,7 +54,7 @@ func verifyParallelism(params map[string]string) (int, error) {
 	return parallel, nil
 }
 
-// CheckVerify returns why parameters are none of a VERIFY, or nil. The error is *OptionError.
+// CheckVerify returns why parameters are none of a VERIFY, or nil. The error is *option.Error.
 func CheckVerify(params map[string]string) error {
 	_, err := verifyParallelism(params)
 	return err

@@ -19,6 +19,7 @@ type Reporter struct {
 	counts   atomic.Pointer[func() (rows, bytes int64)]
 }
 
+// NewReporter starts a Reporter; progress may be nil. Stop it.
 func NewReporter(progress func(Checkpoint)) *Reporter {
 	r := &Reporter{progress: progress, calls: make(chan Checkpoint), done: make(chan struct{}), stopped: make(chan struct{})}
 	go r.loop()
@@ -64,6 +65,7 @@ func (r *Reporter) Count(fn func() (rows, bytes int64)) {
 	r.counts.Store(&fn)
 }
 
+// Stop returns when progress is called no more.
 func (r *Reporter) Stop() {
 	close(r.done)
 	<-r.stopped

@@ -24,7 +24,7 @@ type Arrangement struct {
 	bloom     []string
 }
 
-// Arrange reads a layout. template is the one that holds where the layout has none. The error is *OptionError.
+// Arrange reads a layout. template is the one that holds where the layout has none. The error is *option.Error.
 func Arrange(l Layout, template string) (*Arrangement, error) {
 	if l.Path != "" {
 		template = l.Path
@@ -127,7 +127,7 @@ func (a *Arrangement) timed() int {
 	return index
 }
 
-// Check says why the layout does not fit a table. The error is *OptionError.
+// Check says why the layout does not fit a table. The error is *option.Error.
 func (a *Arrangement) Check(t *hot.Table, schema *segment.Schema) error {
 	for _, it := range a.Partition {
 		if _, err := keyExpr(t, it); err != nil {

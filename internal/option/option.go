@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Error is a parameter that no flush can have.
+// Error is an option that no job can have.
 type Error struct {
 	Option string
 	Item   string // of a list, if one is at fault

@@ -26,6 +26,7 @@ func (e *DamagedError) Error() string {
 	return fmt.Sprintf("segment %s is damaged: %s: %s", e.Segment, e.Location, e.Reason)
 }
 
+// Damaged is an error of the class damaged about a segment; it wraps *DamagedError.
 func Damaged(seg ledger.Segment, format string, args ...any) error {
 	return jobstep.Classified(jobstep.ClassDamaged, &DamagedError{Segment: seg.ID.String(), Location: seg.Location, Reason: fmt.Sprintf(format, args...)})
 }
@@ -96,6 +97,7 @@ func (c *File) Unreadable(err error) error {
 	return jobstep.Classified(jobstep.ClassStorage, fmt.Errorf("read segment %s: %w", c.seg.ID, err))
 }
 
+// Close closes the object.
 func (c *File) Close() error { return c.Object.Close() }
 
 // stoppable stops a long read when its context ends.

@@ -48,7 +48,7 @@ var options = map[string]func(o *Options, v string) error{
 	"replicate": func(o *Options, v string) (err error) { o.Replicate, err = option.Bool(v); return },
 }
 
-// ParseOptions reads the parameters of a restore. The error is *OptionError.
+// ParseOptions reads the parameters of a restore. The error is *option.Error.
 func ParseOptions(params map[string]string) (Options, error) {
 	o := Options{Parallelism: jobstep.DefaultParallelism}
 	names := make([]string, 0, len(params))
@@ -72,6 +72,7 @@ func ParseOptions(params map[string]string) (Options, error) {
 // Staged reports whether rows go through a temporary table: some of them may stay cold.
 func (o Options) Staged() bool { return o.Where != "" || o.SkipConflicts }
 
+// Consequences are what the options allow that would be refused.
 func (o Options) Consequences() hot.InsertionOptions {
 	return hot.InsertionOptions{FireTriggers: o.FireTriggers, Replicate: o.Replicate, Staging: o.Staged()}
 }
