@@ -12,7 +12,7 @@ import (
 // VerifyResult says what a VERIFY found.
 type VerifyResult = jobstep.VerifyResult
 
-// Keeper is the part of *flush.Flusher that looks after what is cold. Every method may be called again after a crash, and from
+// Keeper is the part of *upkeep.Keeper that activities call. Every method may be called again after a crash, and from
 // several processes at once.
 type Keeper interface {
 	PlanVerify(ctx context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error)

@@ -60,7 +60,7 @@ func (a *attempt) run(ctx context.Context) (jobstep.ChunkResult, error) {
 	if a.id, err = uuid.NewV7(); err != nil {
 		return jobstep.ChunkResult{}, fmt.Errorf("make attempt id: %w", err)
 	}
-	origin, err := a.f.origin(ctx)
+	origin, err := a.f.sweeper.Origin(ctx)
 	if err != nil {
 		return jobstep.ChunkResult{}, err
 	}
@@ -501,7 +501,7 @@ func (a *attempt) discard(ctx context.Context, verdict ledger.Verdict) {
 	}
 	ctx, cancel := jobstep.SettleContext(ctx)
 	defer cancel()
-	if _, err := a.f.deleteObjects(ctx, a.store, a.id, a.prefix); err != nil {
+	if _, err := a.f.sweeper.DeleteObjects(ctx, a.store, a.id, a.prefix); err != nil {
 		a.f.log.Warn("could not delete the objects of a failed attempt; the sweep will", obs.KeyJob, a.in.JobID, obs.KeyAttempt, a.id, obs.KeyErr, err)
 		return
 	}

@@ -3,17 +3,12 @@ package flush
 import (
 	"context"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 
-	"github.com/spillwaydb/spillway/internal/fault"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/jobstep"
-	"github.com/spillwaydb/spillway/internal/ledger"
-	"github.com/spillwaydb/spillway/internal/objstore"
-	"github.com/spillwaydb/spillway/internal/obs"
 )
 
 // RunChunk moves one chunk, exactly once however often it is called for it: earlier attempts are settled first, and the
@@ -113,7 +108,7 @@ func (f *Flusher) settleEarlier(ctx context.Context, in jobstep.ChunkInput) (set
 	listed := false
 	for _, a := range earlier {
 		listed = listed || a.ID.String() == in.Previous
-		if _, err := f.settleAttempt(ctx, a); err != nil {
+		if _, err := f.sweeper.Settle(ctx, a); err != nil {
 			return false, err
 		}
 	}
@@ -126,54 +121,4 @@ func (f *Flusher) settleEarlier(ctx context.Context, in jobstep.ChunkInput) (set
 		return true, nil
 	}
 	return len(earlier) > 0, nil
-}
-
-// settleAttempt condemns an attempt and, if it can never commit, deletes what it wrote. It reports how many objects.
-func (f *Flusher) settleAttempt(ctx context.Context, a ledger.Attempt) (deleted int, err error) {
-	if a.CondemnedAt == nil {
-		verdict, err := f.ledger.Condemn(ctx, a.ID)
-		if err != nil || verdict != ledger.VerdictCondemned {
-			return 0, err
-		}
-		f.log.Info("condemned an attempt", obs.KeyJob, a.JobID, obs.KeyChunk, a.Chunk, obs.KeyAttempt, a.ID)
-	}
-	store, _, err := f.stores.Store(ctx, a.Storage)
-	if err != nil {
-		return 0, err
-	}
-	if deleted, err = f.deleteAttempt(ctx, store, a); err != nil {
-		return deleted, err
-	}
-	if deleted == 0 {
-		return 0, f.markSwept(ctx, a.ID)
-	}
-	return deleted, nil
-}
-
-// markSwept notes that nothing of an attempt was found.
-func (f *Flusher) markSwept(ctx context.Context, id uuid.UUID) error {
-	return fault.Do(ctx, fault.MarkSwept, func() error { return f.ledger.MarkSwept(ctx, id) })
-}
-
-// deleteObjects deletes what a condemned attempt may have written: what begins with its prefix, and what it recorded.
-func (f *Flusher) deleteObjects(ctx context.Context, store objstore.Store, id uuid.UUID, prefix string) (deleted int, err error) {
-	err = fault.Do(ctx, fault.Delete, func() (err error) { deleted, err = f.deleteKeys(ctx, store, id, prefix); return err })
-	return deleted, err
-}
-
-func (f *Flusher) deleteKeys(ctx context.Context, store objstore.Store, id uuid.UUID, prefix string) (deleted int, err error) {
-	if deleted, err = store.DeletePrefix(ctx, prefix); err != nil {
-		return deleted, err
-	}
-	keys, err := f.ledger.StagedKeys(ctx, id)
-	if err != nil {
-		return deleted, err
-	}
-	var n atomic.Int64
-	err = inParallel(ctx, putters, keys, func(ctx context.Context, key string) error {
-		k, err := store.DeletePrefix(ctx, key) // and not Delete: it finds what an unfinished write left, too
-		n.Add(int64(k))
-		return err
-	})
-	return deleted + int(n.Load()), err
 }

@@ -32,7 +32,7 @@ func (f *Flusher) claim(ctx context.Context, req ledger.Request, in jobstep.Plan
 	if err != nil {
 		return err
 	}
-	_, err = f.settleAll(ctx, left)
+	_, err = f.sweeper.SettleAll(ctx, left)
 	return err
 }
 

@@ -15,10 +15,10 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
-	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
+	"github.com/spillwaydb/spillway/internal/upkeep"
 )
 
 // cleanup runs a whole CLEANUP.
@@ -37,16 +37,16 @@ func (r *rig) cleanup(dry bool, objects ...string) (map[string]ledger.Finding, e
 		params["objects"] = string(text)
 	}
 	id := "cleanup::" + uuid.NewString()
-	plan, err := r.f.PlanCleanup(ctx, jobstep.PlanInput{JobID: id, RequestID: r.ask(jobstep.CleanupType, "", "", params), Generation: 1})
+	plan, err := r.k.PlanCleanup(ctx, jobstep.PlanInput{JobID: id, RequestID: r.ask(jobstep.CleanupType, "", "", params), Generation: 1})
 	if err != nil {
 		return nil, err
 	}
 	for n := range plan.Chunks {
-		if _, err := r.f.CleanUp(ctx, jobstep.ChunkInput{JobID: id, Chunk: n, Attempt: 1}, nil); err != nil {
+		if _, err := r.k.CleanUp(ctx, jobstep.ChunkInput{JobID: id, Chunk: n, Attempt: 1}, nil); err != nil {
 			return r.findings(id), err
 		}
 	}
-	return r.findings(id), r.f.FinishCleanup(ctx, id)
+	return r.findings(id), r.k.FinishCleanup(ctx, id)
 }
 
 // orphan is what a process leaves behind that was killed after its upload: a row, an object and an unfinished one.
@@ -302,24 +302,24 @@ func TestCleanupOfNamedObjectsAgain(t *testing.T) {
 	stray := filepath.Join(r.dir, "app/t/stray.parquet")
 	plant(t, stray, []byte("stray"))
 	ctx := t.Context()
-	objects, err := flush.EncodeObjects([]string{"file://" + stray})
+	objects, err := upkeep.EncodeObjects([]string{"file://" + stray})
 	if err != nil {
 		t.Fatal(err)
 	}
 	id := "cleanup::" + uuid.NewString()
-	if _, err := r.f.PlanCleanup(ctx, jobstep.PlanInput{JobID: id, RequestID: r.ask(jobstep.CleanupType, "", "", map[string]string{"objects": objects})}); err != nil {
+	if _, err := r.k.PlanCleanup(ctx, jobstep.PlanInput{JobID: id, RequestID: r.ask(jobstep.CleanupType, "", "", map[string]string{"objects": objects})}); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if _, err := r.f.CleanUp(ctx, jobstep.ChunkInput{JobID: id, Attempt: 1}, nil); err != nil {
+		if _, err := r.k.CleanUp(ctx, jobstep.ChunkInput{JobID: id, Attempt: 1}, nil); err != nil {
 			t.Fatal(err)
 		}
 		r.db.Super(t, "UPDATE spillway.findings SET action = 'would_delete' WHERE action = 'deleted'")
 	}
-	if _, err := r.f.CleanUp(ctx, jobstep.ChunkInput{JobID: id, Attempt: 2}, nil); err != nil {
+	if _, err := r.k.CleanUp(ctx, jobstep.ChunkInput{JobID: id, Attempt: 2}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.f.FinishCleanup(ctx, id); err != nil || r.findings(id)[stray].Action != ledger.ActionDeleted {
+	if err := r.k.FinishCleanup(ctx, id); err != nil || r.findings(id)[stray].Action != ledger.ActionDeleted {
 		t.Errorf("%v, %+v", err, r.findings(id))
 	}
 }
@@ -331,11 +331,11 @@ func TestCleanupOfAttemptsAgain(t *testing.T) {
 	_, orphan := r.orphan("flush:app.t:"+uuid.NewString(), true)
 	ctx := t.Context()
 	id := "cleanup::" + uuid.NewString()
-	if _, err := r.f.PlanCleanup(ctx, jobstep.PlanInput{JobID: id, RequestID: r.ask(jobstep.CleanupType, "", "", nil)}); err != nil {
+	if _, err := r.k.PlanCleanup(ctx, jobstep.PlanInput{JobID: id, RequestID: r.ask(jobstep.CleanupType, "", "", nil)}); err != nil {
 		t.Fatal(err)
 	}
 	for try := 1; try < 3; try++ {
-		if _, err := r.f.CleanUp(ctx, jobstep.ChunkInput{JobID: id, Attempt: try}, nil); err != nil {
+		if _, err := r.k.CleanUp(ctx, jobstep.ChunkInput{JobID: id, Attempt: try}, nil); err != nil {
 			t.Fatal(err)
 		}
 		if f := r.findings(id)[orphan]; f.Action != ledger.ActionDeleted || exists(orphan) {

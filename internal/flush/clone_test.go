@@ -138,7 +138,7 @@ func (r *rig) clone() *rig {
 	}
 	r.t.Cleanup(c.hot.Close)
 	c.ledger = ledger.New(c.hot.Pool(), nil)
-	c.f = c.flusher(nil)
+	c.build()
 	return c
 }
 

@@ -70,17 +70,17 @@ func TestFillInUpkeep(t *testing.T) {
 	must(t, err)
 	plans := map[string]func(in jobstep.PlanInput) error{
 		jobstep.VerifyType: func(in jobstep.PlanInput) error {
-			if _, err := r.f.PlanVerify(ctx, in); err != nil {
+			if _, err := r.k.PlanVerify(ctx, in); err != nil {
 				return err
 			}
-			_, err := r.f.CheckSegments(ctx, jobstep.ChunkInput{JobID: in.JobID, Attempt: 1}, nil)
+			_, err := r.k.CheckSegments(ctx, jobstep.ChunkInput{JobID: in.JobID, Attempt: 1}, nil)
 			return err
 		},
 		jobstep.CleanupType: func(in jobstep.PlanInput) error {
-			if _, err := r.f.PlanCleanup(ctx, in); err != nil {
+			if _, err := r.k.PlanCleanup(ctx, in); err != nil {
 				return err
 			}
-			_, err := r.f.CleanUp(ctx, jobstep.ChunkInput{JobID: in.JobID, Attempt: 1}, nil)
+			_, err := r.k.CleanUp(ctx, jobstep.ChunkInput{JobID: in.JobID, Attempt: 1}, nil)
 			return err
 		},
 	}

@@ -2,7 +2,6 @@ package flush
 
 import (
 	"context"
-	"errors"
 
 	"github.com/google/uuid"
 
@@ -20,21 +19,7 @@ func (f *Flusher) Sweep(ctx context.Context, jobID string) (jobstep.SweepResult,
 	if err != nil {
 		return jobstep.SweepResult{}, err
 	}
-	return f.settleAll(ctx, attempts)
-}
-
-func (f *Flusher) settleAll(ctx context.Context, attempts []ledger.Attempt) (res jobstep.SweepResult, err error) {
-	var errs []error
-	for _, a := range attempts {
-		n, err := f.settleAttempt(ctx, a)
-		res.Deleted += n
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		res.Condemned++
-	}
-	return res, errors.Join(errs...)
+	return f.sweeper.SettleAll(ctx, attempts)
 }
 
 // Finish records the end of a job, once: the first end recorded stays, and a later call returns it. It gives the table

@@ -14,6 +14,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/manifest"
 	"github.com/spillwaydb/spillway/internal/obs"
+	"github.com/spillwaydb/spillway/internal/sweep"
 )
 
 // Deps are what a Flusher works on. All but the last two are required.
@@ -36,7 +37,7 @@ type Flusher struct {
 	span      obs.StartSpan
 	manifests *manifest.Publisher
 	plans     planCache
-	origins   origins
+	sweeper   *sweep.Sweeper
 }
 
 // New makes a Flusher.
@@ -52,7 +53,7 @@ func New(d Deps) (*Flusher, error) {
 	}
 	return &Flusher{
 		hot: d.Hot, ledger: d.Ledger, stores: d.Stores, log: d.Log, meter: d.Meter, span: d.Span,
-		manifests: manifest.New(d.Ledger, d.Stores, d.Log),
+		manifests: manifest.New(d.Ledger, d.Stores, d.Log), sweeper: sweep.New(d.Ledger, d.Stores, d.Log),
 	}, nil
 }
 

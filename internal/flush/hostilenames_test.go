@@ -60,10 +60,10 @@ func restoreNamed(t *testing.T, r *rig, name string) {
 	t.Helper()
 	ctx := context.Background()
 	check := "verify:" + uuid.NewString()
-	plan, err := r.f.PlanVerify(ctx, jobstep.PlanInput{JobID: check, RequestID: r.ask(jobstep.VerifyType, "app", name, nil), Generation: 1})
+	plan, err := r.k.PlanVerify(ctx, jobstep.PlanInput{JobID: check, RequestID: r.ask(jobstep.VerifyType, "app", name, nil), Generation: 1})
 	must(t, err)
 	for n := range plan.Chunks {
-		_, err := r.f.CheckSegments(ctx, jobstep.ChunkInput{JobID: check, Chunk: n, Attempt: 1}, nil)
+		_, err := r.k.CheckSegments(ctx, jobstep.ChunkInput{JobID: check, Chunk: n, Attempt: 1}, nil)
 		must(t, err)
 	}
 	if found := r.findings(check); len(found) > 0 {

@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"sync/atomic"
 
 	"github.com/google/uuid"
 
+	"github.com/spillwaydb/spillway/internal/coldstore"
 	"github.com/spillwaydb/spillway/internal/fault"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/jobstep"
@@ -25,7 +25,6 @@ const (
 	spillBytes = 1 << 20 // a file that grows beyond this goes to its store while it is written
 	batchBytes = 8 << 20 // of finished files that wait to be put
 	batchFiles = 256     // that wait to be put, or to be registered
-	putters    = 8       // files of a batch put at once: their syncs share the journal's, and a remote store's latency is waited for once
 )
 
 // written is what a chunk's rows became.
@@ -259,42 +258,12 @@ func (p *parter) putBatch() error {
 
 // putAll puts files, several at once.
 func (a *attempt) putAll(ctx context.Context, batch []finished) error {
-	return inParallel(ctx, putters, batch, func(ctx context.Context, f finished) error {
+	return coldstore.InParallel(ctx, coldstore.Lanes, batch, func(ctx context.Context, f finished) error {
 		if err := fault.Do(ctx, fault.Upload, func() error { return a.store.PutIfAbsent(ctx, f.object.Key, f.data) }); err != nil {
 			return err
 		}
 		return a.check(ctx, f.object.Key, f.sum, a.plan.doc.Options.VerifyFull)
 	})
-}
-
-// inParallel calls fn for all of list, several at once, and returns when no call runs any more. After an error it calls for
-// no further one.
-func inParallel[T any](ctx context.Context, lanes int, list []T, fn func(context.Context, T) error) error {
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	next := make(chan T)
-	var all sync.WaitGroup
-	for range min(lanes, len(list)) {
-		all.Go(func() {
-			for one := range next {
-				if ctx.Err() != nil {
-					continue
-				}
-				if err := fn(ctx, one); err != nil {
-					stop(err)
-				}
-			}
-		})
-	}
-	for _, one := range list {
-		next <- one
-	}
-	close(next)
-	all.Wait()
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return nil
 }
 
 // stage records objects in the ledger, to be registered from there.

@@ -17,6 +17,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
+	"github.com/spillwaydb/spillway/internal/upkeep"
 	"github.com/spillwaydb/spillway/tests/audit"
 )
 
@@ -29,7 +30,9 @@ type rig struct {
 	hot    *hot.DB
 	ledger *ledger.Ledger
 	f      *flush.Flusher
-	dir    string // of the storage
+	k      *upkeep.Keeper
+	stores coldstore.Stores // of f and k, which share them as in the product
+	dir    string           // of the storage
 	want   audit.Rows
 	params map[string]string
 }
@@ -74,17 +77,35 @@ func (r *rig) connect(url string) {
 	if _, err := r.ledger.EnsureDefaultStorage(ctx, "file://"+r.dir); err != nil {
 		r.t.Fatal(err)
 	}
-	r.f = r.flusher(nil)
+	r.build()
+}
+
+// build makes what one process has: a Flusher and a Keeper, on the same stores.
+func (r *rig) build() {
+	r.t.Helper()
+	r.stores = coldstore.NewLedgerStores(r.ledger, nil)
+	r.f = r.flusherOn(r.stores)
+	r.k = upkeep.New(r.ledger, r.stores, slog.New(slog.DiscardHandler))
 }
 
 // flusher makes a Flusher whose stores come from open, or are plain directories.
 func (r *rig) flusher(open func(context.Context, string) (objstore.Store, error)) *flush.Flusher {
 	r.t.Helper()
-	f, err := flush.New(flush.Deps{Hot: r.hot, Ledger: r.ledger, Stores: coldstore.NewLedgerStores(r.ledger, open), Log: slog.New(slog.DiscardHandler)})
+	return r.flusherOn(coldstore.NewLedgerStores(r.ledger, open))
+}
+
+func (r *rig) flusherOn(stores coldstore.Stores) *flush.Flusher {
+	r.t.Helper()
+	f, err := flush.New(flush.Deps{Hot: r.hot, Ledger: r.ledger, Stores: stores, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	return f
+}
+
+// keeper makes a Keeper whose stores come from open, or are plain directories.
+func (r *rig) keeper(open func(context.Context, string) (objstore.Store, error)) *upkeep.Keeper {
+	return upkeep.New(r.ledger, coldstore.NewLedgerStores(r.ledger, open), slog.New(slog.DiscardHandler))
 }
 
 // audit checks, as the last thing, that hot and cold are what they should be and that nothing lies about.

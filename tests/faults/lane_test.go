@@ -219,9 +219,9 @@ func (l *lane) lookForStrays(least int) {
 	req := ledger.Request{ID: uuid.New(), JobType: jobstep.VerifyType, Schema: "app", Table: "t", Params: map[string]string{}, Trigger: "command"}
 	l.must(l.healthy.ledger.PutRequest(ctx, req))
 	id := "verify:app.t:" + uuid.NewString()
-	_, err := l.healthy.f.PlanVerify(ctx, jobstep.PlanInput{JobID: id, RequestID: req.ID.String(), Generation: 1})
+	_, err := l.healthy.k.PlanVerify(ctx, jobstep.PlanInput{JobID: id, RequestID: req.ID.String(), Generation: 1})
 	l.must(err)
-	res, err := l.healthy.f.FindStrays(ctx, id)
+	res, err := l.healthy.k.FindStrays(ctx, id)
 	if err != nil && jobstep.ClassOf(err).Name != jobstep.ClassDamaged {
 		l.t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
+	"github.com/spillwaydb/spillway/internal/upkeep"
 )
 
 // machine is what one process of the product has: its connections and its steps.
@@ -22,6 +23,7 @@ type machine struct {
 	ledger  *ledger.Ledger
 	stores  coldstore.Stores
 	f       *flush.Flusher
+	k       *upkeep.Keeper
 	stopped atomic.Bool // no further step begins
 }
 
@@ -38,7 +40,8 @@ func boot(ctx context.Context, url string) (*machine, error) {
 		db.Close()
 		return nil, err
 	}
-	return &machine{hot: db, ledger: l, stores: stores, f: f}, nil
+	k := upkeep.New(l, stores, slog.New(slog.DiscardHandler))
+	return &machine{hot: db, ledger: l, stores: stores, f: f, k: k}, nil
 }
 
 func (m *machine) close() { m.hot.Close() }
@@ -119,7 +122,7 @@ func (m *machine) drive(ctx context.Context, j job, tries int) error {
 	case "restore":
 		plan = m.f.PlanRestore
 	case jobstep.CleanupType:
-		plan = m.f.PlanCleanup
+		plan = m.k.PlanCleanup
 	}
 	if _, ended, err := m.ledger.History(ctx, j.ID); err == nil && ended { // a workflow knows how far it was: only its last step is open
 		return m.step(ctx, tries, func(int) error { return m.finish(ctx, j, "completed") })
@@ -152,7 +155,7 @@ func (m *machine) chunks(ctx context.Context, j job, tries int, p *jobstep.PlanR
 	case "restore":
 		run = m.f.RestoreSegment
 	case jobstep.CleanupType:
-		run = m.f.CleanUp
+		run = m.k.CleanUp
 	}
 	for n := p.FirstChunk; n < p.FirstChunk+p.Chunks; n++ {
 		last := ""
@@ -207,7 +210,7 @@ func (m *machine) last(ctx context.Context, j job, tries int) error {
 		return m.f.Publish(ctx, j.ID)
 	}
 	if j.Op.jobType() == jobstep.CleanupType {
-		clean = func(int) error { return m.f.FinishCleanup(ctx, j.ID) }
+		clean = func(int) error { return m.k.FinishCleanup(ctx, j.ID) }
 	}
 	if err := m.step(ctx, tries, clean); err != nil {
 		return fmt.Errorf("last steps: %w", err)

@@ -57,7 +57,7 @@ var mutants = []mutant{
 		{moveGo, `return "", "DELETE FROM ONLY " + m.ident() + " WHERE " + m.where() + " RETURNING " + returning`, `return "", "SELECT " + returning + " FROM ONLY " + m.ident() + " WHERE " + m.where()`},
 	}, "TestWalks/all/flush/(first_byte|half_stream)/write/retry"},
 	{"clean-up by age", []edit{
-		{"internal/flush/cleanup.go", "if a.CondemnedAt == nil && !b.dry {", "if a.CondemnedAt == nil && !b.dry && a.CreatedAt.IsZero() {"},
+		{"internal/upkeep/cleanup.go", "if a.CondemnedAt == nil && !b.dry {", "if a.CondemnedAt == nil && !b.dry && a.CreatedAt.IsZero() {"},
 	}, "TestWalks/all/flush/(chunk_row|commit)/hang/terminate"},
 	{"introspection before the lock", []edit{
 		{attemptGo, "\tif err := fault.Do(ctx, fault.Lock, func() error { return a.lock(ctx, m) }); err != nil {\n\t\treturn a.gone(err)\n\t}\n\tif err := a.look(ctx, m); err != nil {\n\t\treturn err\n\t}\n",

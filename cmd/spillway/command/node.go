@@ -26,6 +26,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/obs"
 	"github.com/spillwaydb/spillway/internal/telemetry"
+	"github.com/spillwaydb/spillway/internal/upkeep"
 	"github.com/spillwaydb/spillway/jobmanager/temporaljobs"
 	"github.com/spillwaydb/spillway/worker"
 	"github.com/spillwaydb/spillway/workflows"
@@ -334,7 +335,7 @@ func (n *node) startWorker() error {
 	if err != nil {
 		return err
 	}
-	acts := activities.New(f, &activities.Options{Keeper: f})
+	acts := activities.New(f, &activities.Options{Keeper: upkeep.New(n.ledger, n.stores, n.log)})
 	n.metrics.OfJobs(n.opt.slots, func() int { return len(activities.RunningChunks(acts)) }, jobstep.Classes())
 	w, err := worker.New(n.temporal, workflows.TaskQueue(n.installation.Name), acts, &worker.Options{
 		Slots: n.opt.slots, ShutdownTimeout: n.opt.shutdownTimeout, Logger: n.log, Build: versionText(), Storages: tries, Policies: policies, Schedules: runs,

@@ -22,6 +22,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/obs"
 	"github.com/spillwaydb/spillway/internal/option"
 	"github.com/spillwaydb/spillway/internal/restore"
+	"github.com/spillwaydb/spillway/internal/upkeep"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/jobmanager/temporaljobs"
 	"github.com/spillwaydb/spillway/worker"
@@ -71,10 +72,10 @@ func (n *node) openTemporal(ctx context.Context, embed bool) error {
 	n.jobs, err = temporaljobs.New(n.temporal, n.ledger, &temporaljobs.Options{
 		Installation: n.installation.Name, Namespace: n.namespace, UIBaseURL: n.uiURL, Retention: n.opt.retention, Span: n.span,
 		Types: map[jobmanager.JobType]temporaljobs.Type{
-			workflows.CleanupType: temporaljobs.Cleanup(validateBy(flush.CheckCleanup), tuning),
+			workflows.CleanupType: temporaljobs.Cleanup(validateBy(upkeep.CheckCleanup), tuning),
 			workflows.FlushType:   temporaljobs.Flush(validateFlush, tuning),
 			workflows.RestoreType: temporaljobs.Restore(validateRestore, tuning),
-			workflows.VerifyType:  temporaljobs.Verify(validateBy(flush.CheckVerify), tuning),
+			workflows.VerifyType:  temporaljobs.Verify(validateBy(upkeep.CheckVerify), tuning),
 		},
 	})
 	return err

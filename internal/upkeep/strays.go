@@ -1,4 +1,4 @@
-package flush
+package upkeep
 
 import (
 	"cmp"
@@ -20,24 +20,24 @@ const listBatch = 1000
 type listed struct{ storage, prefix string }
 
 // listStrays lists the objects in the table's directories that nothing explains, and notes them.
-func (f *Flusher) listStrays(ctx context.Context, jobID string, req ledger.Request) (strays int, err error) {
-	places, err := f.placesOf(ctx, req.Schema, req.Table)
+func (k *Keeper) listStrays(ctx context.Context, jobID string, req ledger.Request) (strays int, err error) {
+	places, err := k.placesOf(ctx, req.Schema, req.Table)
 	if err != nil {
 		return 0, err
 	}
-	manifests, err := f.manifestKeys(ctx, req)
+	manifests, err := k.manifestKeys(ctx, req)
 	if err != nil {
 		return 0, err
 	}
-	if err := f.ledger.DropStrays(ctx, jobID); err != nil { // those of a try that was cut off may be gone
+	if err := k.ledger.DropStrays(ctx, jobID); err != nil { // those of a try that was cut off may be gone
 		return 0, err
 	}
 	for _, p := range places {
-		store, name, err := f.stores.Store(ctx, p.storage)
+		store, name, err := k.stores.Store(ctx, p.storage)
 		if err != nil {
 			return 0, err
 		}
-		s := &strayScan{f: f, store: store, storage: name, manifests: manifests, jobID: jobID, req: req}
+		s := &strayScan{k: k, store: store, storage: name, manifests: manifests, jobID: jobID, req: req}
 		for info, err := range store.List(ctx, p.prefix) {
 			if err == nil {
 				err = s.add(ctx, info)
@@ -56,22 +56,22 @@ func (f *Flusher) listStrays(ctx context.Context, jobID string, req ledger.Reque
 
 // placesOf is where objects of a table can be: its own directory in the default storage and in each that has segments of it, and
 // wherever else its segments lie or lay. No place lies within another.
-func (f *Flusher) placesOf(ctx context.Context, schema, table string) ([]listed, error) {
+func (k *Keeper) placesOf(ctx context.Context, schema, table string) ([]listed, error) {
 	own, err := layout.TableDir(schema, table)
 	if err != nil {
 		return nil, jobstep.Classified(jobstep.ClassInvalid, err)
 	}
-	_, first, err := f.stores.Store(ctx, "")
+	_, first, err := k.stores.Store(ctx, "")
 	if err != nil {
 		return nil, err
 	}
 	list := []listed{{first, own + "/"}}
-	dirs, err := f.ledger.Directories(ctx, schema, table)
+	dirs, err := k.ledger.Directories(ctx, schema, table)
 	if err != nil {
 		return nil, err
 	}
 	for _, d := range dirs {
-		store, _, err := f.stores.Store(ctx, d.Storage)
+		store, _, err := k.stores.Store(ctx, d.Storage)
 		if err != nil {
 			return nil, err
 		}
@@ -99,8 +99,8 @@ func outermost(list []listed) []listed {
 }
 
 // manifestKeys are the keys of the manifests of all tables that the ledger knows, and of the one that is asked for.
-func (f *Flusher) manifestKeys(ctx context.Context, req ledger.Request) (map[string]bool, error) {
-	tables, err := f.ledger.RegisteredTables(ctx, "")
+func (k *Keeper) manifestKeys(ctx context.Context, req ledger.Request) (map[string]bool, error) {
+	tables, err := k.ledger.RegisteredTables(ctx, "")
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +120,7 @@ func (f *Flusher) manifestKeys(ctx context.Context, req ledger.Request) (map[str
 
 // strayScan asks the ledger about the objects of one place, batch by batch.
 type strayScan struct {
-	f         *Flusher
+	k         *Keeper
 	store     objstore.Store
 	storage   string
 	manifests map[string]bool
@@ -136,7 +136,7 @@ func (s *strayScan) add(ctx context.Context, info objstore.Info) error {
 	}
 	if objstore.CheckKey(info.Key) != nil { // the ledger cannot even be asked about it
 		s.found++
-		return s.f.ledger.PutFindings(ctx, []ledger.Finding{s.finding(info, "its name is none that this program gives or takes: remove it by hand")})
+		return s.k.ledger.PutFindings(ctx, []ledger.Finding{s.finding(info, "its name is none that this program gives or takes: remove it by hand")})
 	}
 	s.batch = append(s.batch, info)
 	if len(s.batch) < listBatch {
@@ -164,7 +164,7 @@ func (s *strayScan) ask(ctx context.Context) error {
 		findings = append(findings, s.finding(now, "no segment and no attempt of the ledger explains it"))
 	}
 	s.found += len(findings)
-	return s.f.ledger.PutFindings(ctx, findings)
+	return s.k.ledger.PutFindings(ctx, findings)
 }
 
 func (s *strayScan) finding(info objstore.Info, problem string) ledger.Finding {
@@ -179,7 +179,7 @@ func (s *strayScan) unexplained(ctx context.Context, list []objstore.Info) (stra
 	for i, info := range list {
 		keys[i], urls[i] = info.Key, s.store.URL(info.Key)
 	}
-	known, err := s.f.ledger.Explain(ctx, s.storage, keys, urls)
+	known, err := s.k.ledger.Explain(ctx, s.storage, keys, urls)
 	if err != nil {
 		return nil, err
 	}

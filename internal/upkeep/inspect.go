@@ -1,4 +1,4 @@
-package flush
+package upkeep
 
 import (
 	"bytes"
@@ -25,15 +25,15 @@ const lastTry = 3
 
 // inspect reads a segment's object whole and compares it with its row of the ledger. It returns what is wrong, or nil; an
 // error means that it could not look. A segment that was restored or replaced meanwhile has nothing wrong with it.
-func (f *Flusher) inspect(ctx context.Context, s ledger.Segment, try int, m *meter) (*ledger.Finding, error) {
+func (k *Keeper) inspect(ctx context.Context, s ledger.Segment, try int, m *meter) (*ledger.Finding, error) {
 	if !s.Live() {
 		return nil, nil
 	}
-	kind, problem, size, err := f.examine(ctx, s, try, m)
+	kind, problem, size, err := k.examine(ctx, s, try, m)
 	if err != nil || problem == "" {
 		return nil, err
 	}
-	now, err := f.ledger.SegmentByID(ctx, s.ID) // it may have been restored while we looked
+	now, err := k.ledger.SegmentByID(ctx, s.ID) // it may have been restored while we looked
 	if errors.Is(err, ledger.ErrNotFound) || err == nil && !now.Live() {
 		return nil, nil
 	}
@@ -46,8 +46,8 @@ func (f *Flusher) inspect(ctx context.Context, s ledger.Segment, try int, m *met
 	}, nil
 }
 
-func (f *Flusher) examine(ctx context.Context, s ledger.Segment, try int, m *meter) (kind, problem string, size *int64, err error) {
-	store, _, err := f.stores.Store(ctx, s.Storage)
+func (k *Keeper) examine(ctx context.Context, s ledger.Segment, try int, m *meter) (kind, problem string, size *int64, err error) {
+	store, _, err := k.stores.Store(ctx, s.Storage)
 	if err != nil {
 		return "", "", nil, err
 	}
@@ -58,7 +58,7 @@ func (f *Flusher) examine(ctx context.Context, s ledger.Segment, try int, m *met
 	obj, err := store.Open(ctx, key)
 	if errors.Is(err, objstore.ErrNotExist) {
 		// Or the whole storage is away: then its marker is, too.
-		if err := f.storageAnswers(ctx, store); err != nil {
+		if err := k.storageAnswers(ctx, store); err != nil {
 			return "", "", nil, err
 		}
 		return ledger.KindMissing, "there is no such object", nil, nil
@@ -66,10 +66,10 @@ func (f *Flusher) examine(ctx context.Context, s ledger.Segment, try int, m *met
 	if err == nil {
 		n := obj.Size()
 		size = &n
-		problem, err = f.compare(ctx, s, obj, m)
+		problem, err = k.compare(ctx, s, obj, m)
 		obj.Close()
 	}
-	if err != nil && ctx.Err() == nil && try >= lastTry && isStorageError(err) && f.storageAnswers(ctx, store) == nil {
+	if err != nil && ctx.Err() == nil && try >= lastTry && isStorageError(err) && k.storageAnswers(ctx, store) == nil {
 		problem, err = "it cannot be read: "+err.Error(), nil
 	}
 	return ledger.KindDamaged, problem, size, err
@@ -81,8 +81,8 @@ func isStorageError(err error) bool {
 }
 
 // storageAnswers reports whether a storage can be read and is ours, by its marker.
-func (f *Flusher) storageAnswers(ctx context.Context, store objstore.Store) error {
-	ours, err := coldstore.OwnerOf(ctx, f.ledger)
+func (k *Keeper) storageAnswers(ctx context.Context, store objstore.Store) error {
+	ours, err := coldstore.OwnerOf(ctx, k.ledger)
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func (f *Flusher) storageAnswers(ctx context.Context, store objstore.Store) erro
 }
 
 // compare reads an object whole, twice: for its checksum, and value by value.
-func (f *Flusher) compare(ctx context.Context, s ledger.Segment, obj objstore.Object, m *meter) (problem string, err error) {
+func (k *Keeper) compare(ctx context.Context, s ledger.Segment, obj objstore.Object, m *meter) (problem string, err error) {
 	if obj.Size() != s.Bytes {
 		return fmt.Sprintf("it has %d bytes, %d were registered", obj.Size(), s.Bytes), nil
 	}
@@ -110,7 +110,7 @@ func (f *Flusher) compare(ctx context.Context, s ledger.Segment, obj objstore.Ob
 	if err != nil {
 		return strings.Join(append(wrong, err.Error()), "; "), nil
 	}
-	more, err := f.compareFooter(ctx, s, footer)
+	more, err := k.compareFooter(ctx, s, footer)
 	return strings.Join(append(wrong, more...), "; "), err
 }
 
@@ -122,7 +122,7 @@ func readError(ctx context.Context, err error) error {
 }
 
 // compareFooter says where what a segment tells of itself differs from the ledger.
-func (f *Flusher) compareFooter(ctx context.Context, s ledger.Segment, ft segment.Footer) (wrong []string, err error) {
+func (k *Keeper) compareFooter(ctx context.Context, s ledger.Segment, ft segment.Footer) (wrong []string, err error) {
 	for _, c := range []struct {
 		what      string
 		got, want any
@@ -138,7 +138,7 @@ func (f *Flusher) compareFooter(ctx context.Context, s ledger.Segment, ft segmen
 	if ft.SchemaVersion != s.SchemaVersion {
 		return wrong, nil
 	}
-	text, err := f.ledger.SchemaColumns(ctx, s.Schema, s.Table, s.SchemaVersion)
+	text, err := k.ledger.SchemaColumns(ctx, s.Schema, s.Table, s.SchemaVersion)
 	if errors.Is(err, ledger.ErrNotFound) {
 		return append(wrong, fmt.Sprintf("the ledger has no version %d of the table's columns", s.SchemaVersion)), nil
 	}

@@ -1,4 +1,4 @@
-package flush
+package upkeep
 
 import (
 	"context"
@@ -80,16 +80,16 @@ type cleanupChunk struct {
 }
 
 // PlanCleanup lists what there is to clean up, or returns the plan that is stored.
-func (f *Flusher) PlanCleanup(ctx context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error) {
-	res, err := f.planCleanup(ctx, in)
+func (k *Keeper) PlanCleanup(ctx context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error) {
+	res, err := k.planCleanup(ctx, in)
 	if err != nil {
-		f.recordFailure(ctx, in.JobID, nil, 1, err)
+		k.recordFailure(ctx, in.JobID, nil, 1, err)
 	}
 	return res, err
 }
 
-func (f *Flusher) planCleanup(ctx context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error) {
-	req, err := f.request(ctx, in.RequestID)
+func (k *Keeper) planCleanup(ctx context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error) {
+	req, err := k.request(ctx, in.RequestID)
 	if err != nil {
 		return jobstep.PlanResult{}, err
 	}
@@ -104,11 +104,11 @@ func (f *Flusher) planCleanup(ctx context.Context, in jobstep.PlanInput) (jobste
 		}
 	} else {
 		if !opt.DryRun {
-			if err := f.manifests.EndUnfinished(ctx); err != nil {
+			if err := k.manifests.EndUnfinished(ctx); err != nil {
 				return jobstep.PlanResult{}, err
 			}
 		}
-		left, err := f.ledger.Abandoned(ctx)
+		left, err := k.ledger.Abandoned(ctx)
 		if err != nil {
 			return jobstep.PlanResult{}, err
 		}
@@ -120,7 +120,7 @@ func (f *Flusher) planCleanup(ctx context.Context, in jobstep.PlanInput) (jobste
 			c.Attempts = append(c.Attempts, a.ID)
 		}
 	}
-	stored, err := f.putPlan(ctx, in, req, doc, len(doc.Chunks))
+	stored, err := k.putPlan(ctx, in, req, doc, len(doc.Chunks))
 	if err != nil {
 		return jobstep.PlanResult{}, err
 	}
@@ -129,16 +129,16 @@ func (f *Flusher) planCleanup(ctx context.Context, in jobstep.PlanInput) (jobste
 
 // CleanUp carries one chunk of a CLEANUP out. progress is as in RunChunk. An object that was named and is not stray stays, and
 // is told of by FinishCleanup.
-func (f *Flusher) CleanUp(ctx context.Context, in jobstep.ChunkInput, progress func(jobstep.Checkpoint)) (jobstep.ChunkResult, error) {
-	return f.attend(ctx, in, progress, f.cleanUp)
+func (k *Keeper) CleanUp(ctx context.Context, in jobstep.ChunkInput, progress func(jobstep.Checkpoint)) (jobstep.ChunkResult, error) {
+	return k.attend(ctx, in, progress, k.cleanUp)
 }
 
-func (f *Flusher) cleanUp(ctx context.Context, in jobstep.ChunkInput, m *meter) (jobstep.ChunkResult, error) {
+func (k *Keeper) cleanUp(ctx context.Context, in jobstep.ChunkInput, m *meter) (jobstep.ChunkResult, error) {
 	var c cleanupChunk
-	if err := f.planElement(ctx, in, &c); err != nil {
+	if err := k.planElement(ctx, in, &c); err != nil {
 		return jobstep.ChunkResult{}, err
 	}
-	req, err := f.tableOf(ctx, in.JobID)
+	req, err := k.tableOf(ctx, in.JobID)
 	if err != nil {
 		return jobstep.ChunkResult{}, err
 	}
@@ -146,11 +146,11 @@ func (f *Flusher) cleanUp(ctx context.Context, in jobstep.ChunkInput, m *meter) 
 	if err != nil {
 		return jobstep.ChunkResult{}, jobstep.Classified(jobstep.ClassInvalid, err)
 	}
-	ours, err := coldstore.OwnerOf(ctx, f.ledger)
+	ours, err := coldstore.OwnerOf(ctx, k.ledger)
 	if err != nil {
 		return jobstep.ChunkResult{}, err
 	}
-	b := &broom{f: f, jobID: in.JobID, dry: opt.DryRun, ours: ours, req: req, m: m}
+	b := &broom{k: k, jobID: in.JobID, dry: opt.DryRun, ours: ours, req: req, m: m}
 	if c.Objects > 0 {
 		err = b.strays(ctx, opt.Objects[c.First:c.First+c.Objects])
 	} else {
@@ -161,7 +161,7 @@ func (f *Flusher) cleanUp(ctx context.Context, in jobstep.ChunkInput, m *meter) 
 
 // broom removes objects for one job, and notes each.
 type broom struct {
-	f       *Flusher
+	k       *Keeper
 	jobID   string
 	dry     bool
 	ours    objstore.Owner
@@ -172,7 +172,7 @@ type broom struct {
 
 // store opens a storage and looks, now and not when it was first opened, whether it is ours.
 func (b *broom) store(ctx context.Context, name string) (objstore.Store, string, error) {
-	store, name, err := b.f.stores.Store(ctx, name)
+	store, name, err := b.k.stores.Store(ctx, name)
 	if err == nil {
 		err = coldstore.RequireOwner(ctx, store, b.ours)
 	}
@@ -182,7 +182,7 @@ func (b *broom) store(ctx context.Context, name string) (objstore.Store, string,
 // attempts settles attempts and removes the objects of those that can never commit. What it cannot do with one does not keep
 // the others.
 func (b *broom) attempts(ctx context.Context, ids []uuid.UUID) error {
-	list, err := b.f.ledger.AttemptsByID(ctx, ids)
+	list, err := b.k.ledger.AttemptsByID(ctx, ids)
 	if err != nil {
 		return err
 	}
@@ -201,35 +201,35 @@ func (b *broom) attempt(ctx context.Context, a ledger.Attempt) error {
 		return err
 	}
 	if a.CondemnedAt == nil && !b.dry {
-		verdict, err := b.f.ledger.Condemn(ctx, a.ID)
+		verdict, err := b.k.ledger.Condemn(ctx, a.ID)
 		if err != nil || verdict != ledger.VerdictCondemned {
 			return err
 		}
-		b.f.log.Info("condemned an attempt", obs.KeyJob, a.JobID, obs.KeyChunk, a.Chunk, obs.KeyAttempt, a.ID)
+		b.k.log.Info("condemned an attempt", obs.KeyJob, a.JobID, obs.KeyChunk, a.Chunk, obs.KeyAttempt, a.ID)
 	}
 	found, err := b.under(ctx, store, name, a)
 	if err != nil {
 		return err
 	}
-	if err := fault.Do(ctx, fault.Findings, func() error { return b.f.ledger.PutFindings(ctx, found) }); err != nil || b.dry {
+	if err := fault.Do(ctx, fault.Findings, func() error { return b.k.ledger.PutFindings(ctx, found) }); err != nil || b.dry {
 		return err
 	}
-	n, err := b.f.deleteAttempt(ctx, store, a)
+	n, err := b.k.sweeper.DeleteAttempt(ctx, store, a)
 	if err != nil {
 		return err
 	}
 	b.count(found)
-	err = fault.Do(ctx, fault.MarkDeleted, func() error { return b.f.ledger.MarkDeleted(ctx, b.jobID, a.ID) })
+	err = fault.Do(ctx, fault.MarkDeleted, func() error { return b.k.ledger.MarkDeleted(ctx, b.jobID, a.ID) })
 	if err != nil || n > 0 { // those of a try that was cut off, too
 		return err
 	}
-	return b.f.markSwept(ctx, a.ID)
+	return b.k.sweeper.MarkSwept(ctx, a.ID)
 }
 
 // under lists the objects of an attempt: those below its prefix, and those that it recorded elsewhere.
 func (b *broom) under(ctx context.Context, store objstore.Store, storage string, a ledger.Attempt) (found []ledger.Finding, err error) {
 	action, problem := ledger.ActionWouldDelete, fmt.Sprintf("left by an attempt at chunk %d of %s that can never commit", a.Chunk, a.JobID)
-	foreign, err := b.f.foreignAttempt(ctx, a)
+	foreign, err := b.k.sweeper.Foreign(ctx, a)
 	if err != nil {
 		return nil, err
 	}
@@ -249,7 +249,7 @@ func (b *broom) under(ctx context.Context, store objstore.Store, storage string,
 		}
 		note(info)
 	}
-	keys, err := b.f.ledger.StagedKeys(ctx, a.ID)
+	keys, err := b.k.ledger.StagedKeys(ctx, a.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -287,7 +287,7 @@ func (b *broom) strays(ctx context.Context, urls []string) error {
 		x, err := b.stray(ctx, u)
 		if err == nil {
 			x.JobID, x.Location = b.jobID, u
-			err = b.f.ledger.PutFindings(ctx, []ledger.Finding{x})
+			err = b.k.ledger.PutFindings(ctx, []ledger.Finding{x})
 		}
 		if err != nil {
 			return fmt.Errorf("object %s: %w", u, err)
@@ -328,21 +328,21 @@ func (b *broom) stray(ctx context.Context, location string) (ledger.Finding, err
 	}
 	// Noted first: a try that dies behind the deletion must not look like an object that never was.
 	x.JobID, x.Location = b.jobID, location
-	if err := fault.Do(ctx, fault.Findings, func() error { return b.f.ledger.PutFindings(ctx, []ledger.Finding{x}) }); err != nil {
+	if err := fault.Do(ctx, fault.Findings, func() error { return b.k.ledger.PutFindings(ctx, []ledger.Finding{x}) }); err != nil {
 		return x, err
 	}
 	if err := fault.Do(ctx, fault.DeleteStray, func() error { return store.Delete(ctx, key) }); err != nil {
 		return x, err
 	}
 	x.Action = ledger.ActionDeleted
-	b.f.log.Info("removed a stray object", obs.KeyJob, b.jobID, obs.KeyObject, location)
+	b.k.log.Info("removed a stray object", obs.KeyJob, b.jobID, obs.KeyObject, location)
 	b.count([]ledger.Finding{x})
 	return x, nil
 }
 
 // absent is the finding for a named object that is not there: an earlier try may have removed it.
 func (b *broom) absent(ctx context.Context, x ledger.Finding, location string) (ledger.Finding, error) {
-	old, found, err := b.f.ledger.Finding(ctx, b.jobID, location)
+	old, found, err := b.k.ledger.Finding(ctx, b.jobID, location)
 	if err != nil {
 		return x, err
 	}
@@ -356,13 +356,13 @@ func (b *broom) absent(ctx context.Context, x ledger.Finding, location string) (
 
 // find looks for the storage that an address belongs to. The innermost one counts.
 func (b *broom) find(ctx context.Context, location string) (store objstore.Store, name, key string, err error) {
-	rows, err := b.f.ledger.Storages(ctx)
+	rows, err := b.k.ledger.Storages(ctx)
 	if err != nil {
 		return nil, "", "", err
 	}
 	var errs []error
 	for _, row := range rows {
-		s, n, err := b.f.stores.Store(ctx, row.Name)
+		s, n, err := b.k.stores.Store(ctx, row.Name)
 		if err != nil {
 			errs = append(errs, err)
 			continue
@@ -379,7 +379,7 @@ func (b *broom) find(ctx context.Context, location string) (store objstore.Store
 
 // explain says why an object is not stray, or "".
 func (b *broom) explain(ctx context.Context, store objstore.Store, storage, key string) (string, error) {
-	manifests, err := b.f.manifestKeys(ctx, b.req)
+	manifests, err := b.k.manifestKeys(ctx, b.req)
 	if err != nil {
 		return "", err
 	}
@@ -389,7 +389,7 @@ func (b *broom) explain(ctx context.Context, store objstore.Store, storage, key 
 	case manifests[key]:
 		return "it is the manifest of a table", nil
 	}
-	known, err := b.f.ledger.Explain(ctx, storage, []string{key}, []string{store.URL(key)})
+	known, err := b.k.ledger.Explain(ctx, storage, []string{key}, []string{store.URL(key)})
 	switch {
 	case err != nil:
 		return "", err
@@ -398,7 +398,7 @@ func (b *broom) explain(ctx context.Context, store objstore.Store, storage, key 
 	case known[0].SegmentID != uuid.Nil:
 		return "it is registered as segment " + known[0].SegmentID.String(), nil
 	case known[0].Condemned:
-		foreign, err := b.f.foreignAttempt(ctx, ledger.Attempt{Origin: known[0].Origin})
+		foreign, err := b.k.sweeper.Foreign(ctx, ledger.Attempt{Origin: known[0].Origin})
 		if err != nil || foreign {
 			return "", err
 		}
@@ -411,16 +411,16 @@ func (b *broom) explain(ctx context.Context, store objstore.Store, storage, key 
 
 // FinishCleanup ends a CLEANUP: an object that was named and stayed is an error of the class refused, which names the first of
 // them.
-func (f *Flusher) FinishCleanup(ctx context.Context, jobID string) error {
-	err := f.finishCleanup(ctx, jobID)
+func (k *Keeper) FinishCleanup(ctx context.Context, jobID string) error {
+	err := k.finishCleanup(ctx, jobID)
 	if err != nil {
-		f.recordFailure(ctx, jobID, nil, 1, err)
+		k.recordFailure(ctx, jobID, nil, 1, err)
 	}
 	return err
 }
 
-func (f *Flusher) finishCleanup(ctx context.Context, jobID string) error {
-	req, err := f.tableOf(ctx, jobID)
+func (k *Keeper) finishCleanup(ctx context.Context, jobID string) error {
+	req, err := k.tableOf(ctx, jobID)
 	if err != nil {
 		return err
 	}
@@ -428,7 +428,7 @@ func (f *Flusher) finishCleanup(ctx context.Context, jobID string) error {
 	if err != nil || opt.DryRun { // a dry run has done all that it was asked for
 		return jobstep.Classified(jobstep.ClassInvalid, err)
 	}
-	all, err := f.ledger.Findings(ctx, jobID)
+	all, err := k.ledger.Findings(ctx, jobID)
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package flush
+package upkeep
 
 import (
 	"context"
@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/spillwaydb/spillway/internal/fault"
 	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/obs"
@@ -61,16 +60,16 @@ func CheckVerify(params map[string]string) error {
 }
 
 // PlanVerify lists the live segments of a table in chunks, or returns the plan that is stored.
-func (f *Flusher) PlanVerify(ctx context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error) {
-	res, err := f.planVerify(ctx, in)
+func (k *Keeper) PlanVerify(ctx context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error) {
+	res, err := k.planVerify(ctx, in)
 	if err != nil {
-		f.recordFailure(ctx, in.JobID, nil, 1, err)
+		k.recordFailure(ctx, in.JobID, nil, 1, err)
 	}
 	return res, err
 }
 
-func (f *Flusher) planVerify(ctx context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error) {
-	req, err := f.request(ctx, in.RequestID)
+func (k *Keeper) planVerify(ctx context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error) {
+	req, err := k.request(ctx, in.RequestID)
 	if err != nil {
 		return jobstep.PlanResult{}, err
 	}
@@ -78,14 +77,14 @@ func (f *Flusher) planVerify(ctx context.Context, in jobstep.PlanInput) (jobstep
 	if doc.Parallelism, err = verifyParallelism(req.Params); err != nil {
 		return jobstep.PlanResult{}, jobstep.Classified(jobstep.ClassInvalid, err)
 	}
-	for s, err := range f.ledger.LiveByID(ctx, req.Schema, req.Table) {
+	for s, err := range k.ledger.LiveByID(ctx, req.Schema, req.Table) {
 		if err != nil {
 			return jobstep.PlanResult{}, err
 		}
 		doc.add(s)
 	}
 	var rows int64
-	stored, err := f.putPlan(ctx, in, req, doc, len(doc.Chunks))
+	stored, err := k.putPlan(ctx, in, req, doc, len(doc.Chunks))
 	if err != nil {
 		return jobstep.PlanResult{}, err
 	}
@@ -113,16 +112,16 @@ func (d *verifyDoc) add(s ledger.Segment) {
 }
 
 // request reads what a job was asked for.
-func (f *Flusher) request(ctx context.Context, requestID string) (ledger.Request, error) {
+func (k *Keeper) request(ctx context.Context, requestID string) (ledger.Request, error) {
 	id, err := uuid.Parse(requestID)
 	if err != nil {
 		return ledger.Request{}, jobstep.Classified(jobstep.ClassInvalid, fmt.Errorf("malformed request id %q", requestID))
 	}
-	return f.ledger.Request(ctx, id)
+	return k.ledger.Request(ctx, id)
 }
 
 // putPlan stores the only generation of a plan that moves no rows, and returns what is stored.
-func (f *Flusher) putPlan(ctx context.Context, in jobstep.PlanInput, req ledger.Request, doc any, chunks int) (ledger.PlanRow, error) {
+func (k *Keeper) putPlan(ctx context.Context, in jobstep.PlanInput, req ledger.Request, doc any, chunks int) (ledger.PlanRow, error) {
 	if chunks > jobstep.MaxChunks {
 		return ledger.PlanRow{}, jobstep.Classified(jobstep.ClassInvalid, fmt.Errorf("the job would have %d chunks, at most %d are possible", chunks, jobstep.MaxChunks))
 	}
@@ -130,35 +129,30 @@ func (f *Flusher) putPlan(ctx context.Context, in jobstep.PlanInput, req ledger.
 	if err != nil {
 		return ledger.PlanRow{}, fmt.Errorf("write plan: %w", err)
 	}
-	return f.putPlanRow(ctx, ledger.PlanRow{JobID: in.JobID, Generation: 1, RequestID: req.ID, Chunks: chunks, Plan: text})
-}
-
-func (f *Flusher) putPlanRow(ctx context.Context, row ledger.PlanRow) (stored ledger.PlanRow, err error) {
-	err = fault.Do(ctx, fault.Plan, func() (err error) { stored, err = f.ledger.PutPlan(ctx, row); return err })
-	return stored, err
+	return k.putPlanRow(ctx, ledger.PlanRow{JobID: in.JobID, Generation: 1, RequestID: req.ID, Chunks: chunks, Plan: text})
 }
 
 // CheckSegments reads the segments of one chunk back and compares them with the ledger. What is wrong goes to the findings;
 // an error means that it could not look. progress is as in RunChunk; its rows are those of segments that were read whole.
-func (f *Flusher) CheckSegments(ctx context.Context, in jobstep.ChunkInput, progress func(jobstep.Checkpoint)) (jobstep.ChunkResult, error) {
-	return f.attend(ctx, in, progress, f.checkSegments)
+func (k *Keeper) CheckSegments(ctx context.Context, in jobstep.ChunkInput, progress func(jobstep.Checkpoint)) (jobstep.ChunkResult, error) {
+	return k.attend(ctx, in, progress, k.checkSegments)
 }
 
 // attend runs a chunk that moves no rows: no attempt is needed, for doing it twice does no harm.
-func (f *Flusher) attend(ctx context.Context, in jobstep.ChunkInput, progress func(jobstep.Checkpoint), run func(context.Context, jobstep.ChunkInput, *meter) (jobstep.ChunkResult, error)) (jobstep.ChunkResult, error) {
+func (k *Keeper) attend(ctx context.Context, in jobstep.ChunkInput, progress func(jobstep.Checkpoint), run func(context.Context, jobstep.ChunkInput, *meter) (jobstep.ChunkResult, error)) (jobstep.ChunkResult, error) {
 	rep := jobstep.NewReporter(progress)
 	defer rep.Stop()
 	m := &meter{}
 	rep.Count(func() (int64, int64) { return m.rows.Load(), m.bytes.Load() })
 	res, err := run(ctx, in, m)
 	if err == nil {
-		err = f.ledger.MarkChunk(ctx, in.JobID, in.Chunk, in.Attempt)
+		err = k.ledger.MarkChunk(ctx, in.JobID, in.Chunk, in.Attempt)
 	}
 	if err != nil {
 		if ctx.Err() != nil {
 			err = jobstep.Classified(jobstep.ClassCancelled, fmt.Errorf("chunk %d: %w", in.Chunk, context.Cause(ctx)))
 		}
-		f.recordFailure(ctx, in.JobID, &in.Chunk, in.Attempt, err)
+		k.recordFailure(ctx, in.JobID, &in.Chunk, in.Attempt, err)
 		return jobstep.ChunkResult{}, err
 	}
 	return res, nil
@@ -167,29 +161,29 @@ func (f *Flusher) attend(ctx context.Context, in jobstep.ChunkInput, progress fu
 // meter counts what was read so far, for heartbeats.
 type meter struct{ rows, bytes atomic.Int64 }
 
-func (f *Flusher) checkSegments(ctx context.Context, in jobstep.ChunkInput, m *meter) (jobstep.ChunkResult, error) {
+func (k *Keeper) checkSegments(ctx context.Context, in jobstep.ChunkInput, m *meter) (jobstep.ChunkResult, error) {
 	var c verifyChunk
-	if err := f.planElement(ctx, in, &c); err != nil {
+	if err := k.planElement(ctx, in, &c); err != nil {
 		return jobstep.ChunkResult{}, err
 	}
-	table, err := f.tableOf(ctx, in.JobID)
+	table, err := k.tableOf(ctx, in.JobID)
 	if err != nil {
 		return jobstep.ChunkResult{}, err
 	}
-	list, err := f.ledger.SegmentsBetween(ctx, table.Schema, table.Table, c.From, c.To)
+	list, err := k.ledger.SegmentsBetween(ctx, table.Schema, table.Table, c.From, c.To)
 	if err != nil {
 		return jobstep.ChunkResult{}, err
 	}
 	res := jobstep.ChunkResult{}
 	for _, s := range list {
-		found, err := f.inspect(ctx, s, in.Attempt, m)
+		found, err := k.inspect(ctx, s, in.Attempt, m)
 		if err != nil {
 			return jobstep.ChunkResult{}, fmt.Errorf("segment %s: %w", s.ID, err)
 		}
 		if found != nil {
 			found.JobID = in.JobID
-			f.log.Warn("a segment is not as it was registered", obs.KeyJob, in.JobID, obs.KeyObject, s.Location, obs.KeyClass, found.Kind)
-			if err := f.ledger.PutFindings(ctx, []ledger.Finding{*found}); err != nil {
+			k.log.Warn("a segment is not as it was registered", obs.KeyJob, in.JobID, obs.KeyObject, s.Location, obs.KeyClass, found.Kind)
+			if err := k.ledger.PutFindings(ctx, []ledger.Finding{*found}); err != nil {
 				return jobstep.ChunkResult{}, err
 			}
 		}
@@ -202,8 +196,8 @@ func (f *Flusher) checkSegments(ctx context.Context, in jobstep.ChunkInput, m *m
 }
 
 // planElement reads what the plan has for a chunk.
-func (f *Flusher) planElement(ctx context.Context, in jobstep.ChunkInput, to any) error {
-	text, err := f.ledger.PlanElement(ctx, in.JobID, in.Chunk)
+func (k *Keeper) planElement(ctx context.Context, in jobstep.ChunkInput, to any) error {
+	text, err := k.ledger.PlanElement(ctx, in.JobID, in.Chunk)
 	if err != nil { // of its own class: a server that restarts is no fault of ours
 		return fmt.Errorf("chunk %d of %s: %w", in.Chunk, in.JobID, err)
 	}
@@ -214,35 +208,35 @@ func (f *Flusher) planElement(ctx context.Context, in jobstep.ChunkInput, to any
 }
 
 // tableOf finds the request of a job that has a plan.
-func (f *Flusher) tableOf(ctx context.Context, jobID string) (ledger.Request, error) {
-	t, err := f.ledger.Totals(ctx, jobID)
+func (k *Keeper) tableOf(ctx context.Context, jobID string) (ledger.Request, error) {
+	t, err := k.ledger.Totals(ctx, jobID)
 	if err != nil {
 		return ledger.Request{}, err
 	}
-	return f.ledger.Request(ctx, t.RequestID)
+	return k.ledger.Request(ctx, t.RequestID)
 }
 
 // FindStrays ends a VERIFY: it looks again at every segment that was found bad, and lists the objects in the table's
 // directories that nothing explains. If a segment is damaged or missing it returns an error of the class damaged, which names
 // the first of them.
-func (f *Flusher) FindStrays(ctx context.Context, jobID string) (jobstep.VerifyResult, error) {
-	res, err := f.findStrays(ctx, jobID)
+func (k *Keeper) FindStrays(ctx context.Context, jobID string) (jobstep.VerifyResult, error) {
+	res, err := k.findStrays(ctx, jobID)
 	if err != nil {
-		f.recordFailure(ctx, jobID, nil, 1, err)
+		k.recordFailure(ctx, jobID, nil, 1, err)
 	}
 	return res, err
 }
 
-func (f *Flusher) findStrays(ctx context.Context, jobID string) (jobstep.VerifyResult, error) {
-	req, err := f.tableOf(ctx, jobID)
+func (k *Keeper) findStrays(ctx context.Context, jobID string) (jobstep.VerifyResult, error) {
+	req, err := k.tableOf(ctx, jobID)
 	if err != nil {
 		return jobstep.VerifyResult{}, err
 	}
 	var res jobstep.VerifyResult
-	if res.Strays, err = f.listStrays(ctx, jobID, req); err != nil {
+	if res.Strays, err = k.listStrays(ctx, jobID, req); err != nil {
 		return jobstep.VerifyResult{}, err
 	}
-	bad, err := f.lookAgain(ctx, jobID)
+	bad, err := k.lookAgain(ctx, jobID)
 	if err != nil {
 		return jobstep.VerifyResult{}, err
 	}
@@ -250,7 +244,7 @@ func (f *Flusher) findStrays(ctx context.Context, jobID string) (jobstep.VerifyR
 	if res.Bad == 0 {
 		return res, nil
 	}
-	checked, err := f.ledger.Checked(ctx, jobID)
+	checked, err := k.ledger.Checked(ctx, jobID)
 	if err != nil {
 		return jobstep.VerifyResult{}, err
 	}
@@ -259,8 +253,8 @@ func (f *Flusher) findStrays(ctx context.Context, jobID string) (jobstep.VerifyR
 
 // lookAgain checks once more the segments that were found bad, and returns those that still are. One that was restored or
 // replaced since, or whose storage was away for a moment, is no finding.
-func (f *Flusher) lookAgain(ctx context.Context, jobID string) (bad []ledger.Finding, err error) {
-	all, err := f.ledger.Findings(ctx, jobID)
+func (k *Keeper) lookAgain(ctx context.Context, jobID string) (bad []ledger.Finding, err error) {
+	all, err := k.ledger.Findings(ctx, jobID)
 	if err != nil {
 		return nil, err
 	}
@@ -268,18 +262,18 @@ func (f *Flusher) lookAgain(ctx context.Context, jobID string) (bad []ledger.Fin
 		if old.Kind != ledger.KindDamaged && old.Kind != ledger.KindMissing {
 			continue
 		}
-		now, err := f.inspectByID(ctx, old.SegmentID)
+		now, err := k.inspectByID(ctx, old.SegmentID)
 		if err != nil {
 			return nil, fmt.Errorf("segment %s: %w", old.SegmentID, err)
 		}
 		if now == nil {
-			if err := f.ledger.DropFinding(ctx, jobID, old.Location); err != nil {
+			if err := k.ledger.DropFinding(ctx, jobID, old.Location); err != nil {
 				return nil, err
 			}
 			continue
 		}
 		now.JobID = jobID
-		if err := f.ledger.PutFindings(ctx, []ledger.Finding{*now}); err != nil {
+		if err := k.ledger.PutFindings(ctx, []ledger.Finding{*now}); err != nil {
 			return nil, err
 		}
 		bad = append(bad, *now)
@@ -288,15 +282,15 @@ func (f *Flusher) lookAgain(ctx context.Context, jobID string) (bad []ledger.Fin
 }
 
 // inspectByID looks at a segment as the ledger has it now.
-func (f *Flusher) inspectByID(ctx context.Context, id uuid.UUID) (*ledger.Finding, error) {
-	s, err := f.ledger.SegmentByID(ctx, id)
+func (k *Keeper) inspectByID(ctx context.Context, id uuid.UUID) (*ledger.Finding, error) {
+	s, err := k.ledger.SegmentByID(ctx, id)
 	if errors.Is(err, ledger.ErrNotFound) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	return f.inspect(ctx, s, lastTry, &meter{})
+	return k.inspect(ctx, s, lastTry, &meter{})
 }
 
 // DamageFoundError says that cold rows cannot be read as they were written.
