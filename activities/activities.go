@@ -7,52 +7,52 @@ import (
 	"go.temporal.io/sdk/activity"
 
 	"github.com/spillwaydb/spillway/internal/fault"
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 )
 
-// What workflows and activities say to each other, by internal/flush's own types.
+// What workflows and activities say to each other, by internal/jobstep's own types.
 type (
-	PlanInput     = flush.PlanInput
-	PlanResult    = flush.PlanResult
-	ResidueInput  = flush.ResidueInput
-	ResidueResult = flush.ResidueResult
-	SweepResult   = flush.SweepResult
-	FinishInput   = flush.FinishInput
-	FinishResult  = flush.FinishResult
-	Checkpoint    = flush.Checkpoint
-	Manners       = flush.Manners
-	Pace          = flush.Pace
-	Charge        = flush.Charge
-	Sizing        = flush.Sizing
-	LoadInput     = flush.LoadInput
-	Load          = flush.Load
+	PlanInput     = jobstep.PlanInput
+	PlanResult    = jobstep.PlanResult
+	ResidueInput  = jobstep.ResidueInput
+	ResidueResult = jobstep.ResidueResult
+	SweepResult   = jobstep.SweepResult
+	FinishInput   = jobstep.FinishInput
+	FinishResult  = jobstep.FinishResult
+	Checkpoint    = jobstep.Checkpoint
+	Manners       = jobstep.Manners
+	Pace          = jobstep.Pace
+	Charge        = jobstep.Charge
+	Sizing        = jobstep.Sizing
+	LoadInput     = jobstep.LoadInput
+	Load          = jobstep.Load
 )
 
-// PhaseThrottled and CalmFor are internal/flush's.
+// PhaseThrottled and CalmFor are internal/jobstep's.
 const (
-	PhaseThrottled = flush.PhaseThrottled
-	CalmFor        = flush.CalmFor
+	PhaseThrottled = jobstep.PhaseThrottled
+	CalmFor        = jobstep.CalmFor
 )
 
-// NextLook and Shown are internal/flush's.
+// NextLook and Shown are internal/jobstep's.
 var (
-	NextLook = flush.NextLook
-	Shown    = flush.Shown
+	NextLook = jobstep.NextLook
+	Shown    = jobstep.Shown
 )
 
 // Flusher is the part of *flush.Flusher that activities call. Every method may be called again after a crash, and from
 // several processes at once.
 type Flusher interface {
-	Plan(ctx context.Context, in flush.PlanInput) (flush.PlanResult, error)
-	PlanRestore(ctx context.Context, in flush.PlanInput) (flush.PlanResult, error)
-	RunChunk(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error)
-	Load(ctx context.Context, in flush.LoadInput) (flush.Load, error)
-	RestoreSegment(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error)
-	Residue(ctx context.Context, in flush.ResidueInput) (flush.ResidueResult, error)
+	Plan(ctx context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error)
+	PlanRestore(ctx context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error)
+	RunChunk(ctx context.Context, in jobstep.ChunkInput, progress func(jobstep.Checkpoint)) (jobstep.ChunkResult, error)
+	Load(ctx context.Context, in jobstep.LoadInput) (jobstep.Load, error)
+	RestoreSegment(ctx context.Context, in jobstep.ChunkInput, progress func(jobstep.Checkpoint)) (jobstep.ChunkResult, error)
+	Residue(ctx context.Context, in jobstep.ResidueInput) (jobstep.ResidueResult, error)
 	Publish(ctx context.Context, jobID string) error
 	Vacuum(ctx context.Context, jobID string) error
-	Sweep(ctx context.Context, jobID string) (flush.SweepResult, error)
-	Finish(ctx context.Context, in flush.FinishInput) (flush.FinishResult, error)
+	Sweep(ctx context.Context, jobID string) (jobstep.SweepResult, error)
+	Finish(ctx context.Context, in jobstep.FinishInput) (jobstep.FinishResult, error)
 }
 
 // Options tunes Activities. The zero value means the defaults.
@@ -126,14 +126,14 @@ func (a *Activities) RestoreSegment(ctx context.Context, in ChunkInput) (ChunkRe
 
 // move runs a step that moves rows, with heartbeats that carry its checkpoints.
 func (a *Activities) move(ctx context.Context, in ChunkInput,
-	run func(context.Context, flush.ChunkInput, func(flush.Checkpoint)) (flush.ChunkResult, error)) (ChunkResult, error) {
+	run func(context.Context, jobstep.ChunkInput, func(jobstep.Checkpoint)) (jobstep.ChunkResult, error)) (ChunkResult, error) {
 	info := activity.GetInfo(ctx)
 	before := previous(ctx)
 	p := a.startPulse(ctx, before)
 	defer a.running.add(p, in, info.StartedTime)()
-	var res flush.ChunkResult
+	var res jobstep.ChunkResult
 	err := fault.Do(ctx, fault.Activity, func() (err error) {
-		res, err = run(ctx, flush.ChunkInput{
+		res, err = run(ctx, jobstep.ChunkInput{
 			JobID:    in.JobID,
 			Chunk:    in.Chunk,
 			Attempt:  int(info.Attempt),

@@ -10,48 +10,48 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 )
 
 // fake answers every step with err, or runs chunk.
 type fake struct {
 	err   error
-	chunk func(context.Context, flush.ChunkInput, func(flush.Checkpoint)) (flush.ChunkResult, error)
+	chunk func(context.Context, jobstep.ChunkInput, func(jobstep.Checkpoint)) (jobstep.ChunkResult, error)
 }
 
-func (f *fake) Plan(context.Context, flush.PlanInput) (flush.PlanResult, error) {
-	return flush.PlanResult{Chunks: 3}, f.err
+func (f *fake) Plan(context.Context, jobstep.PlanInput) (jobstep.PlanResult, error) {
+	return jobstep.PlanResult{Chunks: 3}, f.err
 }
 
-func (f *fake) PlanRestore(context.Context, flush.PlanInput) (flush.PlanResult, error) {
-	return flush.PlanResult{Chunks: 2}, f.err
+func (f *fake) PlanRestore(context.Context, jobstep.PlanInput) (jobstep.PlanResult, error) {
+	return jobstep.PlanResult{Chunks: 2}, f.err
 }
 
-func (f *fake) RestoreSegment(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error) {
+func (f *fake) RestoreSegment(ctx context.Context, in jobstep.ChunkInput, progress func(jobstep.Checkpoint)) (jobstep.ChunkResult, error) {
 	return f.RunChunk(ctx, in, progress)
 }
 
-func (f *fake) RunChunk(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error) {
+func (f *fake) RunChunk(ctx context.Context, in jobstep.ChunkInput, progress func(jobstep.Checkpoint)) (jobstep.ChunkResult, error) {
 	if f.chunk == nil {
-		return flush.ChunkResult{}, f.err
+		return jobstep.ChunkResult{}, f.err
 	}
 	return f.chunk(ctx, in, progress)
 }
 
-func (f *fake) Residue(context.Context, flush.ResidueInput) (flush.ResidueResult, error) {
-	return flush.ResidueResult{RowsLeft: 4}, f.err
+func (f *fake) Residue(context.Context, jobstep.ResidueInput) (jobstep.ResidueResult, error) {
+	return jobstep.ResidueResult{RowsLeft: 4}, f.err
 }
-func (f *fake) Load(context.Context, flush.LoadInput) (flush.Load, error) {
-	return flush.Load{LagBytes: 5}, f.err
+func (f *fake) Load(context.Context, jobstep.LoadInput) (jobstep.Load, error) {
+	return jobstep.Load{LagBytes: 5}, f.err
 }
 func (f *fake) Publish(context.Context, string) error { return f.err }
 func (f *fake) Vacuum(context.Context, string) error  { return f.err }
-func (f *fake) Sweep(context.Context, string) (flush.SweepResult, error) {
-	return flush.SweepResult{Deleted: 2}, f.err
+func (f *fake) Sweep(context.Context, string) (jobstep.SweepResult, error) {
+	return jobstep.SweepResult{Deleted: 2}, f.err
 }
 
-func (f *fake) Finish(_ context.Context, in flush.FinishInput) (flush.FinishResult, error) {
-	return flush.FinishResult{Status: in.Status}, f.err
+func (f *fake) Finish(_ context.Context, in jobstep.FinishInput) (jobstep.FinishResult, error) {
+	return jobstep.FinishResult{Status: in.Status}, f.err
 }
 
 func newEnv(a *Activities) *testsuite.TestActivityEnvironment {
@@ -65,28 +65,28 @@ func newEnv(a *Activities) *testsuite.TestActivityEnvironment {
 func TestErrorClasses(t *testing.T) {
 	t.Parallel()
 	for class, retried := range map[string]bool{
-		flush.ClassInvalid:         false,
-		flush.ClassPrivilege:       false,
-		flush.ClassRefused:         false,
-		flush.ClassData:            false,
-		flush.ClassUnrepresentable: false,
-		flush.ClassMissingTable:    false,
-		flush.ClassReplan:          false,
-		flush.ClassConflict:        false,
-		flush.ClassInternal:        false,
-		flush.ClassConnection:      true,
-		flush.ClassLock:            true,
-		flush.ClassDeadlock:        true,
-		flush.ClassResources:       true,
-		flush.ClassStorage:         true,
-		flush.ClassStorageDenied:   false,
-		flush.ClassStorageFull:     true,
-		flush.ClassDamaged:         false,
-		flush.ClassShutdown:        true,
+		jobstep.ClassInvalid:         false,
+		jobstep.ClassPrivilege:       false,
+		jobstep.ClassRefused:         false,
+		jobstep.ClassData:            false,
+		jobstep.ClassUnrepresentable: false,
+		jobstep.ClassMissingTable:    false,
+		jobstep.ClassReplan:          false,
+		jobstep.ClassConflict:        false,
+		jobstep.ClassInternal:        false,
+		jobstep.ClassConnection:      true,
+		jobstep.ClassLock:            true,
+		jobstep.ClassDeadlock:        true,
+		jobstep.ClassResources:       true,
+		jobstep.ClassStorage:         true,
+		jobstep.ClassStorageDenied:   false,
+		jobstep.ClassStorageFull:     true,
+		jobstep.ClassDamaged:         false,
+		jobstep.ClassShutdown:        true,
 	} {
 		t.Run(class, func(t *testing.T) {
 			t.Parallel()
-			a := New(&fake{err: &flush.ClassifiedError{Class: class, Err: errors.New("value 4711 of row (1,2)")}}, nil)
+			a := New(&fake{err: &jobstep.ClassifiedError{Class: class, Err: errors.New("value 4711 of row (1,2)")}}, nil)
 			_, err := newEnv(a).ExecuteActivity(a.MoveChunk, ChunkInput{JobID: "job", Chunk: 12})
 			var app *temporal.ApplicationError
 			if !errors.As(err, &app) {
@@ -141,19 +141,19 @@ func TestStepsReturnWhatFlushReturns(t *testing.T) {
 
 func TestChunkLearnsOfTheAttemptBeforeIt(t *testing.T) {
 	t.Parallel()
-	var got flush.ChunkInput
-	f := &fake{chunk: func(_ context.Context, in flush.ChunkInput, _ func(flush.Checkpoint)) (flush.ChunkResult, error) {
+	var got jobstep.ChunkInput
+	f := &fake{chunk: func(_ context.Context, in jobstep.ChunkInput, _ func(jobstep.Checkpoint)) (jobstep.ChunkResult, error) {
 		got = in
-		return flush.ChunkResult{Rows: 7, Bytes: 8, Segments: 1, Skipped: 2}, nil
+		return jobstep.ChunkResult{Rows: 7, Bytes: 8, Segments: 1, Skipped: 2}, nil
 	}}
 	a := New(f, nil)
 	env := newEnv(a)
-	env.SetHeartbeatDetails(Checkpoint{Step: flush.StepCommitting, AttemptID: "before"})
+	env.SetHeartbeatDetails(Checkpoint{Step: jobstep.StepCommitting, AttemptID: "before"})
 	v, err := env.ExecuteActivity(a.MoveChunk, ChunkInput{JobID: "job", Chunk: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := (flush.ChunkInput{JobID: "job", Chunk: 3, Attempt: 1, Previous: "before"}); got != want {
+	if want := (jobstep.ChunkInput{JobID: "job", Chunk: 3, Attempt: 1, Previous: "before"}); got != want {
 		t.Errorf("ChunkInput %+v, want %+v", got, want)
 	}
 	if r := get[ChunkResult](t, v); r.Rows != 7 || r.Bytes != 8 || r.Segments != 1 || r.Skipped != 2 || r.Attempt != 1 || r.StartedAt.IsZero() {
@@ -182,9 +182,9 @@ func TestHeartbeats(t *testing.T) {
 	if cp := <-beats; cp != (Checkpoint{AttemptID: "before"}) {
 		t.Errorf("before the first step: %+v", cp)
 	}
-	p.set(Checkpoint{Step: flush.StepClaiming}) // has no id yet; the one before must not be forgotten
+	p.set(Checkpoint{Step: jobstep.StepClaiming}) // has no id yet; the one before must not be forgotten
 	for cp := range beats {
-		if cp == (Checkpoint{Step: flush.StepClaiming, AttemptID: "before"}) {
+		if cp == (Checkpoint{Step: jobstep.StepClaiming, AttemptID: "before"}) {
 			break
 		}
 	}
@@ -200,7 +200,7 @@ func TestNewAttemptIsToldAtOnce(t *testing.T) {
 	beats := make(chan Checkpoint, 1)
 	p := newPulse(Checkpoint{}, func(cp Checkpoint) { beats <- cp })
 	go p.run(t.Context(), time.Hour)
-	want := Checkpoint{Step: flush.StepCopying, AttemptID: "mine", Rows: 5}
+	want := Checkpoint{Step: jobstep.StepCopying, AttemptID: "mine", Rows: 5}
 	p.set(want)
 	if cp := <-beats; cp != want {
 		t.Errorf("heartbeat %+v, want %+v", cp, want)
@@ -215,9 +215,9 @@ func TestNewAttemptIsToldAtOnce(t *testing.T) {
 func TestLastCheckpointPrecedesAFailure(t *testing.T) {
 	t.Parallel()
 	sent := make(chan Checkpoint, 100)
-	f := &fake{chunk: func(_ context.Context, _ flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error) {
-		progress(flush.Checkpoint{Step: flush.StepCommitting, AttemptID: "mine"})
-		return flush.ChunkResult{}, &flush.ClassifiedError{Class: flush.ClassConnection, Err: errors.New("gone")}
+	f := &fake{chunk: func(_ context.Context, _ jobstep.ChunkInput, progress func(jobstep.Checkpoint)) (jobstep.ChunkResult, error) {
+		progress(jobstep.Checkpoint{Step: jobstep.StepCommitting, AttemptID: "mine"})
+		return jobstep.ChunkResult{}, &jobstep.ClassifiedError{Class: jobstep.ClassConnection, Err: errors.New("gone")}
 	}}
 	a := New(f, &Options{HeartbeatInterval: time.Hour})
 	env := newEnv(a)
@@ -289,10 +289,10 @@ func TestRunningChunks(t *testing.T) {
 	t.Parallel()
 	var during []Running
 	var a *Activities
-	a = New(&fake{chunk: func(_ context.Context, _ flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error) {
-		progress(flush.Checkpoint{AttemptID: "a", Rows: 42})
+	a = New(&fake{chunk: func(_ context.Context, _ jobstep.ChunkInput, progress func(jobstep.Checkpoint)) (jobstep.ChunkResult, error) {
+		progress(jobstep.Checkpoint{AttemptID: "a", Rows: 42})
 		during = RunningChunks(a)
-		return flush.ChunkResult{}, nil
+		return jobstep.ChunkResult{}, nil
 	}}, nil)
 	if _, err := newEnv(a).ExecuteActivity(a.MoveChunk, ChunkInput{JobID: "j", Chunk: 7}); err != nil {
 		t.Fatal(err)
@@ -318,13 +318,13 @@ func TestRunningChunks(t *testing.T) {
 // reader is a Keeper with nothing but chunks.
 type reader struct {
 	Keeper
-	chunk func(context.Context, flush.ChunkInput, func(flush.Checkpoint)) (flush.ChunkResult, error)
+	chunk func(context.Context, jobstep.ChunkInput, func(jobstep.Checkpoint)) (jobstep.ChunkResult, error)
 }
 
-func (r *reader) CheckSegments(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error) {
+func (r *reader) CheckSegments(ctx context.Context, in jobstep.ChunkInput, progress func(jobstep.Checkpoint)) (jobstep.ChunkResult, error) {
 	return r.chunk(ctx, in, progress)
 }
 
-func (r *reader) CleanUp(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error) {
+func (r *reader) CleanUp(ctx context.Context, in jobstep.ChunkInput, progress func(jobstep.Checkpoint)) (jobstep.ChunkResult, error) {
 	return r.chunk(ctx, in, progress)
 }

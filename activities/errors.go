@@ -9,26 +9,26 @@ import (
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/temporal"
 
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 )
 
 // ErrStopping is the cause with which a worker that gives up its running activities ends their contexts.
 var ErrStopping = errors.New("the worker is stopping")
 
-// The error types that workflows decide by. They are the class names of internal/flush.
+// The error types that workflows decide by. They are the class names of internal/jobstep.
 const (
-	ClassShutdown = flush.ClassShutdown
-	ClassReplan   = flush.ClassReplan
-	ClassConflict = flush.ClassConflict
-	ClassInternal = flush.ClassInternal
+	ClassShutdown = jobstep.ClassShutdown
+	ClassReplan   = jobstep.ClassReplan
+	ClassConflict = jobstep.ClassConflict
+	ClassInternal = jobstep.ClassInternal
 )
 
 // The policy that workflows retry by: every manager's.
 const (
-	DefaultAttempts = flush.DefaultAttempts
-	DefaultReplans  = flush.DefaultReplans
-	FirstBackoff    = flush.FirstBackoff
-	MaxBackoff      = flush.MaxBackoff
+	DefaultAttempts = jobstep.DefaultAttempts
+	DefaultReplans  = jobstep.DefaultReplans
+	FirstBackoff    = jobstep.FirstBackoff
+	MaxBackoff      = jobstep.MaxBackoff
 )
 
 const noChunk = -1
@@ -50,7 +50,7 @@ func report(ctx context.Context, err error, chunk int) error {
 	if ctx.Err() != nil {
 		return interrupted(ctx, chunk)
 	}
-	class := flush.ClassOf(err)
+	class := jobstep.ClassOf(err)
 	return temporal.NewApplicationErrorWithOptions(message(class.Name, chunk), class.Name, temporal.ApplicationErrorOptions{
 		// A new plan comes from the workflow, not from trying the old one again.
 		NonRetryable: !class.Retryable,
@@ -63,7 +63,7 @@ func report(ctx context.Context, err error, chunk int) error {
 func interrupted(ctx context.Context, chunk int) error {
 	if temporal.IsCanceledError(context.Cause(ctx)) {
 		// Benign, so that a KILL is not in the log as an error; the cause is what Temporal records.
-		return temporal.NewApplicationErrorWithOptions(message(flush.ClassCancelled, chunk), flush.ClassCancelled, temporal.ApplicationErrorOptions{
+		return temporal.NewApplicationErrorWithOptions(message(jobstep.ClassCancelled, chunk), jobstep.ClassCancelled, temporal.ApplicationErrorOptions{
 			Cause:    temporal.NewCanceledError(ErrorDetails{Chunk: chunk, StartedAt: startedAt(ctx)}),
 			Category: temporal.ApplicationErrorCategoryBenign,
 		})

@@ -9,7 +9,7 @@ import (
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/temporal"
 
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/schedule"
 )
 
@@ -110,6 +110,6 @@ func reportRun(ctx context.Context, err error) error {
 		return interrupted(ctx, noChunk)
 	}
 	// Whatever keeps a run from going on may pass: the ledger, or Temporal itself.
-	class := flush.ClassOf(err).Name
+	class := jobstep.ClassOf(err).Name
 	return temporal.NewApplicationErrorWithOptions("error of class "+class+"; see the log of the worker", class, temporal.ApplicationErrorOptions{})
 }

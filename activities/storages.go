@@ -5,7 +5,7 @@ import (
 	"errors"
 )
 
-// StorageChecker is the part of *flush.StorageChecker that activities call.
+// StorageChecker is the part of *coldstore.Checker that activities call.
 type StorageChecker interface {
 	CheckStorage(ctx context.Context, name string, adopt bool) error
 }

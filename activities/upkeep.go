@@ -6,26 +6,26 @@ import (
 
 	"go.temporal.io/sdk/activity"
 
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 )
 
 // VerifyResult says what a VERIFY found.
-type VerifyResult = flush.VerifyResult
+type VerifyResult = jobstep.VerifyResult
 
-// Keeper is the part of *flush.Flusher that looks after what is cold. Every method may be called again after a crash, and from
+// Keeper is the part of *upkeep.Keeper that activities call. Every method may be called again after a crash, and from
 // several processes at once.
 type Keeper interface {
-	PlanVerify(ctx context.Context, in flush.PlanInput) (flush.PlanResult, error)
-	CheckSegments(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error)
-	FindStrays(ctx context.Context, jobID string) (flush.VerifyResult, error)
+	PlanVerify(ctx context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error)
+	CheckSegments(ctx context.Context, in jobstep.ChunkInput, progress func(jobstep.Checkpoint)) (jobstep.ChunkResult, error)
+	FindStrays(ctx context.Context, jobID string) (jobstep.VerifyResult, error)
 
-	PlanCleanup(ctx context.Context, in flush.PlanInput) (flush.PlanResult, error)
-	CleanUp(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error)
+	PlanCleanup(ctx context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error)
+	CleanUp(ctx context.Context, in jobstep.ChunkInput, progress func(jobstep.Checkpoint)) (jobstep.ChunkResult, error)
 	FinishCleanup(ctx context.Context, jobID string) error
 }
 
 // errNoKeeper is what a worker answers that was built without one.
-var errNoKeeper = &flush.ClassifiedError{Class: flush.ClassInternal, Err: errors.New("this worker was built without a keeper")}
+var errNoKeeper = &jobstep.ClassifiedError{Class: jobstep.ClassInternal, Err: errors.New("this worker was built without a keeper")}
 
 // PlanVerify lists a table's segments in chunks.
 func (a *Activities) PlanVerify(ctx context.Context, in PlanInput) (PlanResult, error) {
@@ -72,14 +72,14 @@ func keep[T any](ctx context.Context, a *Activities, step func(Keeper) (T, error
 
 // attend runs a chunk of a Keeper, with heartbeats that say how far it is.
 func (a *Activities) attend(ctx context.Context, in ChunkInput,
-	run func(Keeper, context.Context, flush.ChunkInput, func(flush.Checkpoint)) (flush.ChunkResult, error)) (ChunkResult, error) {
+	run func(Keeper, context.Context, jobstep.ChunkInput, func(jobstep.Checkpoint)) (jobstep.ChunkResult, error)) (ChunkResult, error) {
 	if a.keeper == nil {
 		return ChunkResult{}, report(ctx, errNoKeeper, in.Chunk)
 	}
 	info := activity.GetInfo(ctx)
 	p := a.startPulse(ctx, Checkpoint{})
 	defer a.running.add(p, in, info.StartedTime)()
-	res, err := run(a.keeper, ctx, flush.ChunkInput{JobID: in.JobID, Chunk: in.Chunk, Attempt: int(info.Attempt)}, p.set)
+	res, err := run(a.keeper, ctx, jobstep.ChunkInput{JobID: in.JobID, Chunk: in.Chunk, Attempt: int(info.Attempt)}, p.set)
 	p.stop(err != nil)
 	if err != nil {
 		return ChunkResult{}, report(ctx, err, in.Chunk)

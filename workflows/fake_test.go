@@ -12,7 +12,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/spillwaydb/spillway/activities"
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/jobmanager"
 )
 
@@ -22,18 +22,18 @@ const testJob = "flush:app.events:default-test-run-id"
 
 // fake is a Flusher that keeps a log of what it is asked for. Its hooks may be nil.
 type fake struct {
-	plan    func(flush.PlanInput) (flush.PlanResult, error)
-	chunk   func(context.Context, flush.ChunkInput) (flush.ChunkResult, error)
-	load    func() (flush.Load, error)
-	residue func(flush.ResidueInput) (flush.ResidueResult, error)
+	plan    func(jobstep.PlanInput) (jobstep.PlanResult, error)
+	chunk   func(context.Context, jobstep.ChunkInput) (jobstep.ChunkResult, error)
+	load    func() (jobstep.Load, error)
+	residue func(jobstep.ResidueInput) (jobstep.ResidueResult, error)
 	publish func() error
 	vacuum  func() error
 	sweep   func() error
-	finish  func(flush.FinishInput) (flush.FinishResult, error)
+	finish  func(jobstep.FinishInput) (jobstep.FinishResult, error)
 
 	mu       sync.Mutex
 	log      []string
-	finished []flush.FinishInput
+	finished []jobstep.FinishInput
 }
 
 func (f *fake) note(format string, args ...any) {
@@ -69,47 +69,47 @@ func (f *fake) chunks() []string {
 	return out
 }
 
-func (f *fake) Plan(_ context.Context, in flush.PlanInput) (flush.PlanResult, error) {
+func (f *fake) Plan(_ context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error) {
 	f.note("plan %d", in.Generation)
 	if f.plan == nil {
-		return flush.PlanResult{Generation: in.Generation}, nil
+		return jobstep.PlanResult{Generation: in.Generation}, nil
 	}
 	return f.plan(in)
 }
 
-func (f *fake) PlanRestore(_ context.Context, in flush.PlanInput) (flush.PlanResult, error) {
+func (f *fake) PlanRestore(_ context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error) {
 	f.note("plan restore")
 	return f.plan(in)
 }
 
-func (f *fake) RestoreSegment(ctx context.Context, in flush.ChunkInput, _ func(flush.Checkpoint)) (flush.ChunkResult, error) {
+func (f *fake) RestoreSegment(ctx context.Context, in jobstep.ChunkInput, _ func(jobstep.Checkpoint)) (jobstep.ChunkResult, error) {
 	f.note("chunk segment %d", in.Chunk)
 	if f.chunk == nil {
-		return flush.ChunkResult{Rows: 10}, nil
+		return jobstep.ChunkResult{Rows: 10}, nil
 	}
 	return f.chunk(ctx, in)
 }
 
-func (f *fake) RunChunk(ctx context.Context, in flush.ChunkInput, _ func(flush.Checkpoint)) (flush.ChunkResult, error) {
+func (f *fake) RunChunk(ctx context.Context, in jobstep.ChunkInput, _ func(jobstep.Checkpoint)) (jobstep.ChunkResult, error) {
 	f.note("chunk %d", in.Chunk)
 	if f.chunk == nil {
-		return flush.ChunkResult{Rows: 10, Bytes: 100, Segments: 1}, nil
+		return jobstep.ChunkResult{Rows: 10, Bytes: 100, Segments: 1}, nil
 	}
 	return f.chunk(ctx, in)
 }
 
-func (f *fake) Load(context.Context, flush.LoadInput) (flush.Load, error) {
+func (f *fake) Load(context.Context, jobstep.LoadInput) (jobstep.Load, error) {
 	f.note("look")
 	if f.load == nil {
-		return flush.Load{}, nil
+		return jobstep.Load{}, nil
 	}
 	return f.load()
 }
 
-func (f *fake) Residue(_ context.Context, in flush.ResidueInput) (flush.ResidueResult, error) {
+func (f *fake) Residue(_ context.Context, in jobstep.ResidueInput) (jobstep.ResidueResult, error) {
 	f.note("residue %d", in.Pass)
 	if f.residue == nil {
-		return flush.ResidueResult{}, nil
+		return jobstep.ResidueResult{}, nil
 	}
 	return f.residue(in)
 }
@@ -130,34 +130,34 @@ func (f *fake) Vacuum(context.Context, string) error {
 	return f.vacuum()
 }
 
-func (f *fake) Sweep(context.Context, string) (flush.SweepResult, error) {
+func (f *fake) Sweep(context.Context, string) (jobstep.SweepResult, error) {
 	f.note("sweep")
 	if f.sweep == nil {
-		return flush.SweepResult{}, nil
+		return jobstep.SweepResult{}, nil
 	}
-	return flush.SweepResult{}, f.sweep()
+	return jobstep.SweepResult{}, f.sweep()
 }
 
-func (f *fake) Finish(_ context.Context, in flush.FinishInput) (flush.FinishResult, error) {
+func (f *fake) Finish(_ context.Context, in jobstep.FinishInput) (jobstep.FinishResult, error) {
 	f.note("finish %s", strings.TrimSpace(in.Status+" "+in.Class))
 	f.mu.Lock()
 	f.finished = append(f.finished, in)
 	f.mu.Unlock()
 	if f.finish == nil {
-		return flush.FinishResult{Status: in.Status}, nil
+		return jobstep.FinishResult{Status: in.Status}, nil
 	}
 	return f.finish(in)
 }
 
 // chunksOf returns a plan of n chunks, two at once.
-func chunksOf(n int) func(flush.PlanInput) (flush.PlanResult, error) {
-	return func(in flush.PlanInput) (flush.PlanResult, error) {
-		return flush.PlanResult{Generation: in.Generation, Chunks: n, RowsEstimate: int64(10 * n), Parallelism: 2}, nil
+func chunksOf(n int) func(jobstep.PlanInput) (jobstep.PlanResult, error) {
+	return func(in jobstep.PlanInput) (jobstep.PlanResult, error) {
+		return jobstep.PlanResult{Generation: in.Generation, Chunks: n, RowsEstimate: int64(10 * n), Parallelism: 2}, nil
 	}
 }
 
 func failing(class string) error {
-	return &flush.ClassifiedError{Class: class, Err: fmt.Errorf("secret value of a row")}
+	return &jobstep.ClassifiedError{Class: class, Err: fmt.Errorf("secret value of a row")}
 }
 
 // newEnv returns a test environment in which f does the work.

@@ -17,7 +17,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/spillwaydb/spillway/activities"
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 )
 
 // A4
@@ -41,12 +41,12 @@ func TestFlushMovesAllChunks(t *testing.T) {
 	t.Parallel()
 	var now, most atomic.Int32
 	f := &fake{plan: chunksOf(7)}
-	f.chunk = func(context.Context, flush.ChunkInput) (flush.ChunkResult, error) {
+	f.chunk = func(context.Context, jobstep.ChunkInput) (jobstep.ChunkResult, error) {
 		n := now.Add(1)
 		defer now.Add(-1)
 		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
 		}
-		return flush.ChunkResult{Rows: 10, Bytes: 100, Segments: 1}, nil
+		return jobstep.ChunkResult{Rows: 10, Bytes: 100, Segments: 1}, nil
 	}
 	env := newEnv(t, f)
 	if err := runFlush(t, env, FlushInput{}); err != nil {
@@ -70,7 +70,9 @@ func TestFlushMovesAllChunks(t *testing.T) {
 func TestFlushThatWritesNothingPublishesNothing(t *testing.T) {
 	t.Parallel()
 	f := &fake{plan: chunksOf(2)}
-	f.chunk = func(context.Context, flush.ChunkInput) (flush.ChunkResult, error) { return flush.ChunkResult{}, nil }
+	f.chunk = func(context.Context, jobstep.ChunkInput) (jobstep.ChunkResult, error) {
+		return jobstep.ChunkResult{}, nil
+	}
 	if err := runFlush(t, newEnv(t, f), FlushInput{}); err != nil {
 		t.Fatal(err)
 	}
@@ -82,11 +84,11 @@ func TestFlushThatWritesNothingPublishesNothing(t *testing.T) {
 func TestResidueIsMovedToo(t *testing.T) {
 	t.Parallel()
 	f := &fake{plan: chunksOf(2)}
-	f.residue = func(in flush.ResidueInput) (flush.ResidueResult, error) {
+	f.residue = func(in jobstep.ResidueInput) (jobstep.ResidueResult, error) {
 		if in.Pass == 1 {
-			return flush.ResidueResult{RowsLeft: 5, Plan: &flush.PlanResult{Generation: 2, FirstChunk: 2, Chunks: 1}}, nil
+			return jobstep.ResidueResult{RowsLeft: 5, Plan: &jobstep.PlanResult{Generation: 2, FirstChunk: 2, Chunks: 1}}, nil
 		}
-		return flush.ResidueResult{RowsLeft: 3}, nil
+		return jobstep.ResidueResult{RowsLeft: 3}, nil
 	}
 	if err := runFlush(t, newEnv(t, f), FlushInput{}); err != nil {
 		t.Fatal(err)
@@ -105,17 +107,17 @@ func TestResidueIsMovedToo(t *testing.T) {
 // A32
 func TestErrorThatNoRetryCuresIsTriedOnce(t *testing.T) {
 	t.Parallel()
-	f := &fake{plan: func(flush.PlanInput) (flush.PlanResult, error) {
-		return flush.PlanResult{Generation: 1, Chunks: 5, Parallelism: 1}, nil
+	f := &fake{plan: func(jobstep.PlanInput) (jobstep.PlanResult, error) {
+		return jobstep.PlanResult{Generation: 1, Chunks: 5, Parallelism: 1}, nil
 	}}
-	f.chunk = func(_ context.Context, in flush.ChunkInput) (flush.ChunkResult, error) {
+	f.chunk = func(_ context.Context, in jobstep.ChunkInput) (jobstep.ChunkResult, error) {
 		if in.Chunk == 1 {
-			return flush.ChunkResult{}, failing(flush.ClassUnrepresentable)
+			return jobstep.ChunkResult{}, failing(jobstep.ClassUnrepresentable)
 		}
-		return flush.ChunkResult{Rows: 10, Segments: 1}, nil
+		return jobstep.ChunkResult{Rows: 10, Segments: 1}, nil
 	}
 	err := runFlush(t, newEnv(t, f), FlushInput{})
-	wantFailure(t, err, flush.ClassUnrepresentable)
+	wantFailure(t, err, jobstep.ClassUnrepresentable)
 	if got := f.said(); !strings.HasSuffix(got, "sweep, publish, finish failed unrepresentable") {
 		t.Errorf("steps: %s", got)
 	}
@@ -131,11 +133,11 @@ func TestErrorThatNoRetryCuresIsTriedOnce(t *testing.T) {
 func TestRetriesEnd(t *testing.T) {
 	t.Parallel()
 	f := &fake{plan: chunksOf(1)}
-	f.chunk = func(context.Context, flush.ChunkInput) (flush.ChunkResult, error) {
-		return flush.ChunkResult{}, failing(flush.ClassStorageFull)
+	f.chunk = func(context.Context, jobstep.ChunkInput) (jobstep.ChunkResult, error) {
+		return jobstep.ChunkResult{}, failing(jobstep.ClassStorageFull)
 	}
 	err := runFlush(t, newEnv(t, f), FlushInput{Tuning: Tuning{Attempts: 4}})
-	wantFailure(t, err, flush.ClassStorageFull)
+	wantFailure(t, err, jobstep.ClassStorageFull)
 	if n := len(f.chunks()); n != 4 {
 		t.Errorf("%d tries, want 4", n)
 	}
@@ -147,11 +149,11 @@ func TestRetriesEnd(t *testing.T) {
 func TestRetriedChunkIsSweptAfter(t *testing.T) {
 	t.Parallel()
 	f := &fake{plan: chunksOf(1)}
-	f.chunk = func(_ context.Context, in flush.ChunkInput) (flush.ChunkResult, error) {
+	f.chunk = func(_ context.Context, in jobstep.ChunkInput) (jobstep.ChunkResult, error) {
 		if in.Attempt == 1 {
-			return flush.ChunkResult{}, failing(flush.ClassConnection)
+			return jobstep.ChunkResult{}, failing(jobstep.ClassConnection)
 		}
-		return flush.ChunkResult{Rows: 1, Segments: 1}, nil
+		return jobstep.ChunkResult{Rows: 1, Segments: 1}, nil
 	}
 	if err := runFlush(t, newEnv(t, f), FlushInput{}); err != nil {
 		t.Fatal(err)
@@ -163,10 +165,10 @@ func TestRetriedChunkIsSweptAfter(t *testing.T) {
 
 func TestPlanThatFailsEndsTheJob(t *testing.T) {
 	t.Parallel()
-	f := &fake{plan: func(flush.PlanInput) (flush.PlanResult, error) {
-		return flush.PlanResult{}, failing(flush.ClassMissingTable)
+	f := &fake{plan: func(jobstep.PlanInput) (jobstep.PlanResult, error) {
+		return jobstep.PlanResult{}, failing(jobstep.ClassMissingTable)
 	}}
-	wantFailure(t, runFlush(t, newEnv(t, f), FlushInput{}), flush.ClassMissingTable)
+	wantFailure(t, runFlush(t, newEnv(t, f), FlushInput{}), jobstep.ClassMissingTable)
 	if got, want := f.said(), "plan 1, finish failed missing_table"; got != want {
 		t.Errorf("steps: %s; want: %s", got, want)
 	}
@@ -174,8 +176,8 @@ func TestPlanThatFailsEndsTheJob(t *testing.T) {
 
 func TestPublishThatFailsFailsTheJob(t *testing.T) {
 	t.Parallel()
-	f := &fake{plan: chunksOf(1), publish: func() error { return failing(flush.ClassStorage) }}
-	wantFailure(t, runFlush(t, newEnv(t, f), FlushInput{Tuning: Tuning{Attempts: 2}}), flush.ClassStorage)
+	f := &fake{plan: chunksOf(1), publish: func() error { return failing(jobstep.ClassStorage) }}
+	wantFailure(t, runFlush(t, newEnv(t, f), FlushInput{Tuning: Tuning{Attempts: 2}}), jobstep.ClassStorage)
 	if got, want := f.said(), "plan 1, residue 1, publish, publish, finish failed storage"; got != want {
 		t.Errorf("steps: %s; want: %s", got, want)
 	}
@@ -185,13 +187,13 @@ func TestCleanUpThatFailsDoesNotKeepTheJobFromItsEnd(t *testing.T) {
 	t.Parallel()
 	f := &fake{
 		plan:  chunksOf(1),
-		sweep: func() error { return failing(flush.ClassPrivilege) },
-		residue: func(flush.ResidueInput) (flush.ResidueResult, error) {
-			return flush.ResidueResult{}, failing(flush.ClassData)
+		sweep: func() error { return failing(jobstep.ClassPrivilege) },
+		residue: func(jobstep.ResidueInput) (jobstep.ResidueResult, error) {
+			return jobstep.ResidueResult{}, failing(jobstep.ClassData)
 		},
-		publish: func() error { return failing(flush.ClassPrivilege) },
+		publish: func() error { return failing(jobstep.ClassPrivilege) },
 	}
-	wantFailure(t, runFlush(t, newEnv(t, f), FlushInput{}), flush.ClassData)
+	wantFailure(t, runFlush(t, newEnv(t, f), FlushInput{}), jobstep.ClassData)
 	if got, want := f.said(), "plan 1, residue 1, publish, finish failed data"; got != want {
 		t.Errorf("steps: %s; want: %s", got, want)
 	}
@@ -201,17 +203,17 @@ func TestCleanUpThatFailsDoesNotKeepTheJobFromItsEnd(t *testing.T) {
 func TestChangedTableIsPlannedAgain(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
-	f.plan = func(in flush.PlanInput) (flush.PlanResult, error) {
+	f.plan = func(in jobstep.PlanInput) (jobstep.PlanResult, error) {
 		if in.Generation == 1 {
-			return flush.PlanResult{Generation: 1, Chunks: 10, Parallelism: 1}, nil
+			return jobstep.PlanResult{Generation: 1, Chunks: 10, Parallelism: 1}, nil
 		}
-		return flush.PlanResult{Generation: 2, FirstChunk: 10, Chunks: 2}, nil
+		return jobstep.PlanResult{Generation: 2, FirstChunk: 10, Chunks: 2}, nil
 	}
-	f.chunk = func(_ context.Context, in flush.ChunkInput) (flush.ChunkResult, error) {
+	f.chunk = func(_ context.Context, in jobstep.ChunkInput) (jobstep.ChunkResult, error) {
 		if in.Chunk == 3 {
-			return flush.ChunkResult{}, failing(flush.ClassReplan)
+			return jobstep.ChunkResult{}, failing(jobstep.ClassReplan)
 		}
-		return flush.ChunkResult{Rows: 1}, nil
+		return jobstep.ChunkResult{Rows: 1}, nil
 	}
 	if err := runFlush(t, newEnv(t, f), FlushInput{}); err != nil {
 		t.Fatal(err)
@@ -227,13 +229,13 @@ func TestChangedTableIsPlannedAgain(t *testing.T) {
 // A60
 func TestTableThatKeepsChangingIsAConflict(t *testing.T) {
 	t.Parallel()
-	f := &fake{plan: func(in flush.PlanInput) (flush.PlanResult, error) {
-		return flush.PlanResult{Generation: in.Generation, FirstChunk: in.Generation - 1, Chunks: 1}, nil
+	f := &fake{plan: func(in jobstep.PlanInput) (jobstep.PlanResult, error) {
+		return jobstep.PlanResult{Generation: in.Generation, FirstChunk: in.Generation - 1, Chunks: 1}, nil
 	}}
-	f.chunk = func(context.Context, flush.ChunkInput) (flush.ChunkResult, error) {
-		return flush.ChunkResult{}, failing(flush.ClassReplan)
+	f.chunk = func(context.Context, jobstep.ChunkInput) (jobstep.ChunkResult, error) {
+		return jobstep.ChunkResult{}, failing(jobstep.ClassReplan)
 	}
-	wantFailure(t, runFlush(t, newEnv(t, f), FlushInput{Tuning: Tuning{Replans: 2}}), flush.ClassConflict)
+	wantFailure(t, runFlush(t, newEnv(t, f), FlushInput{Tuning: Tuning{Replans: 2}}), jobstep.ClassConflict)
 	if got, want := f.said(), "plan 1, plan 2, plan 3, sweep, finish failed conflict"; got != want {
 		t.Errorf("steps: %s; want: %s", got, want)
 	}
@@ -244,11 +246,11 @@ func TestCancelWhileChunksRun(t *testing.T) {
 	t.Parallel()
 	f := &fake{plan: chunksOf(100)}
 	env := newEnv(t, f)
-	f.chunk = func(ctx context.Context, in flush.ChunkInput) (flush.ChunkResult, error) {
+	f.chunk = func(ctx context.Context, in jobstep.ChunkInput) (jobstep.ChunkResult, error) {
 		if in.Chunk == 3 {
 			env.CancelWorkflow()
 		}
-		return flush.ChunkResult{Rows: 1, Segments: 1}, nil
+		return jobstep.ChunkResult{Rows: 1, Segments: 1}, nil
 	}
 	err := runFlush(t, env, FlushInput{})
 	if !temporal.IsCanceledError(err) {
@@ -286,9 +288,9 @@ func TestCancelDuringTheLastStepComesTooLate(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
 	env := newEnv(t, f)
-	f.finish = func(in flush.FinishInput) (flush.FinishResult, error) {
+	f.finish = func(in jobstep.FinishInput) (jobstep.FinishResult, error) {
 		env.CancelWorkflow()
-		return flush.FinishResult{Status: in.Status}, nil
+		return jobstep.FinishResult{Status: in.Status}, nil
 	}
 	if err := runFlush(t, env, FlushInput{}); err != nil {
 		t.Fatalf("error %v, want none", err)
@@ -304,10 +306,10 @@ func TestTheRecordedEndDecides(t *testing.T) {
 	}{
 		{"completed", func(err error) bool { return err == nil }},
 		{"cancelled", temporal.IsCanceledError},
-		{"failed", func(err error) bool { return classOf(err) == flush.ClassInternal }},
+		{"failed", func(err error) bool { return classOf(err) == jobstep.ClassInternal }},
 	} {
-		f := &fake{finish: func(flush.FinishInput) (flush.FinishResult, error) {
-			return flush.FinishResult{Status: c.stored}, nil
+		f := &fake{finish: func(jobstep.FinishInput) (jobstep.FinishResult, error) {
+			return jobstep.FinishResult{Status: c.stored}, nil
 		}}
 		if err := runFlush(t, newEnv(t, f), FlushInput{}); !c.ok(err) {
 			t.Errorf("stored %s: workflow error %v", c.stored, err)
@@ -319,11 +321,11 @@ func TestTheEndIsRecordedHoweverLongItTakes(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
 	tries := 0
-	f.finish = func(in flush.FinishInput) (flush.FinishResult, error) {
+	f.finish = func(in jobstep.FinishInput) (jobstep.FinishResult, error) {
 		if tries++; tries < 8 {
-			return flush.FinishResult{}, failing(flush.ClassConnection)
+			return jobstep.FinishResult{}, failing(jobstep.ClassConnection)
 		}
-		return flush.FinishResult{Status: in.Status}, nil
+		return jobstep.FinishResult{Status: in.Status}, nil
 	}
 	if err := runFlush(t, newEnv(t, f), FlushInput{Tuning: Tuning{Attempts: 2}}); err != nil {
 		t.Fatal(err)
@@ -335,10 +337,10 @@ func TestTheEndIsRecordedHoweverLongItTakes(t *testing.T) {
 
 func TestAnEndThatCannotBeRecordedFailsTheWorkflow(t *testing.T) {
 	t.Parallel()
-	f := &fake{finish: func(flush.FinishInput) (flush.FinishResult, error) {
-		return flush.FinishResult{}, failing(flush.ClassPrivilege)
+	f := &fake{finish: func(jobstep.FinishInput) (jobstep.FinishResult, error) {
+		return jobstep.FinishResult{}, failing(jobstep.ClassPrivilege)
 	}}
-	if err := runFlush(t, newEnv(t, f), FlushInput{}); classOf(err) != flush.ClassPrivilege {
+	if err := runFlush(t, newEnv(t, f), FlushInput{}); classOf(err) != jobstep.ClassPrivilege {
 		t.Errorf("error %v, want class privilege", err)
 	}
 }
@@ -408,11 +410,11 @@ func TestCancelWhileARunDrainsIsNotLost(t *testing.T) {
 	t.Parallel()
 	f := &fake{plan: chunksOf(5)}
 	env := newEnv(t, f)
-	f.chunk = func(_ context.Context, in flush.ChunkInput) (flush.ChunkResult, error) {
+	f.chunk = func(_ context.Context, in jobstep.ChunkInput) (jobstep.ChunkResult, error) {
 		if in.Chunk == 2 {
 			env.CancelWorkflow()
 		}
-		return flush.ChunkResult{Rows: 1}, nil
+		return jobstep.ChunkResult{Rows: 1}, nil
 	}
 	if err := runFlush(t, env, FlushInput{Tuning: Tuning{ChunksPerRun: 3}}); !temporal.IsCanceledError(err) {
 		t.Fatalf("error %v, want a CanceledError", err)

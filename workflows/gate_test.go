@@ -16,17 +16,17 @@ import (
 	"go.temporal.io/sdk/testsuite"
 	"go.temporal.io/sdk/workflow"
 
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 )
 
 // mannered is a plan of n chunks, two at once, with manners.
-func mannered(n int, m flush.Manners) func(flush.PlanInput) (flush.PlanResult, error) {
-	return func(in flush.PlanInput) (flush.PlanResult, error) {
+func mannered(n int, m jobstep.Manners) func(jobstep.PlanInput) (jobstep.PlanResult, error) {
+	return func(in jobstep.PlanInput) (jobstep.PlanResult, error) {
 		m := m
 		if in.ChunkBytes > 0 {
 			m.ChunkBytes, m.CutBytes = in.ChunkBytes, in.ChunkBytes
 		}
-		return flush.PlanResult{Generation: in.Generation, Chunks: n, RowsEstimate: int64(10 * n), Parallelism: 2, Manners: &m}, nil
+		return jobstep.PlanResult{Generation: in.Generation, Chunks: n, RowsEstimate: int64(10 * n), Parallelism: 2, Manners: &m}, nil
 	}
 }
 
@@ -63,7 +63,7 @@ func watchPhases(env *testsuite.TestWorkflowEnvironment) func() string {
 // The rate holds over two lanes: 40 chunks of 10 rows at 5 rows a second take 2 s each, by the timers of the workflow.
 func TestRate(t *testing.T) {
 	t.Parallel()
-	f := &fake{plan: mannered(40, flush.Manners{MaxRowsPerSecond: 5})}
+	f := &fake{plan: mannered(40, jobstep.Manners{MaxRowsPerSecond: 5})}
 	env := newEnv(t, f)
 	at := beginnings(env)
 	phases := watchPhases(env)
@@ -91,10 +91,10 @@ func wantSpaced(t *testing.T, at []time.Time, n int, apart time.Duration) {
 // What a chunk has more than it was charged is paid by those after it.
 func TestRateOfUnevenChunks(t *testing.T) {
 	t.Parallel()
-	f := &fake{plan: mannered(8, flush.Manners{MaxRowsPerSecond: 10})}
+	f := &fake{plan: mannered(8, jobstep.Manners{MaxRowsPerSecond: 10})}
 	rows := func(n int) int64 { return []int64{10, 300, 0, 5}[n%4] }
-	f.chunk = func(_ context.Context, in flush.ChunkInput) (flush.ChunkResult, error) {
-		return flush.ChunkResult{Rows: rows(in.Chunk), Segments: 1}, nil
+	f.chunk = func(_ context.Context, in jobstep.ChunkInput) (jobstep.ChunkResult, error) {
+		return jobstep.ChunkResult{Rows: rows(in.Chunk), Segments: 1}, nil
 	}
 	env := newEnv(t, f)
 	at := beginnings(env)
@@ -116,7 +116,7 @@ func TestRateOfUnevenChunks(t *testing.T) {
 // A new run goes on where the one before stood: it does not begin with a chunk for nothing.
 func TestRateOverRuns(t *testing.T) {
 	t.Parallel()
-	f := &fake{plan: mannered(20, flush.Manners{MaxRowsPerSecond: 5})}
+	f := &fake{plan: mannered(20, jobstep.Manners{MaxRowsPerSecond: 5})}
 	in := FlushInput{Tuning: Tuning{ChunksPerRun: 6}}
 	var all []time.Time
 	clock := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -161,13 +161,13 @@ func unwrap(err error) error {
 // A busy database is looked at again and again, at growing intervals, and no chunk begins meanwhile.
 func TestWaitsForCalm(t *testing.T) {
 	t.Parallel()
-	f := &fake{plan: mannered(4, flush.Manners{ChecksLoad: true})}
+	f := &fake{plan: mannered(4, jobstep.Manners{ChecksLoad: true})}
 	looks := 0
-	f.load = func() (flush.Load, error) {
+	f.load = func() (jobstep.Load, error) {
 		if looks++; looks <= 3 {
-			return flush.Load{LagBytes: int64(4-looks) << 29}, nil
+			return jobstep.Load{LagBytes: int64(4-looks) << 29}, nil
 		}
-		return flush.Load{}, nil
+		return jobstep.Load{}, nil
 	}
 	env := newEnv(t, f)
 	begun := env.Now()
@@ -191,10 +191,10 @@ func TestWaitsForCalm(t *testing.T) {
 // KILL and PAUSE reach a job that waits, and it goes on waiting after RESUME. A look that fails ends the job by its class.
 func TestAskedWhileItWaits(t *testing.T) {
 	t.Parallel()
-	busy := func() (flush.Load, error) { return flush.Load{LockWaiters: 7}, nil }
+	busy := func() (jobstep.Load, error) { return jobstep.Load{LockWaiters: 7}, nil }
 	t.Run("kill", func(t *testing.T) {
 		t.Parallel()
-		f := &fake{plan: mannered(4, flush.Manners{ChecksLoad: true}), load: busy}
+		f := &fake{plan: mannered(4, jobstep.Manners{ChecksLoad: true}), load: busy}
 		env := newEnv(t, f)
 		start := env.Now()
 		env.RegisterDelayedCallback(env.CancelWorkflow, 40*time.Second)
@@ -207,12 +207,12 @@ func TestAskedWhileItWaits(t *testing.T) {
 	})
 	t.Run("pause", func(t *testing.T) {
 		t.Parallel()
-		for name, m := range map[string]flush.Manners{"load": {ChecksLoad: true}, "rate": {MaxRowsPerSecond: 1}} {
+		for name, m := range map[string]jobstep.Manners{"load": {ChecksLoad: true}, "rate": {MaxRowsPerSecond: 1}} {
 			var calm bool
 			f := &fake{plan: mannered(4, m)}
-			f.load = func() (flush.Load, error) {
+			f.load = func() (jobstep.Load, error) {
 				if calm {
-					return flush.Load{}, nil
+					return jobstep.Load{}, nil
 				}
 				return busy()
 			}
@@ -238,8 +238,8 @@ func TestAskedWhileItWaits(t *testing.T) {
 	})
 	t.Run("no right any more", func(t *testing.T) {
 		t.Parallel()
-		f := &fake{plan: mannered(4, flush.Manners{ChecksLoad: true}), load: func() (flush.Load, error) { return flush.Load{}, failing(flush.ClassPrivilege) }}
-		wantFailure(t, runFlush(t, newEnv(t, f), FlushInput{}), flush.ClassPrivilege)
+		f := &fake{plan: mannered(4, jobstep.Manners{ChecksLoad: true}), load: func() (jobstep.Load, error) { return jobstep.Load{}, failing(jobstep.ClassPrivilege) }}
+		wantFailure(t, runFlush(t, newEnv(t, f), FlushInput{}), jobstep.ClassPrivilege)
 		if len(f.chunks()) != 0 {
 			t.Errorf("chunks %v", f.chunks())
 		}
@@ -249,7 +249,7 @@ func TestAskedWhileItWaits(t *testing.T) {
 // A job that waits for long continues as a new run, and is not done.
 func TestLongWaitContinues(t *testing.T) {
 	t.Parallel()
-	f := &fake{plan: mannered(4, flush.Manners{ChecksLoad: true}), load: func() (flush.Load, error) { return flush.Load{LagTime: time.Minute}, nil }}
+	f := &fake{plan: mannered(4, jobstep.Manners{ChecksLoad: true}), load: func() (jobstep.Load, error) { return jobstep.Load{LagTime: time.Minute}, nil }}
 	env := newEnv(t, f)
 	env.RegisterDelayedCallback(func() { env.SetContinueAsNewSuggested(true) }, 10*time.Minute)
 	var again *workflow.ContinueAsNewError
@@ -265,23 +265,23 @@ func TestLongWaitContinues(t *testing.T) {
 // Chunks that take too long are cut smaller: the next generation begins where the one before has stopped.
 func TestSlowChunksAreCutSmaller(t *testing.T) {
 	t.Parallel()
-	m := flush.Manners{ChunkTime: 5 * time.Second, ChunkBytes: 64 << 20, CutBytes: 64 << 20, MostChunkBytes: 64 << 20}
+	m := jobstep.Manners{ChunkTime: 5 * time.Second, ChunkBytes: 64 << 20, CutBytes: 64 << 20, MostChunkBytes: 64 << 20}
 	f := &fake{}
 	var plans []string
 	first := 0
-	f.plan = func(in flush.PlanInput) (flush.PlanResult, error) {
+	f.plan = func(in jobstep.PlanInput) (jobstep.PlanResult, error) {
 		plans = append(plans, fmt.Sprintf("%d: %d from %d", in.Generation, in.ChunkBytes>>20, in.Next))
 		p, err := mannered(12, m)(in)
 		p.FirstChunk = first
 		first += 12
 		return p, err
 	}
-	f.chunk = func(_ context.Context, in flush.ChunkInput) (flush.ChunkResult, error) {
+	f.chunk = func(_ context.Context, in jobstep.ChunkInput) (jobstep.ChunkResult, error) {
 		took := 20 * time.Second
 		if in.Chunk >= 12 {
 			took = 5 * time.Second
 		}
-		return flush.ChunkResult{Rows: 10, Segments: 1, Took: took}, nil
+		return jobstep.ChunkResult{Rows: 10, Segments: 1, Took: took}, nil
 	}
 	if err := runFlush(t, newEnv(t, f), FlushInput{}); err != nil {
 		t.Fatal(err)

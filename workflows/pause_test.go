@@ -16,7 +16,7 @@ import (
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
 
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 )
 
 // ask sends the update and returns a channel that gets its outcome, nil or the refusal.
@@ -308,11 +308,11 @@ func TestFailureWhilePausing(t *testing.T) {
 	t.Parallel()
 	f := &fake{plan: chunksOf(3)}
 	env := newEnv(t, f)
-	f.chunk = func(context.Context, flush.ChunkInput) (flush.ChunkResult, error) {
-		return flush.ChunkResult{}, failing(flush.ClassUnrepresentable)
+	f.chunk = func(context.Context, jobstep.ChunkInput) (jobstep.ChunkResult, error) {
+		return jobstep.ChunkResult{}, failing(jobstep.ClassUnrepresentable)
 	}
 	at(env, chunkActivity, 0, func() { ask(env, pauseIt) })
-	wantFailure(t, runFlush(t, env, FlushInput{}), flush.ClassUnrepresentable)
+	wantFailure(t, runFlush(t, env, FlushInput{}), jobstep.ClassUnrepresentable)
 }
 
 func TestDetailsOfAPausedJob(t *testing.T) {

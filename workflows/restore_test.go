@@ -14,7 +14,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/spillwaydb/spillway/activities"
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 )
 
 func runRestore(t *testing.T, env *testsuite.TestWorkflowEnvironment, in RestoreInput) error {
@@ -47,8 +47,10 @@ func TestRestoreTakesEverySegment(t *testing.T) {
 func TestRestoreOfNothing(t *testing.T) {
 	t.Parallel()
 	for name, f := range map[string]*fake{
-		"no segments":  {plan: chunksOf(0)},
-		"nothing fits": {plan: chunksOf(2), chunk: func(context.Context, flush.ChunkInput) (flush.ChunkResult, error) { return flush.ChunkResult{}, nil }},
+		"no segments": {plan: chunksOf(0)},
+		"nothing fits": {plan: chunksOf(2), chunk: func(context.Context, jobstep.ChunkInput) (jobstep.ChunkResult, error) {
+			return jobstep.ChunkResult{}, nil
+		}},
 	} {
 		if err := runRestore(t, newEnv(t, f), RestoreInput{}); err != nil {
 			t.Fatal(err)
@@ -63,20 +65,20 @@ func TestRestoreOfNothing(t *testing.T) {
 func TestRestoreMeetsADamagedSegment(t *testing.T) {
 	t.Parallel()
 	f := &fake{}
-	f.plan = func(in flush.PlanInput) (flush.PlanResult, error) {
+	f.plan = func(in jobstep.PlanInput) (jobstep.PlanResult, error) {
 		p, err := chunksOf(2)(in)
 		p.Parallelism = 1 // the first segment is back before the second one is looked at
 		return p, err
 	}
-	f.chunk = func(_ context.Context, in flush.ChunkInput) (flush.ChunkResult, error) {
+	f.chunk = func(_ context.Context, in jobstep.ChunkInput) (jobstep.ChunkResult, error) {
 		if in.Chunk == 1 {
-			return flush.ChunkResult{}, failing(flush.ClassDamaged)
+			return jobstep.ChunkResult{}, failing(jobstep.ClassDamaged)
 		}
-		return flush.ChunkResult{Rows: 10}, nil
+		return jobstep.ChunkResult{Rows: 10}, nil
 	}
 	err := runRestore(t, newEnv(t, f), RestoreInput{Tuning: Tuning{Parallelism: 1}})
 	var app *temporal.ApplicationError
-	if !errors.As(err, &app) || app.Type() != flush.ClassDamaged {
+	if !errors.As(err, &app) || app.Type() != jobstep.ClassDamaged {
 		t.Errorf("error %v, want one of type damaged", err)
 	}
 	if got, want := f.said(), "plan restore, sweep, publish, finish failed damaged"; got != want {

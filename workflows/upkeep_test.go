@@ -13,7 +13,7 @@ import (
 	"go.temporal.io/sdk/workflow"
 
 	"github.com/spillwaydb/spillway/activities"
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/jobmanager"
 )
 
@@ -25,26 +25,26 @@ type keeper struct {
 	broken error // of every chunk
 }
 
-func (k *keeper) PlanVerify(_ context.Context, in flush.PlanInput) (flush.PlanResult, error) {
+func (k *keeper) PlanVerify(_ context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error) {
 	k.note("plan %s", in.JobID)
-	return flush.PlanResult{Generation: 1, Chunks: k.chunks, Parallelism: 2}, nil
+	return jobstep.PlanResult{Generation: 1, Chunks: k.chunks, Parallelism: 2}, nil
 }
 
-func (k *keeper) CheckSegments(_ context.Context, in flush.ChunkInput, _ func(flush.Checkpoint)) (flush.ChunkResult, error) {
+func (k *keeper) CheckSegments(_ context.Context, in jobstep.ChunkInput, _ func(jobstep.Checkpoint)) (jobstep.ChunkResult, error) {
 	k.note("chunk %d", in.Chunk)
-	return flush.ChunkResult{Rows: 10, Bytes: 100, Segments: 1}, k.broken
+	return jobstep.ChunkResult{Rows: 10, Bytes: 100, Segments: 1}, k.broken
 }
 
-func (k *keeper) FindStrays(context.Context, string) (flush.VerifyResult, error) {
+func (k *keeper) FindStrays(context.Context, string) (jobstep.VerifyResult, error) {
 	k.note("strays")
-	return flush.VerifyResult{}, k.fail
+	return jobstep.VerifyResult{}, k.fail
 }
 
-func (k *keeper) PlanCleanup(ctx context.Context, in flush.PlanInput) (flush.PlanResult, error) {
+func (k *keeper) PlanCleanup(ctx context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error) {
 	return k.PlanVerify(ctx, in)
 }
 
-func (k *keeper) CleanUp(ctx context.Context, in flush.ChunkInput, p func(flush.Checkpoint)) (flush.ChunkResult, error) {
+func (k *keeper) CleanUp(ctx context.Context, in jobstep.ChunkInput, p func(jobstep.Checkpoint)) (jobstep.ChunkResult, error) {
 	return k.CheckSegments(ctx, in, p)
 }
 

@@ -3,7 +3,7 @@ package workflows
 import (
 	"testing"
 
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 )
 
 // A job vacuums where its plan says so, after its manifest, and a pass over what was left does not take that back.
@@ -13,14 +13,14 @@ func TestVacuum(t *testing.T) {
 		vacuum bool
 		want   string
 	}{{true, "plan 1, residue 1, residue 2, publish, vacuum, finish completed"}, {false, "plan 1, residue 1, residue 2, publish, finish completed"}} {
-		f := &fake{plan: func(in flush.PlanInput) (flush.PlanResult, error) {
-			return flush.PlanResult{Generation: in.Generation, Chunks: 2, Vacuum: c.vacuum}, nil
+		f := &fake{plan: func(in jobstep.PlanInput) (jobstep.PlanResult, error) {
+			return jobstep.PlanResult{Generation: in.Generation, Chunks: 2, Vacuum: c.vacuum}, nil
 		}}
-		f.residue = func(in flush.ResidueInput) (flush.ResidueResult, error) {
+		f.residue = func(in jobstep.ResidueInput) (jobstep.ResidueResult, error) {
 			if in.Pass > 1 {
-				return flush.ResidueResult{}, nil
+				return jobstep.ResidueResult{}, nil
 			}
-			return flush.ResidueResult{RowsLeft: 1, Plan: &flush.PlanResult{Generation: 2, FirstChunk: 2, Chunks: 1}}, nil
+			return jobstep.ResidueResult{RowsLeft: 1, Plan: &jobstep.PlanResult{Generation: 2, FirstChunk: 2, Chunks: 1}}, nil
 		}
 		if err := runFlush(t, newEnv(t, f), FlushInput{}); err != nil {
 			t.Fatal(err)

@@ -8,6 +8,8 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/layout"
+	"github.com/spillwaydb/spillway/internal/option"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/sqlfront"
 	"github.com/spillwaydb/spillway/sqlfront/parse"
@@ -43,7 +45,7 @@ func refusal(no *flush.RefusedError) sqlfront.Refusal {
 
 // planError says in the front-end's words what kept a look from being had.
 func planError(err error) error {
-	var bad *flush.OptionError
+	var bad *option.Error
 	switch {
 	case errors.Is(err, hot.ErrNoTable):
 		return fmt.Errorf("%w: %w", sqlfront.ErrNoTable, err)
@@ -83,7 +85,7 @@ func layoutOutlook(s *flush.Survey) (out []sqlfront.Property) {
 			add(name, strconv.FormatInt(n, 10), detail)
 		}
 	}
-	if s.Path != flush.DefaultPath {
+	if s.Path != layout.DefaultPath {
 		add("path", s.Path, "template of the directories of files")
 	}
 	add("partition_by", l.PartitionBy, "one value to a file; times are cut in UTC")

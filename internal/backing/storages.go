@@ -13,7 +13,8 @@ import (
 	sdk "go.temporal.io/sdk/client"
 	"go.temporal.io/sdk/temporal"
 
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/layout"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/sqlfront"
@@ -53,7 +54,7 @@ func CheckStorage(location string, options map[string]string) (string, error) {
 		return "", err
 	}
 	if template, ok := options[objstore.OptionPath]; ok {
-		if err := flush.CheckPath(template); err != nil {
+		if err := layout.CheckPath(template); err != nil {
 			return "", &objstore.OptionError{Option: objstore.OptionPath, Msg: err.Error()}
 		}
 	}
@@ -184,13 +185,13 @@ func (s *Storages) found(ctx context.Context, name string, err error) error {
 		e.Msg += ": " + *row.CheckError
 	}
 	switch app.Type() {
-	case flush.ClassRefused:
+	case jobstep.ClassRefused:
 		e.Code, e.Hint = "55000", "choose another prefix; if the other database is gone for good, ALTER STORAGE … ADOPT or `spillway storage adopt` takes a storage over"
-	case flush.ClassStorageDenied:
+	case jobstep.ClassStorageDenied:
 		e.Code, e.Hint = "28000", "look at the bucket's name and region, at the keys that the workers have, and at what they allow: docs/storages.md"
-	case flush.ClassInvalid:
+	case jobstep.ClassInvalid:
 		e.Code = "22023"
-	case flush.ClassStorageFull:
+	case jobstep.ClassStorageFull:
 		e.Code = "53100"
 	default:
 		e.Hint = "the workers must reach the storage; the option endpoint says where it is"

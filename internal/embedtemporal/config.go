@@ -99,8 +99,9 @@ func staticHosts(host string, p ports) map[primitives.ServiceName]static.Hosts {
 }
 
 const (
-	fast        = 20_000   // requests a second: more than one machine answers
-	eventsCache = 64 << 20 // bytes at most, of a few thousand live jobs
+	fast         = 20_000   // requests a second: more than one machine answers
+	eventsCache  = 64 << 20 // bytes at most, of a few thousand live jobs
+	historyCache = 10_000   // workflows at most
 )
 
 // dynamicConfig holds what the defaults, made for large clusters, get wrong here.
@@ -119,8 +120,13 @@ func dynamicConfig() dynamicconfig.StaticClient {
 		dynamicconfig.FrontendMaxNamespaceRPSPerInstance.Key(): fast,
 		dynamicconfig.HistoryRPS.Key():                         fast,
 		// To describe a workflow its first event is read. The default is made for hundreds of shards and holds those of a few
-		// hundred workflows of the only one here; others would come from disk each time.
-		dynamicconfig.EventsCacheMaxSizeBytes.Key(): eventsCache,
+		// hundred workflows of the only one here; others would come from disk each time. One cache for all shards, or each would have its own.
+		dynamicconfig.EnableHostLevelEventsCache.Key():       true,
+		dynamicconfig.EventsHostLevelCacheMaxSizeBytes.Key(): eventsCache,
+		// What is known of a workflow is kept for an hour after its end by default, of a hundred thousand of them: memory would grow with
+		// every job of that hour.
+		dynamicconfig.HistoryCacheTTL.Key():              10 * time.Minute,
+		dynamicconfig.HistoryCacheHostLevelMaxSize.Key(): historyCache,
 		// There are few history shards, and the queues of each are asked at most 20 times a second by default: every step of
 		// a workflow would wait 50 ms for the next.
 		dynamicconfig.TransferProcessorMaxPollRPS.Key():   1000,

@@ -12,6 +12,8 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/fault"
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/layout"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/obs"
@@ -28,20 +30,20 @@ const findRowTime = 2 * time.Second
 // attempt is one try at one chunk: one backend, one transaction. Its id is used once.
 type attempt struct {
 	f           *Flusher
-	in          ChunkInput
-	work        func(context.Context) (ChunkResult, error) // T1 up to its COMMIT
-	dir         string                                     // of the object of what stays cold, if it puts rows back
-	about       string                                     // the table, for people
+	in          jobstep.ChunkInput
+	work        func(context.Context) (jobstep.ChunkResult, error) // T1 up to its COMMIT
+	dir         string                                             // of the object of what stays cold, if it puts rows back
+	about       string                                             // the table, for people
 	lockTimeout time.Duration
 
 	plan       *loadedPlan // nil if it puts rows back
 	store      objstore.Store
 	storeName  string
-	rep        *reporter
+	rep        *jobstep.Reporter
 	skipLocked bool
 
 	id       uuid.UUID
-	place    place
+	place    layout.Place
 	base     string          // what the names of its objects begin with
 	prefix   string          // what their keys begin with, unless it scatters: then nothing lies there
 	scatters bool            // its objects lie in many directories, and are recorded before they are written
@@ -53,48 +55,48 @@ type attempt struct {
 }
 
 // run opens the backend, records the attempt (T0) and moves the chunk (T1). On any failure it settles what it left.
-func (a *attempt) run(ctx context.Context) (ChunkResult, error) {
+func (a *attempt) run(ctx context.Context) (jobstep.ChunkResult, error) {
 	job, err := jobUUID(a.in.JobID)
 	if err != nil {
-		return ChunkResult{}, classified(ClassInvalid, err)
+		return jobstep.ChunkResult{}, jobstep.Classified(jobstep.ClassInvalid, err)
 	}
 	if a.id, err = uuid.NewV7(); err != nil {
-		return ChunkResult{}, fmt.Errorf("make attempt id: %w", err)
+		return jobstep.ChunkResult{}, fmt.Errorf("make attempt id: %w", err)
 	}
-	origin, err := a.f.origin(ctx)
+	origin, err := a.f.sweeper.Origin(ctx)
 	if err != nil {
-		return ChunkResult{}, err
+		return jobstep.ChunkResult{}, err
 	}
 	if err := a.settlePlace(job); err != nil {
-		return ChunkResult{}, classified(ClassInternal, err)
+		return jobstep.ChunkResult{}, jobstep.Classified(jobstep.ClassInternal, err)
 	}
 	a.session, err = a.f.hot.Session(ctx, a.sessionName(job), &hot.SessionOptions{LockTimeout: a.lockTimeout})
 	if err != nil {
-		return ChunkResult{}, err
+		return jobstep.ChunkResult{}, err
 	}
 	defer a.closeSession()
 	calm := a.endBackendWhen(ctx)
 	defer calm()
 
-	a.rep.report(StepClaiming, a.id)
+	a.rep.Report(jobstep.StepClaiming, a.id)
 	err = fault.Do(ctx, fault.AttemptRow, func() error {
 		return a.f.ledger.OpenAttempt(ctx, a.session, ledger.Attempt{
 			ID: a.id, JobID: a.in.JobID, Chunk: a.in.Chunk, Storage: a.storeName, ObjectPrefix: a.prefix, Origin: origin,
 		})
 	})
 	if err != nil {
-		return ChunkResult{}, a.settle(ctx, err)
+		return jobstep.ChunkResult{}, a.settle(ctx, err)
 	}
 	return a.transaction(ctx, calm)
 }
 
 // transaction is T1, with its COMMIT.
-func (a *attempt) transaction(ctx context.Context, calm func() bool) (res ChunkResult, err error) {
+func (a *attempt) transaction(ctx context.Context, calm func() bool) (res jobstep.ChunkResult, err error) {
 	ctx, end := a.span(ctx, obs.SpanMove)
 	defer func() { end(err) }()
 	began := time.Now()
 	if res, err = a.work(ctx); err != nil {
-		return ChunkResult{}, a.settle(ctx, err)
+		return jobstep.ChunkResult{}, a.settle(ctx, err)
 	}
 	if res, err = a.commit(ctx, calm, res); err == nil {
 		res.Took = time.Since(began)
@@ -104,19 +106,19 @@ func (a *attempt) transaction(ctx context.Context, calm func() bool) (res ChunkR
 
 // settlePlace finds out where the attempt's objects will lie.
 func (a *attempt) settlePlace(job uuid.UUID) (err error) {
-	a.base = baseName(time.Now(), job, a.in.Chunk, a.id)
+	a.base = layout.BaseName(time.Now(), job, a.in.Chunk, a.id)
 	if a.plan == nil {
 		a.prefix = path.Join(a.dir, a.base)
 		return nil
 	}
 	arr := a.plan.arrangement
 	a.place = a.plan.doc.place(a.plan.part, job.String())
-	a.scatters = arr.scatters()
+	a.scatters = arr.Scatters()
 	dir := ""
 	if a.scatters {
-		dir, err = tableDir(a.plan.doc.Schema, a.plan.doc.Name)
+		dir, err = layout.TableDir(a.plan.doc.Schema, a.plan.doc.Name)
 	} else {
-		dir, err = arr.dir(a.place, nil)
+		dir, err = arr.Dir(a.place, nil)
 	}
 	a.prefix = dir + "/" + a.base
 	return err
@@ -145,7 +147,7 @@ func (a *attempt) sessionName(job uuid.UUID) string {
 func (a *attempt) endBackendWhen(ctx context.Context) func() bool {
 	s := a.session
 	return context.AfterFunc(ctx, func() {
-		ctx, cancel := settleContext(ctx)
+		ctx, cancel := jobstep.SettleContext(ctx)
 		defer cancel()
 		if err := s.Terminate(ctx); err != nil {
 			a.f.log.Warn("could not end the backend of a stopped chunk", obs.KeyJob, a.in.JobID, obs.KeyChunk, a.in.Chunk, obs.KeyErr, err)
@@ -154,41 +156,41 @@ func (a *attempt) endBackendWhen(ctx context.Context) func() bool {
 }
 
 // move is T1 up to its COMMIT.
-func (a *attempt) move(ctx context.Context) (ChunkResult, error) {
+func (a *attempt) move(ctx context.Context) (jobstep.ChunkResult, error) {
 	m, err := a.plan.move(a.skipLocked)
 	if err != nil {
-		return ChunkResult{}, classified(ClassInternal, err)
+		return jobstep.ChunkResult{}, jobstep.Classified(jobstep.ClassInternal, err)
 	}
 	if err := a.begin(ctx, m); err != nil {
-		return ChunkResult{}, err
+		return jobstep.ChunkResult{}, err
 	}
 	if err := a.covered(ctx, m); err != nil {
-		return ChunkResult{}, err
+		return jobstep.ChunkResult{}, err
 	}
 	copyRows := a.copy
-	if a.plan.arrangement.cuts() {
+	if a.plan.arrangement.Cuts() {
 		copyRows = a.copyParts
 	}
 	w, err := copyRows(ctx, m)
 	if err != nil {
-		return ChunkResult{}, err
+		return jobstep.ChunkResult{}, err
 	}
 	if a.plan.part.Table.HasComposite() {
 		// The lock on the table does not keep attributes from being added to a composite type or dropped from it in the middle of
 		// the COPY. Attribute numbers are never used twice: if they are what they were, all rows had the same ones.
 		if err := a.look(ctx, m); err != nil {
-			return ChunkResult{}, err
+			return jobstep.ChunkResult{}, err
 		}
 	}
-	res := ChunkResult{Rows: w.rows, Bytes: w.bytes, Segments: w.segments}
+	res := jobstep.ChunkResult{Rows: w.rows, Bytes: w.bytes, Segments: w.segments}
 	if a.skipLocked {
 		if res.Skipped, err = a.session.CountLeft(ctx, m); err != nil {
-			return ChunkResult{}, err
+			return jobstep.ChunkResult{}, err
 		}
 	}
-	a.rep.report(StepRegistering, a.id)
+	a.rep.Report(jobstep.StepRegistering, a.id)
 	if err := fault.Do(ctx, fault.LedgerInsert, func() error { return a.register(ctx, w) }); err != nil {
-		return ChunkResult{}, err
+		return jobstep.ChunkResult{}, err
 	}
 	if err := a.completeChunk(ctx, res); err != nil || m.Whole == nil {
 		return res, err
@@ -225,7 +227,7 @@ func (a *attempt) raiseFence(ctx context.Context) error {
 }
 
 // completeChunk says in the row of the chunk what became of it.
-func (a *attempt) completeChunk(ctx context.Context, res ChunkResult) error {
+func (a *attempt) completeChunk(ctx context.Context, res jobstep.ChunkResult) error {
 	return fault.Do(ctx, fault.ChunkRow, func() error {
 		return a.f.ledger.UpdateChunk(ctx, a.session, a.in.JobID, a.in.Chunk, res.Rows, res.Bytes, res.Skipped, res.Segments)
 	})
@@ -236,7 +238,7 @@ func (a *attempt) take(ctx context.Context) error {
 	ours := false
 	err := fault.Do(ctx, fault.Take, func() (err error) { ours, err = a.f.ledger.TakeAttempt(ctx, a.session, a.id); return err })
 	if err == nil && !ours {
-		err = classified(ClassLock, errors.New("this attempt was condemned before it could begin"))
+		err = jobstep.Classified(jobstep.ClassLock, errors.New("this attempt was condemned before it could begin"))
 	}
 	return err
 }
@@ -248,10 +250,10 @@ func (a *attempt) look(ctx context.Context, m *hot.Move) error {
 		return a.gone(err)
 	}
 	if diff, same := hot.SameShape(&a.plan.part.Table, now); !same {
-		return classified(ClassReplan, fmt.Errorf("table %s.%s changed since it was planned: %s", m.Schema, m.Table, diff))
+		return jobstep.Classified(jobstep.ClassReplan, fmt.Errorf("table %s.%s changed since it was planned: %s", m.Schema, m.Table, diff))
 	}
 	if no := a.plan.part.refuseWhole(now); len(no) > 0 {
-		return classified(ClassReplan, fmt.Errorf("partition %s.%s cannot be taken whole any more: %s", m.Schema, m.Table, no[0].Msg))
+		return jobstep.Classified(jobstep.ClassReplan, fmt.Errorf("partition %s.%s cannot be taken whole any more: %s", m.Schema, m.Table, no[0].Msg))
 	}
 	return nil
 }
@@ -272,32 +274,32 @@ func (a *attempt) covered(ctx context.Context, m *hot.Move) error {
 	if left, err := a.session.Uncovered(ctx, m); err != nil || !left {
 		return err
 	}
-	return classified(ClassReplan, fmt.Errorf("partition %s.%s has rows that do not match, and is not taken whole", m.Schema, m.Table))
+	return jobstep.Classified(jobstep.ClassReplan, fmt.Errorf("partition %s.%s has rows that do not match, and is not taken whole", m.Schema, m.Table))
 }
 
 // gone tells a partition that was dropped, without which the job goes on, from the table itself.
 func (a *attempt) gone(err error) error {
 	t := &a.plan.part.Table
-	if ClassOf(err).Name != ClassMissingTable || t.Schema == a.plan.doc.Schema && t.Name == a.plan.doc.Name {
+	if jobstep.ClassOf(err).Name != jobstep.ClassMissingTable || t.Schema == a.plan.doc.Schema && t.Name == a.plan.doc.Name {
 		return err
 	}
-	return classified(ClassReplan, fmt.Errorf("partition %s.%s: %w", t.Schema, t.Name, err))
+	return jobstep.Classified(jobstep.ClassReplan, fmt.Errorf("partition %s.%s: %w", t.Schema, t.Name, err))
 }
 
 // copy streams the deleted rows into one object, makes it durable and looks at it. A chunk without rows writes no object.
 func (a *attempt) copy(ctx context.Context, m *hot.Move) (written, error) {
-	a.rep.report(StepCopying, a.id)
+	a.rep.Report(jobstep.StepCopying, a.id)
 	var err error
-	if a.object, err = a.store.Create(ctx, objectKey(a.prefix)); err != nil {
+	if a.object, err = a.store.Create(ctx, layout.ObjectKey(a.prefix)); err != nil {
 		return written{}, err
 	}
-	w, err := segment.NewWriter(a.object, a.plan.schema, a.meta(a.id), a.plan.arrangement.writerOptions())
+	w, err := segment.NewWriter(a.object, a.plan.schema, a.meta(a.id), a.plan.arrangement.WriterOptions())
 	if err != nil {
 		return written{}, err
 	}
 	defer w.Abort()
-	a.rep.count(func() (int64, int64) { return w.Rows(), w.Bytes() })
-	defer a.rep.count(nil)
+	a.rep.Count(func() (int64, int64) { return w.Rows(), w.Bytes() })
+	defer a.rep.Count(nil)
 
 	a.copying = true
 	deleted, err := a.session.CopyOut(ctx, m, fault.Stream(ctx, w))
@@ -308,13 +310,13 @@ func (a *attempt) copy(ctx context.Context, m *hot.Move) (written, error) {
 	if deleted == 0 && w.Rows() == 0 {
 		return written{}, a.object.Abort()
 	}
-	a.rep.report(StepUploading, a.id)
+	a.rep.Report(jobstep.StepUploading, a.id)
 	sum, err := finishFile(ctx, w)
 	if err != nil {
 		return written{}, a.nameRow(ctx, err)
 	}
 	if sum.Rows != deleted {
-		return written{}, classified(ClassInternal, fmt.Errorf("PostgreSQL deleted %d rows but %d were written", deleted, sum.Rows))
+		return written{}, jobstep.Classified(jobstep.ClassInternal, fmt.Errorf("PostgreSQL deleted %d rows but %d were written", deleted, sum.Rows))
 	}
 	if err := a.durable(ctx, a.object); err != nil {
 		return written{}, err
@@ -354,7 +356,7 @@ func (a *attempt) findRow(ctx context.Context, ue *segment.UnrepresentableError)
 	}
 	ctid, err := a.f.hot.FindRow(ctx, &a.plan.part.Table, key)
 	if err != nil {
-		a.f.log.Debug("could not look for a row by its key", obs.KeyJob, a.in.JobID, obs.KeyChunk, a.in.Chunk, obs.KeyClass, ClassOf(err).Name)
+		a.f.log.Debug("could not look for a row by its key", obs.KeyJob, a.in.JobID, obs.KeyChunk, a.in.Chunk, obs.KeyClass, jobstep.ClassOf(err).Name)
 	}
 	return ctid
 }
@@ -390,7 +392,7 @@ func (a *attempt) readBack(ctx context.Context, key string, sum segment.Summary,
 	}
 	defer obj.Close()
 	if obj.Size() != sum.Bytes {
-		return classified(ClassStorage, fmt.Errorf("read back: object has %d bytes, %d were written", obj.Size(), sum.Bytes))
+		return jobstep.Classified(jobstep.ClassStorage, fmt.Errorf("read back: object has %d bytes, %d were written", obj.Size(), sum.Bytes))
 	}
 	read := segment.ReadFooter
 	if full {
@@ -398,31 +400,31 @@ func (a *attempt) readBack(ctx context.Context, key string, sum segment.Summary,
 	}
 	footer, err := read(obj, obj.Size())
 	if err != nil {
-		return classified(ClassStorage, fmt.Errorf("read back: %w", err))
+		return jobstep.Classified(jobstep.ClassStorage, fmt.Errorf("read back: %w", err))
 	}
 	if footer.Rows != sum.Rows {
-		return classified(ClassStorage, fmt.Errorf("read back: footer counts %d rows, %d were written", footer.Rows, sum.Rows))
+		return jobstep.Classified(jobstep.ClassStorage, fmt.Errorf("read back: footer counts %d rows, %d were written", footer.Rows, sum.Rows))
 	}
 	return nil
 }
 
 // commit ends T1 and finds out whether it did.
-func (a *attempt) commit(ctx context.Context, calm func() bool, res ChunkResult) (ChunkResult, error) {
-	a.rep.report(StepCommitting, a.id)
+func (a *attempt) commit(ctx context.Context, calm func() bool, res jobstep.ChunkResult) (jobstep.ChunkResult, error) {
+	a.rep.Report(jobstep.StepCommitting, a.id)
 	if !calm() { // too late: the backend is being ended
-		return ChunkResult{}, a.settle(ctx, context.Cause(ctx))
+		return jobstep.ChunkResult{}, a.settle(ctx, context.Cause(ctx))
 	}
 	outcome, err := a.sendCommit(ctx)
 	switch outcome {
 	case hot.OutcomeCommitted:
 		a.releaseSession()
-		a.rep.report(StepDone, a.id)
+		a.rep.Report(jobstep.StepDone, a.id)
 		return res, nil
 	case hot.OutcomeRolledBack:
-		return ChunkResult{}, a.settle(ctx, fmt.Errorf("commit: %w", err))
+		return jobstep.ChunkResult{}, a.settle(ctx, fmt.Errorf("commit: %w", err))
 	}
 	a.f.log.Warn("no answer to a commit, finding out what became of it", obs.KeyJob, a.in.JobID, obs.KeyChunk, a.in.Chunk, obs.KeyAttempt, a.id, obs.KeyErr, err)
-	return a.resolve(ctx, res, classified(ClassConnection, fmt.Errorf("commit: no answer: %w", err)))
+	return a.resolve(ctx, res, jobstep.Classified(jobstep.ClassConnection, fmt.Errorf("commit: no answer: %w", err)))
 }
 
 // sendCommit sends COMMIT and measures how long the answer takes.
@@ -450,16 +452,16 @@ func patient(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // resolve asks the ledger what became of an unanswered COMMIT.
-func (a *attempt) resolve(ctx context.Context, res ChunkResult, cause error) (ChunkResult, error) {
+func (a *attempt) resolve(ctx context.Context, res jobstep.ChunkResult, cause error) (jobstep.ChunkResult, error) {
 	verdict, err := a.condemn(ctx)
 	if err != nil {
-		return ChunkResult{}, errors.Join(cause, err) // the next attempt finds out
+		return jobstep.ChunkResult{}, errors.Join(cause, err) // the next attempt finds out
 	}
 	if verdict == ledger.VerdictCommitted {
 		return res, nil
 	}
 	a.discard(ctx, verdict)
-	return ChunkResult{}, cause
+	return jobstep.ChunkResult{}, cause
 }
 
 // settle cleans up after an attempt for which no COMMIT was sent, or whose rollback was acknowledged, and returns cause.
@@ -487,7 +489,7 @@ func (a *attempt) settle(ctx context.Context, cause error) error {
 
 // condemn tries for as long as settling may take: PostgreSQL may be restarting.
 func (a *attempt) condemn(ctx context.Context) (ledger.Verdict, error) {
-	ctx, cancel := settleContext(ctx)
+	ctx, cancel := jobstep.SettleContext(ctx)
 	defer cancel()
 	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 2*time.Second) {
 		verdict, err := a.f.ledger.Condemn(ctx, a.id)
@@ -509,14 +511,14 @@ func (a *attempt) discard(ctx context.Context, verdict ledger.Verdict) {
 	if verdict != ledger.VerdictCondemned {
 		return
 	}
-	ctx, cancel := settleContext(ctx)
+	ctx, cancel := jobstep.SettleContext(ctx)
 	defer cancel()
-	if _, err := a.f.deleteObjects(ctx, a.store, a.id, a.prefix); err != nil {
+	if _, err := a.f.sweeper.DeleteObjects(ctx, a.store, a.id, a.prefix); err != nil {
 		a.f.log.Warn("could not delete the objects of a failed attempt; the sweep will", obs.KeyJob, a.in.JobID, obs.KeyAttempt, a.id, obs.KeyErr, err)
 		return
 	}
 	if a.unanswered.Load() {
-		if err := a.f.markSwept(ctx, a.id); err != nil {
+		if err := a.f.sweeper.MarkSwept(ctx, a.id); err != nil {
 			a.f.log.Warn("could not mark a failed attempt as swept", obs.KeyJob, a.in.JobID, obs.KeyAttempt, a.id, obs.KeyErr, err)
 		}
 		return

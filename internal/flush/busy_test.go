@@ -10,6 +10,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 )
 
 // A generation that was cut anew in mid-flush begins where the one before has stopped: in the middle of a partition, behind those
@@ -35,7 +36,7 @@ func TestCutAnewInMidFlush(t *testing.T) {
 	}
 	before := r.hotCount()
 	ctx := context.Background()
-	in := flush.PlanInput{JobID: j.id, RequestID: j.request, Generation: 2, ChunkBytes: 128 << 10, Next: 4}
+	in := jobstep.PlanInput{JobID: j.id, RequestID: j.request, Generation: 2, ChunkBytes: 128 << 10, Next: 4}
 	next, err := r.f.Plan(ctx, in)
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +53,7 @@ func TestCutAnewInMidFlush(t *testing.T) {
 	}
 	in.Next = 99
 	in.Generation = 3
-	if _, err := r.f.Plan(ctx, in); err == nil || flush.ClassOf(err).Name != flush.ClassInternal {
+	if _, err := r.f.Plan(ctx, in); err == nil || jobstep.ClassOf(err).Name != jobstep.ClassInternal {
 		t.Errorf("a chunk beyond the plan: %v", err)
 	}
 	j.plan = next
@@ -76,7 +77,7 @@ func TestCutAnewAfterARewrite(t *testing.T) {
 		}
 	}
 	r.db.Super(t, "VACUUM FULL app.t")
-	next, err := r.f.Plan(context.Background(), flush.PlanInput{JobID: j.id, RequestID: j.request, Generation: 2, ChunkBytes: 1 << 20, Next: 2})
+	next, err := r.f.Plan(context.Background(), jobstep.PlanInput{JobID: j.id, RequestID: j.request, Generation: 2, ChunkBytes: 1 << 20, Next: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +93,7 @@ func TestRateMakesChunksSmall(t *testing.T) {
 	r := newRig(t, events, fill(20_000), "ANALYZE app.t")
 	r.params["max_rows_per_second"] = "100"
 	j := r.newJob()
-	if j.plan.Chunks < 30 || j.plan.Manners.MaxRowsPerSecond != 100 || j.plan.Manners.ChunkBytes > flush.MinChunkBytes*4 || j.plan.Manners.MostChunkBytes != j.plan.Manners.ChunkBytes {
+	if j.plan.Chunks < 30 || j.plan.Manners.MaxRowsPerSecond != 100 || j.plan.Manners.ChunkBytes > jobstep.MinChunkBytes*4 || j.plan.Manners.MostChunkBytes != j.plan.Manners.ChunkBytes {
 		t.Errorf("%+v %+v", j.plan, j.plan.Manners)
 	}
 	j.run()
@@ -104,8 +105,8 @@ func TestLagNeedsARight(t *testing.T) {
 	r := newRig(t, events, fill(100))
 	r.params["max_replication_lag"] = "1MB"
 	id := r.request()
-	_, err := r.f.Plan(context.Background(), flush.PlanInput{JobID: "flush:app.t:" + id, RequestID: id, Generation: 1})
-	if err == nil || flush.ClassOf(err).Name != flush.ClassPrivilege || !strings.Contains(err.Error(), "GRANT pg_read_all_stats") {
+	_, err := r.f.Plan(context.Background(), jobstep.PlanInput{JobID: "flush:app.t:" + id, RequestID: id, Generation: 1})
+	if err == nil || jobstep.ClassOf(err).Name != jobstep.ClassPrivilege || !strings.Contains(err.Error(), "GRANT pg_read_all_stats") {
 		t.Errorf("%v", err)
 	}
 	// It is told before there is a job, and by EXPLAIN.
@@ -140,9 +141,9 @@ func TestReplicationLag(t *testing.T) {
 	if !j.plan.Manners.ChecksLoad {
 		t.Errorf("%+v", j.plan.Manners)
 	}
-	look := func() flush.Load {
+	look := func() jobstep.Load {
 		t.Helper()
-		l, err := r.f.Load(context.Background(), flush.LoadInput{JobID: j.id})
+		l, err := r.f.Load(context.Background(), jobstep.LoadInput{JobID: j.id})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -164,7 +165,7 @@ func TestReplicationLag(t *testing.T) {
 		t.Errorf("the slot is gone: %+v", l)
 	}
 	r.db.Super(t, "REVOKE pg_read_all_stats FROM "+r.db.Worker)
-	if _, err := r.f.Load(context.Background(), flush.LoadInput{JobID: j.id}); flush.ClassOf(err).Name != flush.ClassPrivilege {
+	if _, err := r.f.Load(context.Background(), jobstep.LoadInput{JobID: j.id}); jobstep.ClassOf(err).Name != jobstep.ClassPrivilege {
 		t.Errorf("without the right: %v", err)
 	}
 	j.run()
@@ -176,9 +177,9 @@ func TestLockWaiters(t *testing.T) {
 	r := newRig(t, events, fill(1000), "CREATE TABLE app.other (id int)", "INSERT INTO app.other VALUES (1)")
 	r.params["max_lock_waiters"] = "1"
 	j := r.newJob()
-	look := func() flush.Load {
+	look := func() jobstep.Load {
 		t.Helper()
-		l, err := r.f.Load(context.Background(), flush.LoadInput{JobID: j.id})
+		l, err := r.f.Load(context.Background(), jobstep.LoadInput{JobID: j.id})
 		if err != nil {
 			t.Fatal(err)
 		}

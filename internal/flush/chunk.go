@@ -3,20 +3,13 @@ package flush
 import (
 	"context"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
 
-	"github.com/spillwaydb/spillway/internal/fault"
 	"github.com/spillwaydb/spillway/internal/hot"
-	"github.com/spillwaydb/spillway/internal/ledger"
-	"github.com/spillwaydb/spillway/internal/objstore"
-	"github.com/spillwaydb/spillway/internal/obs"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 )
-
-// progressEvery is how often a running chunk reports rows and bytes.
-const progressEvery = 250 * time.Millisecond
 
 // RunChunk moves one chunk, exactly once however often it is called for it: earlier attempts are settled first, and the
 // fence lets one only commit. It returns when the chunk is committed, by whichever attempt, or with an error that ClassOf
@@ -25,14 +18,14 @@ const progressEvery = 250 * time.Millisecond
 //
 // progress may be nil; it is called at each step and every quarter of a second, by one goroutine at a time, and must not
 // block.
-func (f *Flusher) RunChunk(ctx context.Context, in ChunkInput, progress func(Checkpoint)) (ChunkResult, error) {
+func (f *Flusher) RunChunk(ctx context.Context, in jobstep.ChunkInput, progress func(jobstep.Checkpoint)) (jobstep.ChunkResult, error) {
 	return f.once(ctx, in, progress, f.runChunk)
 }
 
 // once settles what earlier attempts left, and runs a chunk unless one of them has committed it.
-func (f *Flusher) once(ctx context.Context, in ChunkInput, progress func(Checkpoint), run func(context.Context, ChunkInput, *reporter) (ChunkResult, error)) (ChunkResult, error) {
-	rep := newReporter(progress)
-	defer rep.stop()
+func (f *Flusher) once(ctx context.Context, in jobstep.ChunkInput, progress func(jobstep.Checkpoint), run func(context.Context, jobstep.ChunkInput, *jobstep.Reporter) (jobstep.ChunkResult, error)) (jobstep.ChunkResult, error) {
+	rep := jobstep.NewReporter(progress)
+	defer rep.Stop()
 	began := time.Now()
 	res, done, err := f.settled(ctx, in)
 	if err == nil && !done {
@@ -40,36 +33,36 @@ func (f *Flusher) once(ctx context.Context, in ChunkInput, progress func(Checkpo
 	}
 	if err != nil {
 		if ctx.Err() != nil {
-			err = classified(ClassCancelled, fmt.Errorf("chunk %d: %w", in.Chunk, context.Cause(ctx)))
+			err = jobstep.Classified(jobstep.ClassCancelled, fmt.Errorf("chunk %d: %w", in.Chunk, context.Cause(ctx)))
 		}
 		f.recordFailure(ctx, in.JobID, &in.Chunk, in.Attempt, err)
-		f.measured(in, began, ChunkResult{}, err)
-		return ChunkResult{}, err
+		f.measured(in, began, jobstep.ChunkResult{}, err)
+		return jobstep.ChunkResult{}, err
 	}
 	f.measured(in, began, res, nil)
 	return res, nil
 }
 
 // settled finds out what became of earlier attempts, and whether one of them has committed the chunk.
-func (f *Flusher) settled(ctx context.Context, in ChunkInput) (res ChunkResult, done bool, err error) {
+func (f *Flusher) settled(ctx context.Context, in jobstep.ChunkInput) (res jobstep.ChunkResult, done bool, err error) {
 	if res, done, err = f.committed(ctx, in); err != nil || done {
 		return res, done, err
 	}
 	earlier, err := f.settleEarlier(ctx, in)
 	if err != nil || !earlier {
-		return ChunkResult{}, false, err
+		return jobstep.ChunkResult{}, false, err
 	}
 	return f.committed(ctx, in) // one of them may turn out to have
 }
 
-func (f *Flusher) runChunk(ctx context.Context, in ChunkInput, rep *reporter) (ChunkResult, error) {
+func (f *Flusher) runChunk(ctx context.Context, in jobstep.ChunkInput, rep *jobstep.Reporter) (jobstep.ChunkResult, error) {
 	plan, err := f.loadPlan(ctx, in.JobID, in.Chunk)
 	if err != nil {
-		return ChunkResult{}, err
+		return jobstep.ChunkResult{}, err
 	}
 	store, storeName, err := f.stores.Store(ctx, plan.doc.Storage)
 	if err != nil {
-		return ChunkResult{}, err
+		return jobstep.ChunkResult{}, err
 	}
 	for lockTimeouts := 0; ; lockTimeouts++ {
 		a := &attempt{
@@ -87,7 +80,7 @@ func (f *Flusher) runChunk(ctx context.Context, in ChunkInput, rep *reporter) (C
 }
 
 // fenced looks whether a unique violation was that of the fence: then somebody else has committed the chunk.
-func (f *Flusher) fenced(ctx context.Context, in ChunkInput, res ChunkResult, err error) (ChunkResult, error) {
+func (f *Flusher) fenced(ctx context.Context, in jobstep.ChunkInput, res jobstep.ChunkResult, err error) (jobstep.ChunkResult, error) {
 	if hot.SQLState(err) == "23505" {
 		if got, ok, lookErr := f.committed(ctx, in); lookErr == nil && ok {
 			return got, nil
@@ -97,17 +90,17 @@ func (f *Flusher) fenced(ctx context.Context, in ChunkInput, res ChunkResult, er
 }
 
 // committed looks for the chunk's row: is there nothing left to do?
-func (f *Flusher) committed(ctx context.Context, in ChunkInput) (ChunkResult, bool, error) {
+func (f *Flusher) committed(ctx context.Context, in jobstep.ChunkInput) (jobstep.ChunkResult, bool, error) {
 	row, found, err := f.ledger.ChunkRow(ctx, in.JobID, in.Chunk)
 	if err != nil || !found {
-		return ChunkResult{}, false, err
+		return jobstep.ChunkResult{}, false, err
 	}
-	return ChunkResult{Rows: row.Rows, Bytes: row.Bytes, Skipped: row.Skipped, Segments: row.Segments, Earlier: true}, true, nil
+	return jobstep.ChunkResult{Rows: row.Rows, Bytes: row.Bytes, Skipped: row.Skipped, Segments: row.Segments, Earlier: true}, true, nil
 }
 
 // settleEarlier finds out what became of every earlier attempt at a chunk: none may commit behind the back of the next
 // one, and none may keep its locks. It reports whether there was one.
-func (f *Flusher) settleEarlier(ctx context.Context, in ChunkInput) (settled bool, err error) {
+func (f *Flusher) settleEarlier(ctx context.Context, in jobstep.ChunkInput) (settled bool, err error) {
 	earlier, err := f.ledger.Attempts(ctx, in.JobID, in.Chunk)
 	if err != nil {
 		return false, err
@@ -115,7 +108,7 @@ func (f *Flusher) settleEarlier(ctx context.Context, in ChunkInput) (settled boo
 	listed := false
 	for _, a := range earlier {
 		listed = listed || a.ID.String() == in.Previous
-		if _, err := f.settleAttempt(ctx, a); err != nil {
+		if _, err := f.sweeper.Settle(ctx, a); err != nil {
 			return false, err
 		}
 	}
@@ -128,113 +121,4 @@ func (f *Flusher) settleEarlier(ctx context.Context, in ChunkInput) (settled boo
 		return true, nil
 	}
 	return len(earlier) > 0, nil
-}
-
-// settleAttempt condemns an attempt and, if it can never commit, deletes what it wrote. It reports how many objects.
-func (f *Flusher) settleAttempt(ctx context.Context, a ledger.Attempt) (deleted int, err error) {
-	if a.CondemnedAt == nil {
-		verdict, err := f.ledger.Condemn(ctx, a.ID)
-		if err != nil || verdict != ledger.VerdictCondemned {
-			return 0, err
-		}
-		f.log.Info("condemned an attempt", obs.KeyJob, a.JobID, obs.KeyChunk, a.Chunk, obs.KeyAttempt, a.ID)
-	}
-	store, _, err := f.stores.Store(ctx, a.Storage)
-	if err != nil {
-		return 0, err
-	}
-	if deleted, err = f.deleteAttempt(ctx, store, a); err != nil {
-		return deleted, err
-	}
-	if deleted == 0 {
-		return 0, f.markSwept(ctx, a.ID)
-	}
-	return deleted, nil
-}
-
-// markSwept notes that nothing of an attempt was found.
-func (f *Flusher) markSwept(ctx context.Context, id uuid.UUID) error {
-	return fault.Do(ctx, fault.MarkSwept, func() error { return f.ledger.MarkSwept(ctx, id) })
-}
-
-// deleteObjects deletes what a condemned attempt may have written: what begins with its prefix, and what it recorded.
-func (f *Flusher) deleteObjects(ctx context.Context, store objstore.Store, id uuid.UUID, prefix string) (deleted int, err error) {
-	err = fault.Do(ctx, fault.Delete, func() (err error) { deleted, err = f.deleteKeys(ctx, store, id, prefix); return err })
-	return deleted, err
-}
-
-func (f *Flusher) deleteKeys(ctx context.Context, store objstore.Store, id uuid.UUID, prefix string) (deleted int, err error) {
-	if deleted, err = store.DeletePrefix(ctx, prefix); err != nil {
-		return deleted, err
-	}
-	keys, err := f.ledger.StagedKeys(ctx, id)
-	if err != nil {
-		return deleted, err
-	}
-	var n atomic.Int64
-	err = inParallel(ctx, putters, keys, func(ctx context.Context, key string) error {
-		k, err := store.DeletePrefix(ctx, key) // and not Delete: it finds what an unfinished write left, too
-		n.Add(int64(k))
-		return err
-	})
-	return deleted + int(n.Load()), err
-}
-
-// reporter hands checkpoints to the caller, at each step and from a ticker.
-type reporter struct {
-	progress func(Checkpoint)
-	calls    chan Checkpoint
-	done     chan struct{}
-	stopped  chan struct{}
-	counts   atomic.Pointer[func() (rows, bytes int64)]
-}
-
-func newReporter(progress func(Checkpoint)) *reporter {
-	r := &reporter{progress: progress, calls: make(chan Checkpoint), done: make(chan struct{}), stopped: make(chan struct{})}
-	go r.loop()
-	return r
-}
-
-func (r *reporter) loop() {
-	defer close(r.stopped)
-	tick := time.NewTicker(progressEvery)
-	defer tick.Stop()
-	c := Checkpoint{Step: StepResolving}
-	for {
-		select {
-		case <-r.done:
-			return
-		case c = <-r.calls:
-		case <-tick.C:
-		}
-		if counts := r.counts.Load(); counts != nil {
-			c.Rows, c.Bytes = (*counts)()
-		}
-		if r.progress != nil {
-			r.progress(c)
-		}
-	}
-}
-
-// report says which step an attempt is at. It returns after the caller has been told, so that a heartbeat that names an
-// attempt is under way before the attempt can write anything.
-func (r *reporter) report(step Step, attemptID uuid.UUID) {
-	select {
-	case r.calls <- Checkpoint{Step: step, AttemptID: attemptID.String()}:
-	case <-r.done:
-	}
-}
-
-// count sets where rows and bytes are read; nil forgets it.
-func (r *reporter) count(fn func() (rows, bytes int64)) {
-	if fn == nil {
-		r.counts.Store(nil)
-		return
-	}
-	r.counts.Store(&fn)
-}
-
-func (r *reporter) stop() {
-	close(r.done)
-	<-r.stopped
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/spillwaydb/spillway/internal/fault"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/obs"
 )
@@ -19,7 +20,7 @@ const claimPatience = 3 * time.Second
 
 // claim makes sure that the table is the job's, and then settles what earlier jobs on the table left behind: in this order,
 // for an attempt that begins after the claim has changed moves nothing.
-func (f *Flusher) claim(ctx context.Context, req ledger.Request, in PlanInput) error {
+func (f *Flusher) claim(ctx context.Context, req ledger.Request, in jobstep.PlanInput) error {
 	claim := f.claimTable
 	if in.Claimed || in.Generation > 1 { // who has had the table may have lost it, and must not take it back
 		claim = f.stillClaimed
@@ -31,7 +32,7 @@ func (f *Flusher) claim(ctx context.Context, req ledger.Request, in PlanInput) e
 	if err != nil {
 		return err
 	}
-	_, err = f.settleAll(ctx, left)
+	_, err = f.sweeper.SettleAll(ctx, left)
 	return err
 }
 
@@ -167,9 +168,9 @@ func (f *Flusher) closeClaim(ctx context.Context, c ledger.Claim) error {
 	if c.Manager != ledger.ManagerLocal {
 		cause = "the table was taken from the job by force, for a local flush"
 	}
-	f.recordFailure(ctx, c.JobID, nil, 1, classified(ClassInterrupted, errors.New(cause)))
-	_, err := f.Finish(ctx, FinishInput{
-		JobID: c.JobID, RequestID: c.RequestID.String(), Status: "failed", Class: ClassInterrupted, CreatedAt: c.CreatedAt, StartedAt: c.StartedAt,
+	f.recordFailure(ctx, c.JobID, nil, 1, jobstep.Classified(jobstep.ClassInterrupted, errors.New(cause)))
+	_, err := f.Finish(ctx, jobstep.FinishInput{
+		JobID: c.JobID, RequestID: c.RequestID.String(), Status: "failed", Class: jobstep.ClassInterrupted, CreatedAt: c.CreatedAt, StartedAt: c.StartedAt,
 	})
 	if errors.Is(err, ledger.ErrNotFound) { // without its request there is nothing to record
 		return f.ledger.ReleaseTable(ctx, c.Schema, c.Table, c.JobID)

@@ -8,8 +8,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 )
 
@@ -21,7 +21,7 @@ func (r *rig) take(force bool) (*job, ledger.Hold, error) {
 	if err != nil {
 		return j, hold, err
 	}
-	j.plan, err = r.f.Plan(context.Background(), flush.PlanInput{JobID: j.id, RequestID: j.request, Generation: 1, Claimed: true})
+	j.plan, err = r.f.Plan(context.Background(), jobstep.PlanInput{JobID: j.id, RequestID: j.request, Generation: 1, Claimed: true})
 	return j, hold, err
 }
 
@@ -46,9 +46,9 @@ func TestOneJobPerTable(t *testing.T) {
 		wantHeldBy(t, err, local.id)
 	}
 	remote := &job{rig: r, id: "flush:app.t:" + uuid.NewString(), request: r.request()}
-	_, err = r.f.Plan(ctx, flush.PlanInput{JobID: remote.id, RequestID: remote.request, Generation: 1})
+	_, err = r.f.Plan(ctx, jobstep.PlanInput{JobID: remote.id, RequestID: remote.request, Generation: 1})
 	wantHeldBy(t, err, local.id)
-	if c := flush.ClassOf(err); c.Name != flush.ClassBusy || !c.Retryable {
+	if c := jobstep.ClassOf(err); c.Name != jobstep.ClassBusy || !c.Retryable {
 		t.Errorf("class %+v", c)
 	}
 	if closed, err := r.f.CloseInterrupted(ctx); err != nil || len(closed) != 0 {
@@ -58,7 +58,7 @@ func TestOneJobPerTable(t *testing.T) {
 	hold.Release()
 
 	// And the other way round.
-	remote.plan, err = r.f.Plan(ctx, flush.PlanInput{JobID: remote.id, RequestID: remote.request, Generation: 1})
+	remote.plan, err = r.f.Plan(ctx, jobstep.PlanInput{JobID: remote.id, RequestID: remote.request, Generation: 1})
 	must(t, err)
 	_, _, err = r.take(false)
 	wantHeldBy(t, err, remote.id)
@@ -97,13 +97,13 @@ func TestDeadLocalJob(t *testing.T) {
 			must(t, come(r))
 
 			h, found, err := r.ledger.History(ctx, dead.id)
-			if err != nil || !found || h.Status != "failed" || h.ErrorClass == nil || *h.ErrorClass != flush.ClassInterrupted || h.RowsFlushed != moved.Rows || h.StartedAt == nil {
+			if err != nil || !found || h.Status != "failed" || h.ErrorClass == nil || *h.ErrorClass != jobstep.ClassInterrupted || h.RowsFlushed != moved.Rows || h.StartedAt == nil {
 				t.Errorf("recorded: %+v, %v, %v", h, found, err)
 			}
 			if _, err := zombie.Exec(ctx, "COMMIT"); err == nil {
 				t.Error("the dead job's transaction has committed")
 			}
-			if _, err := dead.chunk(2); flush.ClassOf(err).Name != flush.ClassInterrupted {
+			if _, err := dead.chunk(2); jobstep.ClassOf(err).Name != jobstep.ClassInterrupted {
 				t.Errorf("the dead job moves on: %v", err)
 			}
 			all, hold, err := r.take(false)
@@ -152,12 +152,12 @@ func TestTakeOver(t *testing.T) {
 	if _, err := begun.Exec(ctx, "COMMIT"); err == nil {
 		t.Error("the old job's transaction has committed")
 	}
-	if _, err := old.chunk(2); flush.ClassOf(err).Name != flush.ClassInterrupted {
+	if _, err := old.chunk(2); jobstep.ClassOf(err).Name != jobstep.ClassInterrupted {
 		t.Errorf("the old job moves on: %v", err)
 	}
 	for generation := 1; generation <= 2; generation++ {
-		_, err := r.f.Plan(ctx, flush.PlanInput{JobID: old.id, RequestID: old.request, Generation: generation})
-		if c := flush.ClassOf(err).Name; !slices.Contains([]string{flush.ClassInterrupted, flush.ClassBusy}, c) {
+		_, err := r.f.Plan(ctx, jobstep.PlanInput{JobID: old.id, RequestID: old.request, Generation: generation})
+		if c := jobstep.ClassOf(err).Name; !slices.Contains([]string{jobstep.ClassInterrupted, jobstep.ClassBusy}, c) {
 			t.Errorf("generation %d: the old job takes its table back: %v", generation, err)
 		}
 	}

@@ -15,9 +15,10 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
+	"github.com/spillwaydb/spillway/internal/upkeep"
 )
 
 // cleanup runs a whole CLEANUP.
@@ -36,16 +37,16 @@ func (r *rig) cleanup(dry bool, objects ...string) (map[string]ledger.Finding, e
 		params["objects"] = string(text)
 	}
 	id := "cleanup::" + uuid.NewString()
-	plan, err := r.f.PlanCleanup(ctx, flush.PlanInput{JobID: id, RequestID: r.ask(flush.CleanupType, "", "", params), Generation: 1})
+	plan, err := r.k.PlanCleanup(ctx, jobstep.PlanInput{JobID: id, RequestID: r.ask(jobstep.CleanupType, "", "", params), Generation: 1})
 	if err != nil {
 		return nil, err
 	}
 	for n := range plan.Chunks {
-		if _, err := r.f.CleanUp(ctx, flush.ChunkInput{JobID: id, Chunk: n, Attempt: 1}, nil); err != nil {
+		if _, err := r.k.CleanUp(ctx, jobstep.ChunkInput{JobID: id, Chunk: n, Attempt: 1}, nil); err != nil {
 			return r.findings(id), err
 		}
 	}
-	return r.findings(id), r.f.FinishCleanup(ctx, id)
+	return r.findings(id), r.k.FinishCleanup(ctx, id)
 }
 
 // orphan is what a process leaves behind that was killed after its upload: a row, an object and an unfinished one.
@@ -134,7 +135,7 @@ func TestCleanupKeepsWhatIsRegistered(t *testing.T) {
 	r, paths := flushed(t)
 	r.db.Super(t, `INSERT INTO spillway.attempts (attempt_id, job_id, chunk, storage, object_prefix, backend_pid, backend_start, condemned_at)
 		SELECT attempt, job_id, chunk, storage, 'app/t/', 1, now(), now() FROM spillway.segments ORDER BY location LIMIT 1`)
-	if found, err := r.cleanup(false); flush.ClassOf(err).Name != flush.ClassInternal {
+	if found, err := r.cleanup(false); jobstep.ClassOf(err).Name != jobstep.ClassInternal {
 		t.Errorf("%v, %+v", err, found)
 	}
 	for _, p := range paths {
@@ -188,7 +189,7 @@ func TestCleanupLeavesALiveFlushAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	found, err = r.cleanup(false, store.URL("app/t/"+filepath.Base(object)))
-	if flush.ClassOf(err).Name != flush.ClassRefused || !strings.Contains(err.Error(), "may commit yet") || !exists(object) {
+	if jobstep.ClassOf(err).Name != jobstep.ClassRefused || !strings.Contains(err.Error(), "may commit yet") || !exists(object) {
 		t.Errorf("named: %v, %+v", err, found)
 	}
 	open()
@@ -265,7 +266,7 @@ func TestCleanupOfNamedObjects(t *testing.T) {
 	}
 	for _, u := range urls {
 		found, err := r.cleanup(false, u)
-		if flush.ClassOf(err).Name != flush.ClassRefused {
+		if jobstep.ClassOf(err).Name != jobstep.ClassRefused {
 			t.Errorf("%s: error %v", u, err)
 		}
 		if f := byURL(found)[u]; f.Action != ledger.ActionKept || !strings.Contains(f.Problem, kept[u]) {
@@ -278,7 +279,7 @@ func TestCleanupOfNamedObjects(t *testing.T) {
 		t.Errorf("dry run: %v, %+v", err, found)
 	}
 	found, err = r.cleanup(false, append(urls, strays...)...)
-	if flush.ClassOf(err).Name != flush.ClassRefused || !strings.Contains(err.Error(), fmt.Sprintf("%d of %d objects", len(urls), len(urls)+2)) {
+	if jobstep.ClassOf(err).Name != jobstep.ClassRefused || !strings.Contains(err.Error(), fmt.Sprintf("%d of %d objects", len(urls), len(urls)+2)) {
 		t.Errorf("error %v", err)
 	}
 	if exists(first) || exists(second) || byURL(found)[strays[1]].Action != ledger.ActionDeleted {
@@ -301,24 +302,24 @@ func TestCleanupOfNamedObjectsAgain(t *testing.T) {
 	stray := filepath.Join(r.dir, "app/t/stray.parquet")
 	plant(t, stray, []byte("stray"))
 	ctx := t.Context()
-	objects, err := flush.EncodeObjects([]string{"file://" + stray})
+	objects, err := upkeep.EncodeObjects([]string{"file://" + stray})
 	if err != nil {
 		t.Fatal(err)
 	}
 	id := "cleanup::" + uuid.NewString()
-	if _, err := r.f.PlanCleanup(ctx, flush.PlanInput{JobID: id, RequestID: r.ask(flush.CleanupType, "", "", map[string]string{"objects": objects})}); err != nil {
+	if _, err := r.k.PlanCleanup(ctx, jobstep.PlanInput{JobID: id, RequestID: r.ask(jobstep.CleanupType, "", "", map[string]string{"objects": objects})}); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if _, err := r.f.CleanUp(ctx, flush.ChunkInput{JobID: id, Attempt: 1}, nil); err != nil {
+		if _, err := r.k.CleanUp(ctx, jobstep.ChunkInput{JobID: id, Attempt: 1}, nil); err != nil {
 			t.Fatal(err)
 		}
 		r.db.Super(t, "UPDATE spillway.findings SET action = 'would_delete' WHERE action = 'deleted'")
 	}
-	if _, err := r.f.CleanUp(ctx, flush.ChunkInput{JobID: id, Attempt: 2}, nil); err != nil {
+	if _, err := r.k.CleanUp(ctx, jobstep.ChunkInput{JobID: id, Attempt: 2}, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.f.FinishCleanup(ctx, id); err != nil || r.findings(id)[stray].Action != ledger.ActionDeleted {
+	if err := r.k.FinishCleanup(ctx, id); err != nil || r.findings(id)[stray].Action != ledger.ActionDeleted {
 		t.Errorf("%v, %+v", err, r.findings(id))
 	}
 }
@@ -330,11 +331,11 @@ func TestCleanupOfAttemptsAgain(t *testing.T) {
 	_, orphan := r.orphan("flush:app.t:"+uuid.NewString(), true)
 	ctx := t.Context()
 	id := "cleanup::" + uuid.NewString()
-	if _, err := r.f.PlanCleanup(ctx, flush.PlanInput{JobID: id, RequestID: r.ask(flush.CleanupType, "", "", nil)}); err != nil {
+	if _, err := r.k.PlanCleanup(ctx, jobstep.PlanInput{JobID: id, RequestID: r.ask(jobstep.CleanupType, "", "", nil)}); err != nil {
 		t.Fatal(err)
 	}
 	for try := 1; try < 3; try++ {
-		if _, err := r.f.CleanUp(ctx, flush.ChunkInput{JobID: id, Attempt: try}, nil); err != nil {
+		if _, err := r.k.CleanUp(ctx, jobstep.ChunkInput{JobID: id, Attempt: try}, nil); err != nil {
 			t.Fatal(err)
 		}
 		if f := r.findings(id)[orphan]; f.Action != ledger.ActionDeleted || exists(orphan) {
@@ -355,7 +356,7 @@ func TestCleanupAsksWhoseStorageItIs(t *testing.T) {
 	for name, c := range map[string]struct {
 		marker string
 		class  string
-	}{"another's": {`{"installation_id": "somebody"}`, flush.ClassRefused}, "damaged": {`{`, flush.ClassStorage}, "none": {"", flush.ClassStorage}} {
+	}{"another's": {`{"installation_id": "somebody"}`, jobstep.ClassRefused}, "damaged": {`{`, jobstep.ClassStorage}, "none": {"", jobstep.ClassStorage}} {
 		t.Run(name, func(t *testing.T) {
 			spoil(t, marker, func([]byte) []byte {
 				if c.marker == "" {
@@ -364,7 +365,7 @@ func TestCleanupAsksWhoseStorageItIs(t *testing.T) {
 				return []byte(c.marker)
 			})
 			for _, objects := range [][]string{nil, {"file://" + stray}} {
-				if found, err := r.cleanup(false, objects...); flush.ClassOf(err).Name != c.class || !exists(orphan) || !exists(stray) {
+				if found, err := r.cleanup(false, objects...); jobstep.ClassOf(err).Name != c.class || !exists(orphan) || !exists(stray) {
 					t.Errorf("%v: %v, %+v", objects, err, found)
 				}
 			}

@@ -16,8 +16,8 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/embedpg"
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
-	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 )
@@ -114,7 +114,7 @@ func (r *rig) leave(original *rig) {
 
 func isForeign(err error) bool {
 	var foreign *objstore.ForeignOwnerError
-	return errors.As(err, &foreign) && flush.ClassOf(err).Name == flush.ClassRefused
+	return errors.As(err, &foreign) && jobstep.ClassOf(err).Name == jobstep.ClassRefused
 }
 
 // clone copies the database as it is now, with the same ledger and the same storage.
@@ -138,7 +138,7 @@ func (r *rig) clone() *rig {
 	}
 	r.t.Cleanup(c.hot.Close)
 	c.ledger = ledger.New(c.hot.Pool(), nil)
-	c.f = c.flusher(nil)
+	c.build()
 	return c
 }
 

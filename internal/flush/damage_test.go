@@ -7,7 +7,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 )
 
 // damage changes a file as disks and people do. It never leaves it as it was.
@@ -83,7 +83,7 @@ func TestRandomDamageIsFound(t *testing.T) {
 			if hurt[path] == "" {
 				continue
 			}
-			if _, err := back.segment(n); flush.ClassOf(err).Name != flush.ClassDamaged {
+			if _, err := back.segment(n); jobstep.ClassOf(err).Name != jobstep.ClassDamaged {
 				restored++
 				t.Errorf("seed %d: RESTORE of a file with %s: %v", seed, hurt[path], err)
 			}

@@ -13,8 +13,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
-	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/tests/audit"
 )
@@ -40,7 +40,7 @@ func TestLostAnswerToCommit(t *testing.T) {
 			if c.how == cutAfter && err != nil {
 				t.Errorf("the commit took place, but: %v", err)
 			}
-			if c.how == cutBefore && (err == nil || !flush.ClassOf(err).Retryable) {
+			if c.how == cutBefore && (err == nil || !jobstep.ClassOf(err).Retryable) {
 				t.Errorf("nothing was committed, but the error is %v", err)
 			}
 			j.run()
@@ -55,8 +55,8 @@ func TestLostAnswerToCommit(t *testing.T) {
 func TestTableWithDeleteRuleIsRefused(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, events, fill(10), "CREATE RULE keep AS ON DELETE TO app.t DO INSTEAD UPDATE app.t SET note = 'kept' WHERE id = OLD.id RETURNING OLD.*")
-	_, err := r.f.Plan(context.Background(), flush.PlanInput{JobID: "flush:app.t:" + uuid.NewString(), RequestID: r.request(), Generation: 1})
-	if flush.ClassOf(err).Name != flush.ClassRefused || !strings.Contains(err.Error(), "keep") {
+	_, err := r.f.Plan(context.Background(), jobstep.PlanInput{JobID: "flush:app.t:" + uuid.NewString(), RequestID: r.request(), Generation: 1})
+	if jobstep.ClassOf(err).Name != jobstep.ClassRefused || !strings.Contains(err.Error(), "keep") {
 		t.Errorf("error %v, want refused and the name of the rule", err)
 	}
 }
@@ -78,12 +78,12 @@ func TestChangedTableIsPlannedAgain(t *testing.T) {
 			j := r.newJob()
 			r.db.Exec(t, c.change)
 			r.want = audit.Hot(t, r.db.SuperURL, "app", "t", "")
-			if _, err := j.chunk(0); flush.ClassOf(err).Name != flush.ClassReplan {
+			if _, err := j.chunk(0); jobstep.ClassOf(err).Name != jobstep.ClassReplan {
 				t.Fatalf("error %v, want replan", err)
 			}
-			next, err := r.f.Plan(context.Background(), flush.PlanInput{JobID: j.id, RequestID: j.request, Generation: 2})
+			next, err := r.f.Plan(context.Background(), jobstep.PlanInput{JobID: j.id, RequestID: j.request, Generation: 2})
 			if c.name == "rule added" {
-				if flush.ClassOf(err).Name != flush.ClassRefused {
+				if jobstep.ClassOf(err).Name != jobstep.ClassRefused {
 					t.Errorf("planned again: %v, want refused", err)
 				}
 				return
@@ -107,7 +107,7 @@ func TestDroppedTable(t *testing.T) {
 	r.db.Exec(t, "DROP TABLE app.t")
 	r.want = nil
 	_, err := j.chunk(0)
-	if class := flush.ClassOf(err); class.Name != flush.ClassMissingTable || class.Retryable {
+	if class := jobstep.ClassOf(err); class.Name != jobstep.ClassMissingTable || class.Retryable {
 		t.Errorf("error %v of class %+v, want missing_table", err, class)
 	}
 	if res := j.finish("failed", nil); res.Status != "failed" {
@@ -230,7 +230,7 @@ func TestZombieIsEnded(t *testing.T) {
 	if _, err := zombie.Exec(ctx, "DELETE FROM app.t"); err != nil {
 		t.Fatal(err)
 	}
-	res, err := r.f.RunChunk(ctx, flush.ChunkInput{JobID: j.id, Chunk: 0, Attempt: 2, Previous: id.String()}, nil)
+	res, err := r.f.RunChunk(ctx, jobstep.ChunkInput{JobID: j.id, Chunk: 0, Attempt: 2, Previous: id.String()}, nil)
 	if err != nil || res.Rows != 1000 || res.Earlier {
 		t.Errorf("the successor moved %+v, %v", res, err)
 	}
@@ -280,7 +280,7 @@ func TestUnknownFirstRowIsNotCondemned(t *testing.T) {
 		t.Errorf("an attempt nobody has seen is %v, %v; want unknown", verdict, err)
 	}
 	j := r.newJob()
-	if res, err := r.f.RunChunk(context.Background(), flush.ChunkInput{JobID: j.id, Attempt: 2, Previous: uuid.NewString()}, nil); err != nil || res.Rows != 10 {
+	if res, err := r.f.RunChunk(context.Background(), jobstep.ChunkInput{JobID: j.id, Attempt: 2, Previous: uuid.NewString()}, nil); err != nil || res.Rows != 10 {
 		t.Errorf("the next attempt moved %+v, %v", res, err)
 	}
 }
@@ -299,7 +299,7 @@ func TestCommitHangsInReplication(t *testing.T) {
 	defer kill()
 	go killWhenWaiting(ctx, db, kill)
 	// The first commit that hangs is that of T0; whatever is left behind must be neither lost nor doubled.
-	if res, err := r.f.RunChunk(ctx, flush.ChunkInput{JobID: j.id, Chunk: 0, Attempt: 1}, nil); flush.ClassOf(err).Name != flush.ClassCancelled {
+	if res, err := r.f.RunChunk(ctx, jobstep.ChunkInput{JobID: j.id, Chunk: 0, Attempt: 1}, nil); jobstep.ClassOf(err).Name != jobstep.ClassCancelled {
 		t.Errorf("the chunk whose first commit hung: %+v, %v; want cancelled", res, err)
 	}
 	db.Super(t, "SET synchronous_commit = local", "ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
@@ -335,8 +335,8 @@ func TestHangingCommitIsResolved(t *testing.T) {
 	ctx, kill := context.WithCancel(context.Background())
 	defer kill()
 	hung := false
-	res, err := r.f.RunChunk(ctx, flush.ChunkInput{JobID: j.id, Chunk: 0, Attempt: 1}, func(c flush.Checkpoint) {
-		if c.Step == flush.StepCopying && !hung {
+	res, err := r.f.RunChunk(ctx, jobstep.ChunkInput{JobID: j.id, Chunk: 0, Attempt: 1}, func(c jobstep.Checkpoint) {
+		if c.Step == jobstep.StepCopying && !hung {
 			hung = true
 			db.Super(t, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()")
 			go killWhenWaiting(ctx, db, kill)
@@ -380,8 +380,8 @@ func TestFullStorage(t *testing.T) {
 	j := r.newJob()
 	full := &faultyOpen{fail: true}
 	f := r.flusher(full.open)
-	_, err := f.RunChunk(context.Background(), flush.ChunkInput{JobID: j.id, Chunk: 0, Attempt: 1}, nil)
-	if class := flush.ClassOf(err); class.Name != flush.ClassStorageFull || !class.Retryable {
+	_, err := f.RunChunk(context.Background(), jobstep.ChunkInput{JobID: j.id, Chunk: 0, Attempt: 1}, nil)
+	if class := jobstep.ClassOf(err); class.Name != jobstep.ClassStorageFull || !class.Retryable {
 		t.Errorf("error %v of class %+v, want storage_full", err, class)
 	}
 	if r.hotCount() != 1000 {

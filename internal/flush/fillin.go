@@ -3,28 +3,17 @@ package flush
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/obs"
 )
 
-// EndInput describes the end of a job that could not record it itself.
-type EndInput struct {
-	FinishInput
-
-	JobType    string
-	Schema     string
-	Table      string
-	FinishedAt time.Time
-	Error      string // what to say of it, or ""
-}
-
 // FillIn records the end of a job that could not do so itself: somebody terminated its workflow, or that timed out. What its
 // attempts left behind is swept, and what it moved is published, as the job would have done. The first end recorded stays.
-func (f *Flusher) FillIn(ctx context.Context, in EndInput) error {
+func (f *Flusher) FillIn(ctx context.Context, in jobstep.EndInput) error {
 	if _, err := f.Sweep(ctx, in.JobID); err != nil { // the next plan of the table tries again
 		f.log.Warn("could not settle all attempts of a job that was ended by force", obs.KeyJob, in.JobID, obs.KeyErr, err)
 	}
@@ -36,7 +25,7 @@ func (f *Flusher) FillIn(ctx context.Context, in EndInput) error {
 	if err != nil {
 		return err
 	}
-	if row.ChunksDone > 0 && req.JobType != VerifyType && req.JobType != CleanupType { // those change no list of segments
+	if row.ChunksDone > 0 && req.JobType != jobstep.VerifyType && req.JobType != jobstep.CleanupType { // those change no list of segments
 		if err := f.publishJob(ctx, in.JobID); err != nil { // the next flush of the table publishes
 			f.log.Warn("could not publish the manifest of a job that was ended by force", obs.KeyJob, in.JobID, obs.KeyErr, err)
 		}
@@ -57,7 +46,7 @@ func (f *Flusher) FillIn(ctx context.Context, in EndInput) error {
 }
 
 // requestOf is the job's request or, if that is gone, what else is known of it.
-func (f *Flusher) requestOf(ctx context.Context, in EndInput) (ledger.Request, error) {
+func (f *Flusher) requestOf(ctx context.Context, in jobstep.EndInput) (ledger.Request, error) {
 	known := ledger.Request{JobType: in.JobType, Schema: in.Schema, Table: in.Table}
 	id, err := uuid.Parse(in.RequestID)
 	if err != nil {

@@ -9,7 +9,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/layout"
 )
 
 // A job that was terminated in mid-chunk gets the end that it could not record: its attempt is settled, what it moved is
@@ -24,8 +25,8 @@ func TestFillIn(t *testing.T) {
 	must(t, err)
 	zombie := r.openAttempt(j, 1)
 	at := time.Now().Add(-time.Hour).UTC().Truncate(time.Millisecond)
-	in := flush.EndInput{
-		FinishInput: flush.FinishInput{JobID: j.id, RequestID: j.request, Status: "cancelled", Class: "terminated", WorkflowID: "w", RunID: "r", CreatedAt: at.Add(-time.Hour), CancelledAt: &at},
+	in := jobstep.EndInput{
+		FinishInput: jobstep.FinishInput{JobID: j.id, RequestID: j.request, Status: "cancelled", Class: "terminated", WorkflowID: "w", RunID: "r", CreatedAt: at.Add(-time.Hour), CancelledAt: &at},
 		FinishedAt:  at, Error: "by force",
 	}
 	for range 2 {
@@ -51,7 +52,7 @@ func TestFillIn(t *testing.T) {
 	hold.Release()
 
 	// Nothing but its id is known of a job whose request is gone.
-	lost := flush.EndInput{FinishInput: flush.FinishInput{JobID: "flush:app.t:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f", RequestID: "0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f", Status: "failed", Class: "timeout",
+	lost := jobstep.EndInput{FinishInput: jobstep.FinishInput{JobID: "flush:app.t:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f", RequestID: "0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f", Status: "failed", Class: "timeout",
 		CreatedAt: at}, JobType: "flush", Schema: "app", Table: "t", FinishedAt: at}
 	must(t, r.f.FillIn(ctx, lost))
 	if h, found, err := r.ledger.History(ctx, lost.JobID); err != nil || !found || h.Status != "failed" || h.Table != "t" {
@@ -64,39 +65,39 @@ func TestFillInUpkeep(t *testing.T) {
 	t.Parallel()
 	r, paths := flushed(t)
 	ctx := context.Background()
-	manifest := filepath.Join(r.dir, "app", "t", flush.ManifestName)
+	manifest := filepath.Join(r.dir, "app", "t", layout.ManifestName)
 	before, err := os.Stat(manifest)
 	must(t, err)
-	plans := map[string]func(in flush.PlanInput) error{
-		flush.VerifyType: func(in flush.PlanInput) error {
-			if _, err := r.f.PlanVerify(ctx, in); err != nil {
+	plans := map[string]func(in jobstep.PlanInput) error{
+		jobstep.VerifyType: func(in jobstep.PlanInput) error {
+			if _, err := r.k.PlanVerify(ctx, in); err != nil {
 				return err
 			}
-			_, err := r.f.CheckSegments(ctx, flush.ChunkInput{JobID: in.JobID, Attempt: 1}, nil)
+			_, err := r.k.CheckSegments(ctx, jobstep.ChunkInput{JobID: in.JobID, Attempt: 1}, nil)
 			return err
 		},
-		flush.CleanupType: func(in flush.PlanInput) error {
-			if _, err := r.f.PlanCleanup(ctx, in); err != nil {
+		jobstep.CleanupType: func(in jobstep.PlanInput) error {
+			if _, err := r.k.PlanCleanup(ctx, in); err != nil {
 				return err
 			}
-			_, err := r.f.CleanUp(ctx, flush.ChunkInput{JobID: in.JobID, Attempt: 1}, nil)
+			_, err := r.k.CleanUp(ctx, jobstep.ChunkInput{JobID: in.JobID, Attempt: 1}, nil)
 			return err
 		},
 	}
 	for kind, plan := range plans {
 		for _, planned := range []bool{true, false} {
 			schema, table, params := "app", "t", map[string]string(nil)
-			if kind == flush.CleanupType {
+			if kind == jobstep.CleanupType {
 				schema, table, params = "", "", map[string]string{"objects": `["file://` + paths[0] + `"]`}
 			}
-			in := flush.PlanInput{JobID: kind + ":" + uuid.NewString(), RequestID: r.ask(kind, schema, table, params), Generation: 1}
+			in := jobstep.PlanInput{JobID: kind + ":" + uuid.NewString(), RequestID: r.ask(kind, schema, table, params), Generation: 1}
 			chunks := int64(0)
 			if planned {
 				must(t, plan(in))
 				chunks = 1
 			}
 			at := time.Now().UTC().Truncate(time.Millisecond)
-			must(t, r.f.FillIn(ctx, flush.EndInput{FinishInput: flush.FinishInput{JobID: in.JobID, RequestID: in.RequestID, Status: "failed", Class: "timeout", CreatedAt: at},
+			must(t, r.f.FillIn(ctx, jobstep.EndInput{FinishInput: jobstep.FinishInput{JobID: in.JobID, RequestID: in.RequestID, Status: "failed", Class: "timeout", CreatedAt: at},
 				JobType: kind, Schema: schema, Table: table, FinishedAt: at}))
 			h, found, err := r.ledger.History(ctx, in.JobID)
 			if err != nil || !found || h.JobType != kind || h.Table != table || h.Status != "failed" || h.ChunksDone != chunks || h.RowsFlushed != 0 {

@@ -2,11 +2,11 @@ package flush
 
 import (
 	"context"
-	"errors"
 
 	"github.com/google/uuid"
 
 	"github.com/spillwaydb/spillway/internal/fault"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/obs"
 )
@@ -14,66 +14,52 @@ import (
 // Sweep condemns what is left of a job's attempts and deletes their objects: after it none of them can commit, and none
 // left anything behind. Attempts that were condemned before are swept again, for a frozen process may have written
 // since. One attempt that cannot be settled does not keep the others.
-func (f *Flusher) Sweep(ctx context.Context, jobID string) (SweepResult, error) {
+func (f *Flusher) Sweep(ctx context.Context, jobID string) (jobstep.SweepResult, error) {
 	attempts, err := f.ledger.Attempts(ctx, jobID, -1)
 	if err != nil {
-		return SweepResult{}, err
+		return jobstep.SweepResult{}, err
 	}
-	return f.settleAll(ctx, attempts)
-}
-
-func (f *Flusher) settleAll(ctx context.Context, attempts []ledger.Attempt) (res SweepResult, err error) {
-	var errs []error
-	for _, a := range attempts {
-		n, err := f.settleAttempt(ctx, a)
-		res.Deleted += n
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		res.Condemned++
-	}
-	return res, errors.Join(errs...)
+	return f.sweeper.SettleAll(ctx, attempts)
 }
 
 // Finish records the end of a job, once: the first end recorded stays, and a later call returns it. It gives the table
 // free for the next job.
-func (f *Flusher) Finish(ctx context.Context, in FinishInput) (FinishResult, error) {
+func (f *Flusher) Finish(ctx context.Context, in jobstep.FinishInput) (jobstep.FinishResult, error) {
 	reqID, err := uuid.Parse(in.RequestID)
 	if err != nil {
-		return FinishResult{}, classified(ClassInvalid, err)
+		return jobstep.FinishResult{}, jobstep.Classified(jobstep.ClassInvalid, err)
 	}
 	req, err := f.ledger.Request(ctx, reqID)
 	if err != nil {
-		return FinishResult{}, err
+		return jobstep.FinishResult{}, err
 	}
 	row, err := f.historyRow(ctx, in, req)
 	if err != nil {
-		return FinishResult{}, err
+		return jobstep.FinishResult{}, err
 	}
-	flushed := req.JobType == FlushType
+	flushed := req.JobType == jobstep.FlushType
 	if flushed {
 		f.tellSpace(ctx, &row)
 	}
 	var stored ledger.HistoryRow
 	err = fault.Do(ctx, fault.History, func() (err error) { stored, err = f.ledger.InsertHistory(ctx, row); return err })
 	if err != nil {
-		return FinishResult{}, err
+		return jobstep.FinishResult{}, err
 	}
 	if stored.Status == "completed" && flushed {
 		err := fault.Do(ctx, fault.TouchTable, func() error {
 			return f.ledger.TouchTable(ctx, req.Schema, req.Table, stored.FinishedAt, in.JobID)
 		})
 		if err != nil {
-			return FinishResult{}, err
+			return jobstep.FinishResult{}, err
 		}
 	}
 	err = fault.Do(ctx, fault.FreeTable, func() error { return f.ledger.ReleaseTable(ctx, req.Schema, req.Table, in.JobID) })
 	if err != nil {
-		return FinishResult{}, err
+		return jobstep.FinishResult{}, err
 	}
 	f.ended(stored)
-	return FinishResult{Status: stored.Status, Rows: stored.RowsFlushed, Bytes: stored.BytesWritten, Segments: stored.Segments}, nil
+	return jobstep.FinishResult{Status: stored.Status, Rows: stored.RowsFlushed, Bytes: stored.BytesWritten, Segments: stored.Segments}, nil
 }
 
 // ended says how a job ended: to the log, and to the meter if this was who recorded it.
@@ -108,7 +94,7 @@ func (f *Flusher) logEnd(h ledger.HistoryRow) {
 
 // historyRow gathers what the ledger knows of a job. Numbers are counted from committed chunks, never reported by those
 // who moved them.
-func (f *Flusher) historyRow(ctx context.Context, in FinishInput, req ledger.Request) (ledger.HistoryRow, error) {
+func (f *Flusher) historyRow(ctx context.Context, in jobstep.FinishInput, req ledger.Request) (ledger.HistoryRow, error) {
 	t, err := f.ledger.Totals(ctx, in.JobID)
 	if err != nil {
 		return ledger.HistoryRow{}, err

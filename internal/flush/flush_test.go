@@ -9,7 +9,9 @@ import (
 	"testing"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/layout"
+	"github.com/spillwaydb/spillway/internal/manifest"
 	"github.com/spillwaydb/spillway/tests/audit"
 )
 
@@ -40,11 +42,11 @@ func TestFlushMovesEveryRowOnce(t *testing.T) {
 
 func manifestSegments(t *testing.T, dir string) int {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(dir, "app", "t", flush.ManifestName))
+	data, err := os.ReadFile(filepath.Join(dir, "app", "t", layout.ManifestName))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var m flush.Manifest
+	var m manifest.Manifest
 	if err := json.Unmarshal(data, &m); err != nil {
 		t.Fatal(err)
 	}
@@ -138,8 +140,8 @@ func TestUnrepresentableValueNamesItsRow(t *testing.T) {
 			r := newRig(t, "CREATE TABLE app.t (id int "+c.key+", amount numeric(12,2))", "INSERT INTO app.t SELECT i, CASE WHEN i = 3 THEN 'NaN'::numeric ELSE i END FROM generate_series(1, 5) i")
 			j := r.newJob()
 			_, err := j.chunk(0)
-			class := flush.ClassOf(err)
-			if class.Name != flush.ClassUnrepresentable || class.Retryable {
+			class := jobstep.ClassOf(err)
+			if class.Name != jobstep.ClassUnrepresentable || class.Retryable {
 				t.Fatalf("error %v of class %+v, want unrepresentable and not retryable", err, class)
 			}
 			for _, word := range []string{"app.t", "amount", c.row} {
@@ -199,12 +201,12 @@ func TestStoppedChunkGivesItsRowsBack(t *testing.T) {
 	r := newRig(t, events, fill(50000))
 	j := r.newJob()
 	ctx, kill := context.WithCancel(context.Background())
-	_, err := r.f.RunChunk(ctx, flush.ChunkInput{JobID: j.id, Chunk: 0, Attempt: 1}, func(c flush.Checkpoint) {
-		if c.Step == flush.StepUploading {
+	_, err := r.f.RunChunk(ctx, jobstep.ChunkInput{JobID: j.id, Chunk: 0, Attempt: 1}, func(c jobstep.Checkpoint) {
+		if c.Step == jobstep.StepUploading {
 			kill()
 		}
 	})
-	if flush.ClassOf(err).Name != flush.ClassCancelled {
+	if jobstep.ClassOf(err).Name != jobstep.ClassCancelled {
 		t.Fatalf("error %v, want cancelled", err)
 	}
 	if n := pgtest.Value[int64](t, r.db, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'spillway:%'"); n != 0 {

@@ -5,27 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/spillwaydb/spillway/internal/coldstore"
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
-	"github.com/spillwaydb/spillway/internal/objstore"
+	"github.com/spillwaydb/spillway/internal/manifest"
 	"github.com/spillwaydb/spillway/internal/obs"
+	"github.com/spillwaydb/spillway/internal/sweep"
 )
-
-// Stores opens storages by name.
-type Stores interface {
-	// Store opens a storage that this installation owns; "" is the default one. It also returns the storage's name.
-	Store(ctx context.Context, name string) (objstore.Store, string, error)
-}
 
 // Deps are what a Flusher works on. All but the last two are required.
 type Deps struct {
 	Hot    *hot.DB
 	Ledger *ledger.Ledger
-	Stores Stores
+	Stores coldstore.Stores
 	Log    *slog.Logger
 	Meter  Meter         // nil: nobody counts
 	Span   obs.StartSpan // nil: no traces
@@ -33,14 +29,15 @@ type Deps struct {
 
 // Flusher holds the steps of a flush. Its methods may be called by many goroutines at once.
 type Flusher struct {
-	hot     *hot.DB
-	ledger  *ledger.Ledger
-	stores  Stores
-	log     *slog.Logger
-	meter   Meter
-	span    obs.StartSpan
-	plans   planCache
-	origins origins
+	hot       *hot.DB
+	ledger    *ledger.Ledger
+	stores    coldstore.Stores
+	log       *slog.Logger
+	meter     Meter
+	span      obs.StartSpan
+	manifests *manifest.Publisher
+	plans     planCache
+	sweeper   *sweep.Sweeper
 }
 
 // New makes a Flusher.
@@ -54,41 +51,10 @@ func New(d Deps) (*Flusher, error) {
 	if d.Span == nil {
 		d.Span = obs.NoSpan
 	}
-	return &Flusher{hot: d.Hot, ledger: d.Ledger, stores: d.Stores, log: d.Log, meter: d.Meter, span: d.Span}, nil
-}
-
-// settleTimeout bounds the work that follows a failure or a stop: ending a backend, condemning, deleting objects.
-const settleTimeout = 30 * time.Second
-
-// settleContext outlives ctx, for work that must be done although the caller has gone.
-func settleContext(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
-}
-
-// recordFailure keeps the full text of an error in the ledger, the only place where it may name rows and values. A stop is
-// not a failure.
-func (f *Flusher) recordFailure(ctx context.Context, jobID string, chunk *int, attempt int, err error) {
-	class := ClassOf(err)
-	if class.Name == ClassCancelled || class.Name == ClassReplan {
-		return
-	}
-	ctx, cancel := settleContext(ctx)
-	defer cancel()
-	recErr := f.ledger.RecordFailure(ctx, ledger.Failure{
-		JobID: jobID, Chunk: chunk, Attempt: max(attempt, 1), Class: class.Name, SQLState: class.SQLState, Message: errorText(err),
-	})
-	if recErr != nil {
-		f.log.Warn("could not record a failure in the ledger", obs.KeyJob, jobID, obs.KeyClass, class.Name, obs.KeyErr, recErr)
-	}
-}
-
-// errorText is the whole text for the operator, with what PostgreSQL adds below its message.
-func errorText(err error) string {
-	text := err.Error()
-	if d := hot.ErrorDetail(err); d != "" {
-		text += " (" + d + ")"
-	}
-	return text
+	return &Flusher{
+		hot: d.Hot, ledger: d.Ledger, stores: d.Stores, log: d.Log, meter: d.Meter, span: d.Span,
+		manifests: manifest.New(d.Ledger, d.Stores, d.Log), sweeper: sweep.New(d.Ledger, d.Stores, d.Log),
+	}, nil
 }
 
 // jobUUID is the last part of a job id.
@@ -97,4 +63,9 @@ func jobUUID(jobID string) (uuid.UUID, error) {
 		return uuid.UUID{}, fmt.Errorf("malformed job id %q", jobID)
 	}
 	return uuid.Parse(jobID[len(jobID)-36:])
+}
+
+// recordFailure keeps the full text of an error in the ledger.
+func (f *Flusher) recordFailure(ctx context.Context, jobID string, chunk *int, attempt int, err error) {
+	jobstep.NoteFailure(ctx, f.ledger, f.log, jobID, chunk, attempt, err)
 }

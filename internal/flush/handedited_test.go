@@ -10,7 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/layout"
 	"github.com/spillwaydb/spillway/tests/audit"
 )
 
@@ -45,7 +46,7 @@ func TestLedgerEditedByHand(t *testing.T) {
 			j := r.newRestore(nil)
 			failed := 0
 			for n := range j.plan.Chunks {
-				if name := flush.ClassOf(r.tryOne(j, n)).Name; name == flush.ClassDamaged || name == flush.ClassStorage {
+				if name := jobstep.ClassOf(r.tryOne(j, n)).Name; name == jobstep.ClassDamaged || name == jobstep.ClassStorage {
 					failed++
 				}
 			}
@@ -100,7 +101,7 @@ func TestManifestEditedByHand(t *testing.T) {
 	t.Parallel()
 	r := newRestoreRig(t, events, fill(200))
 	r.newJob().run()
-	path := filepath.Join(r.dir, "app", "t", flush.ManifestName)
+	path := filepath.Join(r.dir, "app", "t", layout.ManifestName)
 	good, err := os.ReadFile(path)
 	must(t, err)
 	for name, text := range map[string]string{"empty": "", "no JSON": "}{", "another's": strings.ReplaceAll(string(good), `"rows": 200`, `"rows": 1`), "huge": strings.Repeat("[", 1<<20)} {

@@ -10,7 +10,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/tests/audit"
 )
@@ -60,10 +60,10 @@ func restoreNamed(t *testing.T, r *rig, name string) {
 	t.Helper()
 	ctx := context.Background()
 	check := "verify:" + uuid.NewString()
-	plan, err := r.f.PlanVerify(ctx, flush.PlanInput{JobID: check, RequestID: r.ask(flush.VerifyType, "app", name, nil), Generation: 1})
+	plan, err := r.k.PlanVerify(ctx, jobstep.PlanInput{JobID: check, RequestID: r.ask(jobstep.VerifyType, "app", name, nil), Generation: 1})
 	must(t, err)
 	for n := range plan.Chunks {
-		_, err := r.f.CheckSegments(ctx, flush.ChunkInput{JobID: check, Chunk: n, Attempt: 1}, nil)
+		_, err := r.k.CheckSegments(ctx, jobstep.ChunkInput{JobID: check, Chunk: n, Attempt: 1}, nil)
 		must(t, err)
 	}
 	if found := r.findings(check); len(found) > 0 {
@@ -72,7 +72,7 @@ func restoreNamed(t *testing.T, r *rig, name string) {
 	id := uuid.New()
 	must(t, r.ledger.PutRequest(ctx, ledger.Request{ID: id, JobType: "restore", Schema: "app", Table: name, Trigger: "command"}))
 	j := &job{rig: r, id: "restore:app.x:" + uuid.NewString(), request: id.String()}
-	j.plan, err = r.f.PlanRestore(ctx, flush.PlanInput{JobID: j.id, RequestID: j.request, Generation: 1})
+	j.plan, err = r.f.PlanRestore(ctx, jobstep.PlanInput{JobID: j.id, RequestID: j.request, Generation: 1})
 	must(t, err)
 	j.restore()
 }

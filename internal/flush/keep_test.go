@@ -7,7 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 )
 
 // keep_rows leaves the newest rows of the whole table, and those that are as old as the oldest of them.
@@ -73,7 +73,7 @@ func TestKeepRowsStandsStill(t *testing.T) { // A12 A17
 	j := r.newJob()
 	r.want = nil
 	r.db.Exec(t, "INSERT INTO app.t SELECT i, 0 FROM generate_series(101, 200) i", "UPDATE app.t SET note = 'moved on' WHERE id <= 60")
-	if _, err := r.f.Plan(context.Background(), flush.PlanInput{JobID: j.id, RequestID: j.request, Generation: 2}); err != nil {
+	if _, err := r.f.Plan(context.Background(), jobstep.PlanInput{JobID: j.id, RequestID: j.request, Generation: 2}); err != nil {
 		t.Fatal(err)
 	}
 	limits := pgtest.Value[string](t, r.db, "SELECT string_agg(plan -> 'Keep' ->> 'Value', ' ' ORDER BY generation) FROM spillway.plans WHERE job_id = '"+j.id+"'")
@@ -95,8 +95,8 @@ func TestKeepRowsRefused(t *testing.T) { // A17
 		"too many": {"keep_rows": "99999999999999999999", "age_column": "id"}, "an age column alone": {"age_column": "id"},
 	} {
 		r.params = params
-		_, err := r.f.Plan(context.Background(), flush.PlanInput{JobID: "flush:app.t:" + uuid.NewString(), RequestID: r.request(), Generation: 1})
-		if flush.ClassOf(err).Name != flush.ClassInvalid {
+		_, err := r.f.Plan(context.Background(), jobstep.PlanInput{JobID: "flush:app.t:" + uuid.NewString(), RequestID: r.request(), Generation: 1})
+		if jobstep.ClassOf(err).Name != jobstep.ClassInvalid {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -106,11 +106,11 @@ func TestKeepRowsRefused(t *testing.T) { // A17
 	j := r.newJob()
 	r.want = nil
 	r.db.Exec(t, "ALTER TABLE app.t ALTER id TYPE text")
-	if _, err := j.chunk(0); flush.ClassOf(err).Name != flush.ClassReplan {
+	if _, err := j.chunk(0); jobstep.ClassOf(err).Name != jobstep.ClassReplan {
 		t.Errorf("chunk: %v", err)
 	}
-	_, err := r.f.Plan(context.Background(), flush.PlanInput{JobID: j.id, RequestID: j.request, Generation: 2})
-	if flush.ClassOf(err).Name != flush.ClassInvalid {
+	_, err := r.f.Plan(context.Background(), jobstep.PlanInput{JobID: j.id, RequestID: j.request, Generation: 2})
+	if jobstep.ClassOf(err).Name != jobstep.ClassInvalid {
 		t.Errorf("plan: %v", err)
 	}
 	j.finish("failed", nil)

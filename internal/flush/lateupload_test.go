@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/objstore"
 )
 
@@ -101,7 +101,7 @@ func TestLateUpload(t *testing.T) {
 			r.f = r.flusher(late.open)
 			j := r.newJob()
 			_, err := j.chunk(0)
-			if class := flush.ClassOf(err); class.Name != flush.ClassStorage || !class.Retryable {
+			if class := jobstep.ClassOf(err); class.Name != jobstep.ClassStorage || !class.Retryable {
 				t.Fatalf("error %v of class %+v, want storage", err, class)
 			}
 			j.run()

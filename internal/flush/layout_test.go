@@ -15,7 +15,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/segment"
@@ -286,7 +286,7 @@ func TestPartitionValueTooLong(t *testing.T) {
 	r := newRig(t, events, fill(10), "UPDATE app.t SET note = repeat('x', 9000) WHERE id = 3")
 	r.params = map[string]string{"partition_by": "note"}
 	_, err := r.newJob().chunk(0)
-	if class := flush.ClassOf(err); class.Name != flush.ClassData || class.Retryable || !strings.Contains(err.Error(), "note") {
+	if class := jobstep.ClassOf(err); class.Name != jobstep.ClassData || class.Retryable || !strings.Contains(err.Error(), "note") {
 		t.Errorf("error %v of class %+v", err, class)
 	}
 	if r.hotCount() != 10 {
@@ -345,14 +345,14 @@ func TestFilesInManyDirectoriesAreFoundAgain(t *testing.T) {
 			zombie := r.flusher(open)
 			done := make(chan error, 1)
 			go func() {
-				_, err := zombie.RunChunk(context.Background(), flush.ChunkInput{JobID: j.id, Chunk: 0, Attempt: 1}, nil)
+				_, err := zombie.RunChunk(context.Background(), jobstep.ChunkInput{JobID: j.id, Chunk: 0, Attempt: 1}, nil)
 				done <- err
 			}()
 			<-h.stopped
 			if n := pgtest.Value[int](t, r.db, "SELECT count(*) FROM spillway.attempt_objects"); n < 1 {
 				t.Errorf("files are written, but none is recorded")
 			}
-			res, err := j.f.RunChunk(context.Background(), flush.ChunkInput{JobID: j.id, Chunk: 0, Attempt: 2}, nil)
+			res, err := j.f.RunChunk(context.Background(), jobstep.ChunkInput{JobID: j.id, Chunk: 0, Attempt: 2}, nil)
 			if err != nil || res.Rows != 2100 || res.Segments != 700 {
 				t.Fatalf("the next attempt: %+v, %v", res, err)
 			}
@@ -360,7 +360,7 @@ func TestFilesInManyDirectoriesAreFoundAgain(t *testing.T) {
 				t.Errorf("%d objects of the stopped attempt are left", left)
 			}
 			close(h.goOn)
-			if err := <-done; err != nil && !flush.ClassOf(err).Retryable {
+			if err := <-done; err != nil && !jobstep.ClassOf(err).Retryable {
 				t.Errorf("the stopped attempt ends with %v", err)
 			}
 			if _, err := r.f.Sweep(context.Background(), j.id); err != nil {
@@ -408,8 +408,8 @@ func TestFailedPutLeavesNothing(t *testing.T) {
 	h, open := holding(400)
 	h.fail = fmt.Errorf("put: %w", objstore.ErrFull)
 	close(h.goOn)
-	_, err := r.flusher(open).RunChunk(context.Background(), flush.ChunkInput{JobID: j.id, Chunk: 0, Attempt: 1}, nil)
-	if flush.ClassOf(err).Name != flush.ClassStorageFull || r.hotCount() != 2100 || r.strays() != 0 {
+	_, err := r.flusher(open).RunChunk(context.Background(), jobstep.ChunkInput{JobID: j.id, Chunk: 0, Attempt: 1}, nil)
+	if jobstep.ClassOf(err).Name != jobstep.ClassStorageFull || r.hotCount() != 2100 || r.strays() != 0 {
 		t.Errorf("%v, %d rows hot, %d objects left", err, r.hotCount(), r.strays())
 	}
 	if n := pgtest.Value[int](t, r.db, "SELECT (SELECT count(*) FROM spillway.attempts) + (SELECT count(*) FROM spillway.attempt_objects)"); n != 0 {
@@ -431,8 +431,8 @@ func TestKilledAmongManyFiles(t *testing.T) {
 		kill()
 		close(h.goOn)
 	}()
-	_, err := r.flusher(open).RunChunk(ctx, flush.ChunkInput{JobID: j.id, Chunk: 0, Attempt: 1}, nil)
-	if flush.ClassOf(err).Name != flush.ClassCancelled || r.hotCount() != 2100 || r.strays() != 0 {
+	_, err := r.flusher(open).RunChunk(ctx, jobstep.ChunkInput{JobID: j.id, Chunk: 0, Attempt: 1}, nil)
+	if jobstep.ClassOf(err).Name != jobstep.ClassCancelled || r.hotCount() != 2100 || r.strays() != 0 {
 		t.Errorf("%v, %d rows hot, %d objects left", err, r.hotCount(), r.strays())
 	}
 	j.run()
@@ -470,7 +470,7 @@ func TestStoragesHaveTheirOwnLayout(t *testing.T) {
 	r.params = map[string]string{"partition_by": "tenant", "storage": "users"}
 	flushTable(t, r, "u")
 	r.params = map[string]string{"storage": "users", "path": "shared/{table}"}
-	if _, err := r.f.Plan(context.Background(), flush.PlanInput{JobID: "flush:app.t:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f", RequestID: r.request(), Generation: 1}); err != nil {
+	if _, err := r.f.Plan(context.Background(), jobstep.PlanInput{JobID: "flush:app.t:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f", RequestID: r.request(), Generation: 1}); err != nil {
 		t.Errorf("a template of the statement does not go before the storage's: %v", err)
 	}
 	for s, err := range r.ledger.LiveSegments(context.Background(), "app", "t") {

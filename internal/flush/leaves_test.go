@@ -9,6 +9,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/tests/audit"
 )
 
@@ -58,9 +59,9 @@ func TestPartitionsOfSeveralLevels(t *testing.T) { // A16
 func TestLeavesThatCannotBeFlushed(t *testing.T) { // A16
 	t.Parallel()
 	for name, c := range map[string]struct{ class, say, change string }{
-		"right":   {flush.ClassPrivilege, "app.t2", "REVOKE DELETE ON app.t2 FROM @worker"},
-		"schema":  {flush.ClassPrivilege, "away", "CREATE SCHEMA away; CREATE TABLE away.t3 PARTITION OF app.t FOR VALUES FROM (200) TO (300); GRANT SELECT, DELETE, UPDATE ON away.t3 TO @worker"},
-		"foreign": {flush.ClassRefused, "app.far is a foreign table", "CREATE EXTENSION postgres_fdw; CREATE SERVER far FOREIGN DATA WRAPPER postgres_fdw; CREATE FOREIGN TABLE app.far PARTITION OF app.t FOR VALUES FROM (300) TO (400) SERVER far"},
+		"right":   {jobstep.ClassPrivilege, "app.t2", "REVOKE DELETE ON app.t2 FROM @worker"},
+		"schema":  {jobstep.ClassPrivilege, "away", "CREATE SCHEMA away; CREATE TABLE away.t3 PARTITION OF app.t FOR VALUES FROM (200) TO (300); GRANT SELECT, DELETE, UPDATE ON away.t3 TO @worker"},
+		"foreign": {jobstep.ClassRefused, "app.far is a foreign table", "CREATE EXTENSION postgres_fdw; CREATE SERVER far FOREIGN DATA WRAPPER postgres_fdw; CREATE FOREIGN TABLE app.far PARTITION OF app.t FOR VALUES FROM (300) TO (400) SERVER far"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -70,8 +71,8 @@ func TestLeavesThatCannotBeFlushed(t *testing.T) { // A16
 				r.want = nil // the audit would ask the other server
 			}
 			r.db.Super(t, strings.ReplaceAll(c.change, "@worker", r.db.Worker))
-			_, err := r.f.Plan(t.Context(), flush.PlanInput{JobID: "flush:app.t:" + uuid.NewString(), RequestID: r.request(), Generation: 1})
-			if flush.ClassOf(err).Name != c.class || !strings.Contains(err.Error(), c.say) {
+			_, err := r.f.Plan(t.Context(), jobstep.PlanInput{JobID: "flush:app.t:" + uuid.NewString(), RequestID: r.request(), Generation: 1})
+			if jobstep.ClassOf(err).Name != c.class || !strings.Contains(err.Error(), c.say) {
 				t.Errorf("%v", err)
 			}
 		})
@@ -105,11 +106,11 @@ func TestPartitionGoesDuringFlush(t *testing.T) { // A60, A39
 				t.Fatal(err)
 			}
 			r.db.Exec(t, c.change)
-			if _, err := j.chunk(1); flush.ClassOf(err).Name != flush.ClassReplan {
+			if _, err := j.chunk(1); jobstep.ClassOf(err).Name != jobstep.ClassReplan {
 				t.Fatalf("chunk: %v", err)
 			}
 			var err error
-			if j.plan, err = r.f.Plan(t.Context(), flush.PlanInput{JobID: j.id, RequestID: j.request, Generation: 2}); err != nil {
+			if j.plan, err = r.f.Plan(t.Context(), jobstep.PlanInput{JobID: j.id, RequestID: j.request, Generation: 2}); err != nil {
 				t.Fatal(err)
 			}
 			if res, left := j.run(); res.Rows != 100 || left.RowsLeft != c.hot || r.hotCount() != c.hot {

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 )
 
 // mayLook refuses limits that this role cannot watch. The error is *RefusedError, or one that keeps it from looking.
@@ -26,13 +27,13 @@ func (f *Flusher) mayLook(ctx context.Context, schema, table string, opts Option
 	err := mayLook(ctx, f.hot, schema, table, opts)
 	var no *RefusedError
 	if errors.As(err, &no) {
-		return classified(ClassPrivilege, err)
+		return jobstep.Classified(jobstep.ClassPrivilege, err)
 	}
 	return err
 }
 
 // Load looks whether a limit of the job is exceeded, in one or two short queries. It waits for nothing.
-func (f *Flusher) Load(ctx context.Context, in LoadInput) (Load, error) {
+func (f *Flusher) Load(ctx context.Context, in jobstep.LoadInput) (jobstep.Load, error) {
 	l, err := f.load(ctx, in)
 	if err != nil {
 		f.recordFailure(ctx, in.JobID, nil, 1, err)
@@ -40,7 +41,7 @@ func (f *Flusher) Load(ctx context.Context, in LoadInput) (Load, error) {
 	return l, err
 }
 
-func (f *Flusher) load(ctx context.Context, in LoadInput) (l Load, err error) {
+func (f *Flusher) load(ctx context.Context, in jobstep.LoadInput) (l jobstep.Load, err error) {
 	row, err := f.ledger.LastPlan(ctx, in.JobID)
 	if err != nil {
 		return l, err

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/obs"
 )
@@ -42,14 +43,14 @@ func jobType(jobID string) string {
 }
 
 // measured tells the meter of an attempt at a chunk that began at a time.
-func (f *Flusher) measured(in ChunkInput, began time.Time, res ChunkResult, err error) {
+func (f *Flusher) measured(in jobstep.ChunkInput, began time.Time, res jobstep.ChunkResult, err error) {
 	typ := jobType(in.JobID)
 	switch {
 	case err == nil && res.Earlier: // counted by whoever committed it
 	case err == nil:
 		f.meter.Chunk(typ, OutcomeCommitted, time.Since(began))
 		f.meter.Moved(typ, res.Rows, res.Bytes)
-	case ClassOf(err).Name == ClassCancelled:
+	case jobstep.ClassOf(err).Name == jobstep.ClassCancelled:
 		f.meter.Chunk(typ, OutcomeStopped, time.Since(began))
 	default:
 		f.meter.Chunk(typ, OutcomeFailed, time.Since(began))
@@ -61,7 +62,7 @@ func (a *attempt) span(ctx context.Context, name string) (context.Context, func(
 	ctx, end := a.f.span(ctx, name, slog.String(obs.KeyJob, a.in.JobID), slog.Int(obs.KeyChunk, a.in.Chunk), slog.String(obs.KeyAttempt, a.id.String()))
 	return ctx, func(err error) {
 		if err != nil {
-			end(ClassOf(err).Name)
+			end(jobstep.ClassOf(err).Name)
 			return
 		}
 		end("")

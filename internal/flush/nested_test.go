@@ -11,6 +11,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/segment"
 )
@@ -77,7 +78,7 @@ func TestUnrepresentableNestedValues(t *testing.T) {
 			}
 			j := r.newJob()
 			_, err := j.chunk(0)
-			if class := flush.ClassOf(err); class.Name != flush.ClassUnrepresentable || class.Retryable {
+			if class := jobstep.ClassOf(err); class.Name != jobstep.ClassUnrepresentable || class.Retryable {
 				t.Fatalf("class %+v of %v", class, err)
 			}
 			text := pgtest.Value[string](t, r.db, `SELECT message FROM spillway.failures`)
@@ -121,7 +122,7 @@ func TestAsText(t *testing.T) {
 		t.Errorf("moved %d rows", res.Rows)
 	}
 	r.params["as_text"] = "nothing"
-	_, err := r.f.Plan(context.Background(), flush.PlanInput{JobID: "flush:app.t:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f", RequestID: r.request(), Generation: 1})
+	_, err := r.f.Plan(context.Background(), jobstep.PlanInput{JobID: "flush:app.t:0193d2c4-7b1e-7c3a-9f4e-2b1d5c6a7e8f", RequestID: r.request(), Generation: 1})
 	var refused *flush.RefusedError
 	if !errors.As(err, &refused) || refused.Refusal.Code != "42703" {
 		t.Errorf("got %v", err)
@@ -145,10 +146,10 @@ func TestCompositeChangesUnderAJob(t *testing.T) {
 			r.db.Exec(t, change)
 			r.want = nil // the rows are as the new type prints them
 			_, err := j.chunk(0)
-			if flush.ClassOf(err).Name != flush.ClassReplan || !strings.Contains(err.Error(), "its columns") {
+			if jobstep.ClassOf(err).Name != jobstep.ClassReplan || !strings.Contains(err.Error(), "its columns") {
 				t.Fatalf("got %v", err)
 			}
-			j.plan, err = r.f.Plan(context.Background(), flush.PlanInput{JobID: j.id, RequestID: j.request, Generation: 2})
+			j.plan, err = r.f.Plan(context.Background(), jobstep.PlanInput{JobID: j.id, RequestID: j.request, Generation: 2})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -180,13 +181,13 @@ func TestCompositeChangesUnderTheLock(t *testing.T) {
 			})
 			j := r.newJob()
 			_, err := j.chunk(0)
-			if flush.ClassOf(err).Name != flush.ClassReplan || !strings.Contains(err.Error(), tc.want) {
+			if jobstep.ClassOf(err).Name != jobstep.ClassReplan || !strings.Contains(err.Error(), tc.want) {
 				t.Fatalf("got %v", err)
 			}
 			if n := r.hotCount(); n != 100 {
 				t.Errorf("%d rows are hot", n)
 			}
-			if j.plan, err = r.f.Plan(context.Background(), flush.PlanInput{JobID: j.id, RequestID: j.request, Generation: 2}); err != nil {
+			if j.plan, err = r.f.Plan(context.Background(), jobstep.PlanInput{JobID: j.id, RequestID: j.request, Generation: 2}); err != nil {
 				t.Fatal(err)
 			}
 			if res, left := j.run(); res.Rows != 100 || left.RowsLeft != 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 
+	"github.com/spillwaydb/spillway/internal/coldstore"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/ledger"
 )
@@ -20,7 +21,7 @@ func Open(ctx context.Context, url string, log *slog.Logger) (f *Flusher, l *led
 		_, err = l.Storage(ctx, "")
 	}
 	if err == nil {
-		f, err = New(Deps{Hot: db, Ledger: l, Stores: NewLedgerStores(l, nil), Log: log})
+		f, err = New(Deps{Hot: db, Ledger: l, Stores: coldstore.NewLedgerStores(l, nil), Log: log})
 	}
 	if err != nil {
 		db.Close()

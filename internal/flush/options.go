@@ -1,22 +1,21 @@
 package flush
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/layout"
+	"github.com/spillwaydb/spillway/internal/option"
 )
 
 // Bounds and defaults of a flush's options.
 const (
 	DefaultChunkBytes  = 64 << 20
-	MinChunkBytes      = 64 << 10
 	MaxChunkBytes      = 16 << 30
-	DefaultParallelism = 2
-	MaxParallelism     = 64
-	MaxLockTimeout     = time.Minute
 	DefaultChunkTime   = 5 * time.Second
 	MinChunkTime       = 10 * time.Millisecond
 	MaxChunkTime       = time.Hour
@@ -45,7 +44,7 @@ type Options struct {
 	Storage         string        // name of the storage, or "" for the default one
 	NullUnrepresent bool          // write NULL for values without a place in their Parquet type
 	AsText          []string      // columns that are stored as text, whatever their type
-	Layout          Layout
+	Layout          layout.Layout
 	WholePartition  string // how partitions of which no row is to stay are taken: delete, truncate or detach; "": delete
 	Vacuum          string // "true": VACUUM at the end; "false": never; "": only partitions of which no row is to stay
 
@@ -60,16 +59,6 @@ func (o Options) checksLoad() bool {
 	return o.MaxLagBytes > 0 || o.MaxLagTime > 0 || o.MaxLockWaiters != nil
 }
 
-// OptionError is a parameter that no flush can have.
-type OptionError struct {
-	Option string
-	Item   string // of a list, if one is at fault
-	Msg    string
-	Hint   string
-}
-
-func (e *OptionError) Error() string { return e.Msg }
-
 // options holds, for each known parameter, how its text is read.
 var options = map[string]func(o *Options, v string) error{
 	"where":      func(o *Options, v string) error { o.Where = v; return nil },
@@ -77,42 +66,54 @@ var options = map[string]func(o *Options, v string) error{
 	"age_column": func(o *Options, v string) error { o.AgeColumn = v; return nil },
 	"time_zone":  func(o *Options, v string) error { o.TimeZone = v; return nil },
 	"keep_rows": func(o *Options, v string) (err error) {
-		n, err := intBetween(v, 1, MaxKeepRows)
+		n, err := option.Int(v, 1, MaxKeepRows)
 		o.KeepRows = int64(n)
 		return err
 	},
-	"parallelism": func(o *Options, v string) (err error) { o.Parallelism, err = intBetween(v, 1, MaxParallelism); return },
+	"parallelism": func(o *Options, v string) (err error) {
+		o.Parallelism, err = option.Int(v, 1, jobstep.MaxParallelism)
+		return
+	},
 	"chunk_bytes": func(o *Options, v string) (err error) {
-		o.ChunkBytes, err = bytesBetween(v, MinChunkBytes, MaxChunkBytes)
+		o.ChunkBytes, err = option.Bytes(v, jobstep.MinChunkBytes, MaxChunkBytes)
 		return
 	},
 	"chunk_time": func(o *Options, v string) (err error) { o.ChunkTime, err = chunkTime(v); return },
 	"max_rows_per_second": func(o *Options, v string) (err error) {
-		n, err := intBetween(v, 1, MaxRowsPerSecond)
+		n, err := option.Int(v, 1, MaxRowsPerSecond)
 		o.MaxRowsPerSecond = int64(n)
 		return err
 	},
 	"max_replication_lag": func(o *Options, v string) (err error) { o.MaxLagBytes, o.MaxLagTime, err = ParseLag(v); return },
 	"max_lock_waiters": func(o *Options, v string) (err error) {
-		n, err := intBetween(v, 0, MaxLockWaiters)
+		n, err := option.Int(v, 0, MaxLockWaiters)
 		o.MaxLockWaiters = &n
 		return err
 	},
-	"lock_timeout":       func(o *Options, v string) (err error) { o.LockTimeout, err = durationUpTo(v, MaxLockTimeout); return },
-	"verify":             func(o *Options, v string) (err error) { o.VerifyFull, err = oneOf(v, "full", "footer"); return },
-	"triggers":           func(o *Options, v string) (err error) { o.FireTriggers, err = oneOf(v, "fire", "refuse"); return },
-	"replicate":          func(o *Options, v string) (err error) { o.Replicate, err = boolean(v); return },
-	"skip_referenced":    func(o *Options, v string) (err error) { o.SkipReferenced, err = boolean(v); return },
-	"storage":            func(o *Options, v string) error { o.Storage = v; return nil },
-	"as_text":            func(o *Options, v string) (err error) { o.AsText, err = columnList(v); return },
-	"vacuum":             func(o *Options, v string) error { return o.readVacuum(v) },
-	"whole_partition":    func(o *Options, v string) error { return o.readWhole(v) },
-	"on_unrepresentable": func(o *Options, v string) (err error) { o.NullUnrepresent, err = oneOf(v, "null", "error"); return },
+	"lock_timeout": func(o *Options, v string) (err error) {
+		o.LockTimeout, err = option.Duration(v, jobstep.MaxLockTimeout)
+		return
+	},
+	"verify": func(o *Options, v string) (err error) { o.VerifyFull, err = option.OneOf(v, "full", "footer"); return },
+	"triggers": func(o *Options, v string) (err error) {
+		o.FireTriggers, err = option.OneOf(v, "fire", "refuse")
+		return
+	},
+	"replicate":       func(o *Options, v string) (err error) { o.Replicate, err = option.Bool(v); return },
+	"skip_referenced": func(o *Options, v string) (err error) { o.SkipReferenced, err = option.Bool(v); return },
+	"storage":         func(o *Options, v string) error { o.Storage = v; return nil },
+	"as_text":         func(o *Options, v string) (err error) { o.AsText, err = layout.Columns(v); return },
+	"vacuum":          func(o *Options, v string) error { return o.readVacuum(v) },
+	"whole_partition": func(o *Options, v string) error { return o.readWhole(v) },
+	"on_unrepresentable": func(o *Options, v string) (err error) {
+		o.NullUnrepresent, err = option.OneOf(v, "null", "error")
+		return
+	},
 }
 
-// ParseOptions reads the parameters of a flush. The error is *OptionError.
+// ParseOptions reads the parameters of a flush. The error is *option.Error.
 func ParseOptions(params map[string]string) (Options, error) {
-	o := Options{Parallelism: DefaultParallelism, ChunkBytes: DefaultChunkBytes, ChunkTime: DefaultChunkTime}
+	o := Options{Parallelism: jobstep.DefaultParallelism, ChunkBytes: DefaultChunkBytes, ChunkTime: DefaultChunkTime}
 	names := make([]string, 0, len(params))
 	for name := range params {
 		names = append(names, name)
@@ -121,50 +122,33 @@ func ParseOptions(params map[string]string) (Options, error) {
 	for _, name := range names {
 		read, ok := optionReader(name)
 		if !ok {
-			return Options{}, &OptionError{Option: name, Msg: fmt.Sprintf("unknown option %q of FLUSH", name), Hint: "Known options: " + strings.Join(knownOptions(), ", ") + "."}
+			return Options{}, &option.Error{Option: name, Msg: fmt.Sprintf("unknown option %q of FLUSH", name), Hint: "Known options: " + strings.Join(knownOptions(), ", ") + "."}
 		}
 		if err := read(&o, params[name]); err != nil {
-			return Options{}, optionError(name, params[name], err)
+			return Options{}, layout.OptionError(name, params[name], err)
 		}
 	}
 	switch {
 	case o.KeepRows > 0 && o.AgeColumn == "":
-		return Options{}, &OptionError{Option: "keep_rows", Msg: "keep_rows needs age_column, which tells which rows are the newest"}
+		return Options{}, &option.Error{Option: "keep_rows", Msg: "keep_rows needs age_column, which tells which rows are the newest"}
 	case (o.OlderThan == "" && o.KeepRows == 0) != (o.AgeColumn == ""):
-		return Options{}, &OptionError{Option: "older_than", Msg: "older_than and age_column go together"}
+		return Options{}, &option.Error{Option: "older_than", Msg: "older_than and age_column go together"}
 	}
 	return o, nil
 }
 
-// optionError is an error about the value of a parameter.
-func optionError(name, value string, err error) *OptionError {
-	e := &OptionError{Option: name, Msg: fmt.Sprintf("option %s = %s: %v", name, strconv.Quote(value), err)}
-	var it *ItemError
-	var path *PathError
-	switch {
-	case errors.As(err, &it):
-		e.Item, e.Msg = it.Item, fmt.Sprintf("option %s: %v", name, err)
-	case errors.As(err, &path):
-		e.Msg = fmt.Sprintf("option %s: %v", name, err)
+// optionReader finds how the text of a parameter is read.
+func optionReader(name string) (func(o *Options, v string) error, bool) {
+	if read, ok := options[name]; ok {
+		return read, true
 	}
-	e.Hint = layoutHints[name]
-	return e
-}
-
-// layoutHints say what fits, where the message says what does not.
-var layoutHints = map[string]string{
-	"partition_by": "an item is a column of the table, or year, month, day or hour of a column of times",
-	"order_by":     "an item is a column of the table whose type has an order, with DESC, NULLS FIRST or NULLS LAST behind it",
-	"bloom":        "an item is a column of the table that holds single values, and no boolean",
-	"path":         "for example '{namespace}/{table}/{partition}'; {column:name} names an item of partition_by",
+	read, ok := layout.Option(name)
+	return func(o *Options, v string) error { return read(&o.Layout, v) }, ok
 }
 
 // knownOptions lists what a user may write; predicate and age have clauses of their own.
 func knownOptions() []string {
-	var known []string
-	for name := range layoutOptions {
-		known = append(known, name)
-	}
+	known := layout.OptionNames()
 	for name := range options {
 		if !slices.Contains([]string{"where", "older_than", "time_zone"}, name) {
 			known = append(known, name)
@@ -174,49 +158,12 @@ func knownOptions() []string {
 	return known
 }
 
-// columnList reads a list of columns.
-func columnList(v string) ([]string, error) {
-	items, err := readItems(v)
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, it := range items {
-		if it.sorted() || it.unit != "" {
-			return nil, fmt.Errorf("%s: expected a column", it.text)
-		}
-		if !slices.Contains(names, it.column) {
-			names = append(names, it.column)
-		}
-	}
-	return names, nil
-}
-
-func intBetween(v string, lo, hi int) (int, error) {
-	n, err := strconv.Atoi(v)
-	if err != nil || n < lo || n > hi {
-		return 0, fmt.Errorf("expected a whole number from %d to %d", lo, hi)
-	}
-	return n, nil
-}
-
-// bytesBetween reads a number of bytes, or one with the units that PostgreSQL uses in its settings.
-func bytesBetween(v string, lo, hi int64) (int64, error) {
-	digits := strings.TrimRight(v, "kMGBi ")
-	unit, ok := map[string]int64{"": 1, "B": 1, "kB": 1 << 10, "MB": 1 << 20, "GB": 1 << 30, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}[strings.TrimSpace(v[len(digits):])]
-	n, err := strconv.ParseInt(digits, 10, 64)
-	if !ok || err != nil || n <= 0 || n > hi/unit || n*unit < lo {
-		return 0, fmt.Errorf("expected a size from %d to %d bytes, such as 64MB", lo, hi)
-	}
-	return n * unit, nil
-}
-
 // chunkTime reads a time, or off.
 func chunkTime(v string) (time.Duration, error) {
 	if v == "off" || v == "0" {
 		return 0, nil
 	}
-	d, err := durationUpTo(v, MaxChunkTime)
+	d, err := option.Duration(v, MaxChunkTime)
 	if err == nil && d < MinChunkTime {
 		err = fmt.Errorf("expected off, or a time from %s to %s", MinChunkTime, MaxChunkTime)
 	}
@@ -227,7 +174,7 @@ func chunkTime(v string) (time.Duration, error) {
 func ParseLag(v string) (size int64, long time.Duration, err error) {
 	v = strings.ReplaceAll(v, " ", "")
 	if digits := strings.TrimLeft(v, "0123456789."); digits != "" {
-		if size, err = bytesBetween(v, 1, MaxLag); err == nil {
+		if size, err = option.Bytes(v, 1, MaxLag); err == nil {
 			return size, 0, nil
 		}
 		if long, err = time.ParseDuration(v); err == nil && long >= time.Millisecond && long <= MaxLagTime {
@@ -235,29 +182,6 @@ func ParseLag(v string) (size int64, long time.Duration, err error) {
 		}
 	}
 	return 0, 0, fmt.Errorf("expected a size such as 512MB or a time such as 30s, with its unit")
-}
-
-// durationUpTo reads milliseconds, or a number with a unit.
-func durationUpTo(v string, hi time.Duration) (time.Duration, error) {
-	d, err := time.ParseDuration(v)
-	if ms, msErr := strconv.Atoi(v); msErr == nil {
-		d, err = time.Duration(ms)*time.Millisecond, nil
-	}
-	if err != nil || d <= 0 || d > hi {
-		return 0, fmt.Errorf("expected a time up to %s, in milliseconds or such as 200ms", hi)
-	}
-	return d, nil
-}
-
-// oneOf reports whether v is yes; no is the only other word.
-func oneOf(v, yes, no string) (bool, error) {
-	switch v {
-	case yes:
-		return true, nil
-	case no:
-		return false, nil
-	}
-	return false, fmt.Errorf("expected %s or %s", yes, no)
 }
 
 func (o *Options) readWhole(v string) error {
@@ -269,17 +193,7 @@ func (o *Options) readWhole(v string) error {
 
 // readVacuum keeps apart what was said and what was not.
 func (o *Options) readVacuum(v string) error {
-	yes, err := boolean(v)
+	yes, err := option.Bool(v)
 	o.Vacuum = strconv.FormatBool(yes)
 	return err
-}
-
-func boolean(v string) (bool, error) {
-	switch strings.ToLower(v) {
-	case "true", "on", "yes", "1":
-		return true, nil
-	case "false", "off", "no", "0":
-		return false, nil
-	}
-	return false, fmt.Errorf("expected true or false")
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 )
 
 // spy is the code of a table's owner: it notes, in a way that no rollback undoes, that it ran with other rights than his own.
@@ -57,11 +57,11 @@ func TestFlushRunsNoCodeOfTheOwner(t *testing.T) {
 			r := newRig(t, append(append([]string{events, fill(50)}, spy...), c.setup...)...)
 			r.params = c.params
 			id := "flush:app.t:" + uuid.NewString()
-			plan, err := r.f.Plan(context.Background(), flush.PlanInput{JobID: id, RequestID: r.request(), Generation: 1})
+			plan, err := r.f.Plan(context.Background(), jobstep.PlanInput{JobID: id, RequestID: r.request(), Generation: 1})
 			for n := 0; err == nil && n < plan.Chunks; n++ {
-				_, err = r.f.RunChunk(context.Background(), flush.ChunkInput{JobID: id, Chunk: n, Attempt: 1}, nil)
+				_, err = r.f.RunChunk(context.Background(), jobstep.ChunkInput{JobID: id, Chunk: n, Attempt: 1}, nil)
 			}
-			if refused := err != nil && flush.ClassOf(err).Name == flush.ClassRefused; refused != c.refused || !refused && err != nil {
+			if refused := err != nil && jobstep.ClassOf(err).Name == jobstep.ClassRefused; refused != c.refused || !refused && err != nil {
 				t.Errorf("error %v, refused must be %v", err, c.refused)
 			}
 			if r.ranAsWorker() {
@@ -106,7 +106,7 @@ func TestRestoreRunsNoCodeOfTheOwner(t *testing.T) {
 			if err == nil {
 				_, err = j.segment(0)
 			}
-			if flush.ClassOf(err).Name != flush.ClassRefused {
+			if jobstep.ClassOf(err).Name != jobstep.ClassRefused {
 				t.Errorf("error %v, want refused", err)
 			}
 			if r.ranAsWorker() {

@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/tests/audit"
 )
@@ -51,19 +51,19 @@ func (r *rig) sortedApart() {
 func TestWholePartitionInManyFilesIsKilled(t *testing.T) {
 	t.Parallel()
 	for _, way := range []string{"truncate", "detach"} {
-		for _, step := range []flush.Step{flush.StepCopying, flush.StepUploading, flush.StepRegistering, flush.StepCommitting} {
+		for _, step := range []jobstep.Step{jobstep.StepCopying, jobstep.StepUploading, jobstep.StepRegistering, jobstep.StepCommitting} {
 			t.Run(way+" "+string(step), func(t *testing.T) {
 				t.Parallel()
 				r := manyRig(t, direct, way)
 				j := r.newJob()
 				ctx, kill := context.WithCancel(t.Context())
 				defer kill()
-				_, err := r.f.RunChunk(ctx, flush.ChunkInput{JobID: j.id, Attempt: 1}, func(c flush.Checkpoint) {
+				_, err := r.f.RunChunk(ctx, jobstep.ChunkInput{JobID: j.id, Attempt: 1}, func(c jobstep.Checkpoint) {
 					if c.Step == step {
 						kill()
 					}
 				})
-				if err == nil && step != flush.StepCommitting || err != nil && flush.ClassOf(err).Name != flush.ClassCancelled {
+				if err == nil && step != jobstep.StepCommitting || err != nil && jobstep.ClassOf(err).Name != jobstep.ClassCancelled {
 					t.Fatalf("killed: %v", err)
 				}
 				if hot := r.hotCount(); err != nil && (hot != 2880 || r.strays() != 0) {
@@ -158,7 +158,7 @@ func TestDetachedRowsHaveNoPlace(t *testing.T) {
 	r.newJob().run()
 	r.db.Exec(t, "DROP TABLE app.other")
 	_, err := r.newRestore(nil).segment(0)
-	if class := flush.ClassOf(err); class.Name != flush.ClassData || class.Retryable || !strings.Contains(err.Error(), "no partition") || !strings.Contains(err.Error(), "segment") {
+	if class := jobstep.ClassOf(err); class.Name != jobstep.ClassData || class.Retryable || !strings.Contains(err.Error(), "no partition") || !strings.Contains(err.Error(), "segment") {
 		t.Errorf("%v of class %+v", err, class)
 	}
 	r.db.Exec(t, "ALTER TABLE app.t ATTACH PARTITION app.t1 FOR VALUES FROM ('2020-01-02 00:00+00') TO ('2020-01-03 00:00+00')", "ALTER TABLE app.t ATTACH PARTITION app.t2 FOR VALUES FROM ('2020-01-03 00:00+00') TO ('2020-01-04 00:00+00')")
@@ -180,7 +180,7 @@ func TestCleanupOfScatteredFiles(t *testing.T) {
 			zombie := r.flusher(open)
 			done := make(chan error, 1)
 			go func() {
-				_, err := zombie.RunChunk(context.Background(), flush.ChunkInput{JobID: j.id, Attempt: 1}, nil)
+				_, err := zombie.RunChunk(context.Background(), jobstep.ChunkInput{JobID: j.id, Attempt: 1}, nil)
 				done <- err
 			}()
 			<-h.stopped
@@ -243,7 +243,7 @@ func TestIndexAndWholeCutAnew(t *testing.T) {
 	gone := r.hotCount()
 	db.Exec(t, "INSERT INTO app.t SELECT i, '2020-01-02', 'late', 'late' FROM generate_series(60000, 60009) i")
 	r.want = audit.Hot(t, db.SuperURL, "app", "t", "").Add(audit.Cold(t, db.SuperURL, "app", "t"))
-	if j.plan, err = r.f.Plan(t.Context(), flush.PlanInput{JobID: j.id, RequestID: j.request, Generation: 2, Next: next, ChunkBytes: 128 << 10}); err != nil {
+	if j.plan, err = r.f.Plan(t.Context(), jobstep.PlanInput{JobID: j.id, RequestID: j.request, Generation: 2, Next: next, ChunkBytes: 128 << 10}); err != nil {
 		t.Fatal(err)
 	}
 	_, left := j.run()
@@ -270,7 +270,7 @@ func TestNullForUnrepresentableComesBack(t *testing.T) {
 			r.want = audit.Cold(t, r.db.SuperURL, "app", "t") // the values differ, by request
 			if null != "" {
 				for _, params := range []map[string]string{nil, {"where": "(id = 1)"}, {"on_conflict": "skip"}} {
-					if _, err := r.newRestore(params).segment(0); flush.ClassOf(err).Name != flush.ClassData || !strings.Contains(err.Error(), `"n"`) {
+					if _, err := r.newRestore(params).segment(0); jobstep.ClassOf(err).Name != jobstep.ClassData || !strings.Contains(err.Error(), `"n"`) {
 						t.Errorf("%v: %v", params, err)
 					}
 				}
@@ -297,7 +297,7 @@ func TestOneJobOfAnyKindPerTable(t *testing.T) {
 	// By force a local flush takes it from the restore, which then moves nothing more.
 	local, hold, err := r.take(true)
 	must(t, err)
-	if _, err := back.segment(0); flush.ClassOf(err).Name != flush.ClassInterrupted {
+	if _, err := back.segment(0); jobstep.ClassOf(err).Name != jobstep.ClassInterrupted {
 		t.Errorf("the restore that lost the table: %v", err)
 	}
 	back.finish("failed", nil) // which does not give the table free that is another's

@@ -6,13 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"sync/atomic"
 
 	"github.com/google/uuid"
 
+	"github.com/spillwaydb/spillway/internal/coldstore"
 	"github.com/spillwaydb/spillway/internal/fault"
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/layout"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/segment"
@@ -23,7 +25,6 @@ const (
 	spillBytes = 1 << 20 // a file that grows beyond this goes to its store while it is written
 	batchBytes = 8 << 20 // of finished files that wait to be put
 	batchFiles = 256     // that wait to be put, or to be registered
-	putters    = 8       // files of a batch put at once: their syncs share the journal's, and a remote store's latency is waited for once
 )
 
 // written is what a chunk's rows became.
@@ -42,7 +43,7 @@ type parter struct {
 	a     *attempt
 	ctx   context.Context
 	opt   *segment.WriterOptions
-	place place
+	place layout.Place
 
 	part   int // number of the open file, from 1
 	now    finished
@@ -78,19 +79,19 @@ func (p *parter) counts() (rows, bytes int64) {
 
 // copyParts streams the deleted rows into many objects, each of which is durable and was looked at when it returns.
 func (a *attempt) copyParts(ctx context.Context, m *hot.Move) (written, error) {
-	a.rep.report(StepCopying, a.id)
-	p := &parter{a: a, ctx: ctx, opt: a.plan.arrangement.writerOptions(), place: a.place}
+	a.rep.Report(jobstep.StepCopying, a.id)
+	p := &parter{a: a, ctx: ctx, opt: a.plan.arrangement.WriterOptions(), place: a.place}
 	defer p.drop()
 	split := segment.NewSplitter(len(m.Keys), p)
-	a.rep.count(p.counts)
-	defer a.rep.count(nil)
+	a.rep.Count(p.counts)
+	defer a.rep.Count(nil)
 	a.copying = true
 	deleted, err := a.session.CopyOut(ctx, m, fault.Stream(ctx, split))
 	a.copying = err != nil
 	if err != nil {
 		return written{}, a.nameRow(ctx, a.nameKey(err))
 	}
-	a.rep.report(StepUploading, a.id)
+	a.rep.Report(jobstep.StepUploading, a.id)
 	if err := split.Close(); err != nil {
 		return written{}, a.nameRow(ctx, err)
 	}
@@ -98,7 +99,7 @@ func (a *attempt) copyParts(ctx context.Context, m *hot.Move) (written, error) {
 		return written{}, err
 	}
 	if p.out.rows != deleted || split.Rows() != deleted {
-		return written{}, classified(ClassInternal, fmt.Errorf("PostgreSQL deleted %d rows but %d were written", deleted, p.out.rows))
+		return written{}, jobstep.Classified(jobstep.ClassInternal, fmt.Errorf("PostgreSQL deleted %d rows but %d were written", deleted, p.out.rows))
 	}
 	return p.out, nil
 }
@@ -109,7 +110,7 @@ func (a *attempt) nameKey(err error) error {
 	if !errors.As(err, &long) {
 		return err
 	}
-	return classified(ClassData, fmt.Errorf("a value of %s has %d bytes: values of partition_by have at most %d", a.plan.arrangement.partition[long.Key].text, long.Bytes, segment.MaxKeyBytes))
+	return jobstep.Classified(jobstep.ClassData, fmt.Errorf("a value of %s has %d bytes: values of partition_by have at most %d", a.plan.arrangement.Partition[long.Key].Text, long.Bytes, segment.MaxKeyBytes))
 }
 
 // Start implements segment.Cutter.
@@ -123,9 +124,9 @@ func (p *parter) Start(keys [][]byte) (io.Writer, error) {
 	}
 	prefix := p.a.prefix
 	if p.a.scatters {
-		dir, err := p.a.plan.arrangement.dir(p.place, values)
+		dir, err := p.a.plan.arrangement.Dir(p.place, values)
 		if err != nil {
-			return nil, classified(ClassInternal, err)
+			return nil, jobstep.Classified(jobstep.ClassInternal, err)
 		}
 		prefix = dir + "/" + p.a.base
 	}
@@ -134,9 +135,9 @@ func (p *parter) Start(keys [][]byte) (io.Writer, error) {
 		return nil, fmt.Errorf("make segment id: %w", err)
 	}
 	p.part++
-	key := partKey(prefix, p.part)
+	key := layout.PartKey(prefix, p.part)
 	p.now = finished{object: ledger.Object{Key: key, SegmentID: id, Location: p.a.store.URL(key)}}
-	if p.now.object.PartitionValues, err = p.a.plan.arrangement.valuesJSON(values); err != nil {
+	if p.now.object.PartitionValues, err = p.a.plan.arrangement.ValuesJSON(values); err != nil {
 		return nil, err
 	}
 	if p.writer, err = segment.NewWriter(box{p}, p.a.plan.schema, p.a.meta(id), p.opt); err != nil {
@@ -148,7 +149,7 @@ func (p *parter) Start(keys [][]byte) (io.Writer, error) {
 
 // Full implements segment.Cutter.
 func (p *parter) Full() bool {
-	most := p.a.plan.arrangement.layout.FileBytes
+	most := p.a.plan.arrangement.Layout.FileBytes
 	return most > 0 && p.writer.Size() >= most
 }
 
@@ -257,42 +258,12 @@ func (p *parter) putBatch() error {
 
 // putAll puts files, several at once.
 func (a *attempt) putAll(ctx context.Context, batch []finished) error {
-	return inParallel(ctx, putters, batch, func(ctx context.Context, f finished) error {
+	return coldstore.InParallel(ctx, coldstore.Lanes, batch, func(ctx context.Context, f finished) error {
 		if err := fault.Do(ctx, fault.Upload, func() error { return a.store.PutIfAbsent(ctx, f.object.Key, f.data) }); err != nil {
 			return a.heed(err)
 		}
 		return a.check(ctx, f.object.Key, f.sum, a.plan.doc.Options.VerifyFull)
 	})
-}
-
-// inParallel calls fn for all of list, several at once, and returns when no call runs any more. After an error it calls for
-// no further one.
-func inParallel[T any](ctx context.Context, lanes int, list []T, fn func(context.Context, T) error) error {
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	next := make(chan T)
-	var all sync.WaitGroup
-	for range min(lanes, len(list)) {
-		all.Go(func() {
-			for one := range next {
-				if ctx.Err() != nil {
-					continue
-				}
-				if err := fn(ctx, one); err != nil {
-					stop(err)
-				}
-			}
-		})
-	}
-	for _, one := range list {
-		next <- one
-	}
-	close(next)
-	all.Wait()
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return nil
 }
 
 // stage records objects in the ledger, to be registered from there.
@@ -311,7 +282,7 @@ func (p *parter) record(objects []ledger.Object) error {
 	err := fault.Do(p.ctx, fault.StageObjects, func() error { return p.a.f.ledger.StageObjects(p.ctx, p.a.id, p.stages, objects) })
 	p.stages++
 	if errors.Is(err, ledger.ErrAttemptGone) {
-		return classified(ClassLock, err)
+		return jobstep.Classified(jobstep.ClassLock, err)
 	}
 	return err
 }

@@ -3,20 +3,20 @@ package flush
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/spillwaydb/spillway/internal/coldstore"
+	"github.com/spillwaydb/spillway/internal/fault"
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/layout"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/segment"
 )
-
-// maxChunks bounds a generation, so that chunk numbers stay numbers that a person can read.
-const maxChunks = 1_000_000
 
 // planDoc is one generation of a plan as the ledger keeps it.
 type planDoc struct {
@@ -57,7 +57,7 @@ type loadedPlan struct {
 	doc         *planDoc
 	part        *planPart
 	schema      *segment.Schema
-	arrangement *arrangement
+	arrangement *layout.Arrangement
 	first       uint32        // first block
 	end         uint32        // block after the last; 0: to the end of the leaf
 	keys        *hot.KeyRange // with WayIndex, in place of blocks
@@ -65,9 +65,9 @@ type loadedPlan struct {
 
 // Plan makes a generation of a job's plan, or returns the one that is stored: calling it again changes nothing. It claims
 // the table for the job, refuses what cannot be flushed safely, and cuts each leaf.
-func (f *Flusher) Plan(ctx context.Context, in PlanInput) (PlanResult, error) {
+func (f *Flusher) Plan(ctx context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error) {
 	scope, err := f.wholeScope(ctx, in)
-	var res PlanResult
+	var res jobstep.PlanResult
 	if err == nil {
 		res, err = f.plan(ctx, in, scope)
 	}
@@ -77,80 +77,86 @@ func (f *Flusher) Plan(ctx context.Context, in PlanInput) (PlanResult, error) {
 	return res, err
 }
 
-func (f *Flusher) plan(ctx context.Context, in PlanInput, scope wholeScope) (PlanResult, error) {
+func (f *Flusher) plan(ctx context.Context, in jobstep.PlanInput, scope wholeScope) (jobstep.PlanResult, error) {
 	req, err := f.planRequest(ctx, in)
 	if err != nil {
-		return PlanResult{}, err
+		return jobstep.PlanResult{}, err
 	}
 	opts, err := ParseOptions(req.Params)
 	if err != nil {
-		return PlanResult{}, classified(ClassInvalid, err)
+		return jobstep.PlanResult{}, jobstep.Classified(jobstep.ClassInvalid, err)
 	}
 	if err := f.claim(ctx, req, in); err != nil {
-		return PlanResult{}, err
+		return jobstep.PlanResult{}, err
 	}
 	most := opts.ChunkBytes
 	if in.ChunkBytes > 0 {
 		opts.ChunkBytes = min(in.ChunkBytes, most)
 	}
 	if err := f.mayLook(ctx, req.Schema, req.Table, opts); err != nil {
-		return PlanResult{}, err
+		return jobstep.PlanResult{}, err
 	}
 	from, err := f.startOf(ctx, in)
 	if err != nil {
-		return PlanResult{}, err
+		return jobstep.PlanResult{}, err
 	}
 	kept, err := f.keptBefore(ctx, in, opts)
 	if err != nil {
-		return PlanResult{}, err
+		return jobstep.PlanResult{}, err
 	}
 	doc, rows, err := f.draw(ctx, req, opts, scope, from, kept)
 	if err != nil {
-		return PlanResult{}, err
+		return jobstep.PlanResult{}, err
 	}
 	res, doc, err := f.storePlan(ctx, in, req, doc, ledger.PlanRow{Chunks: doc.chunks(), RowsEstimate: rows})
 	if err != nil {
-		return PlanResult{}, err
+		return jobstep.PlanResult{}, err
 	}
 	res.Parallelism, res.Vacuum, res.Manners = doc.lanes(), doc.vacuums(), doc.manners(most)
 	return res, f.ledger.RegisterTable(ctx, req.Schema, req.Table)
 }
 
 // planRequest reads what a plan is asked for.
-func (f *Flusher) planRequest(ctx context.Context, in PlanInput) (ledger.Request, error) {
+func (f *Flusher) planRequest(ctx context.Context, in jobstep.PlanInput) (ledger.Request, error) {
 	reqID, err := uuid.Parse(in.RequestID)
 	if err != nil {
-		return ledger.Request{}, classified(ClassInvalid, fmt.Errorf("malformed request id %q", in.RequestID))
+		return ledger.Request{}, jobstep.Classified(jobstep.ClassInvalid, fmt.Errorf("malformed request id %q", in.RequestID))
 	}
 	return f.ledger.Request(ctx, reqID)
 }
 
 // storePlan stores a generation whose chunks and rows are counted, or returns the one that is stored.
-func (f *Flusher) storePlan(ctx context.Context, in PlanInput, req ledger.Request, doc *planDoc, row ledger.PlanRow) (PlanResult, *planDoc, error) {
+func (f *Flusher) storePlan(ctx context.Context, in jobstep.PlanInput, req ledger.Request, doc *planDoc, row ledger.PlanRow) (jobstep.PlanResult, *planDoc, error) {
 	first, err := f.firstChunk(ctx, in)
 	if err != nil {
-		return PlanResult{}, nil, err
+		return jobstep.PlanResult{}, nil, err
 	}
 	text, err := json.Marshal(doc)
 	if err != nil {
-		return PlanResult{}, nil, fmt.Errorf("write plan: %w", err)
+		return jobstep.PlanResult{}, nil, fmt.Errorf("write plan: %w", err)
 	}
 	row.JobID, row.Generation, row.RequestID, row.FirstChunk, row.Plan = in.JobID, in.Generation, req.ID, first, text
 	stored, err := f.putPlanRow(ctx, row)
 	if err != nil {
-		return PlanResult{}, nil, err
+		return jobstep.PlanResult{}, nil, err
 	}
 	if doc, err = readPlan(stored); err != nil { // another one may have been first
-		return PlanResult{}, nil, err
+		return jobstep.PlanResult{}, nil, err
 	}
-	return PlanResult{
+	return jobstep.PlanResult{
 		Generation: stored.Generation, FirstChunk: stored.FirstChunk, Chunks: stored.Chunks, RowsEstimate: stored.RowsEstimate,
 	}, doc, nil
 }
 
+// putPlanRow stores a generation, or returns the one that is stored.
+func (f *Flusher) putPlanRow(ctx context.Context, row ledger.PlanRow) (stored ledger.PlanRow, err error) {
+	err = fault.Do(ctx, fault.Plan, func() (err error) { stored, err = f.ledger.PutPlan(ctx, row); return err })
+	return stored, err
+}
+
 // firstChunk is the number after the last of all earlier generations. If this generation is stored already, its own number
 // stands, for PutPlan changes nothing then.
-func (f *Flusher) firstChunk(ctx context.Context, in PlanInput) (int, error) {
+func (f *Flusher) firstChunk(ctx context.Context, in jobstep.PlanInput) (int, error) {
 	if in.Generation <= 1 {
 		return 0, nil
 	}
@@ -182,7 +188,7 @@ func (f *Flusher) draw(ctx context.Context, req ledger.Request, opts Options, sc
 	if err != nil {
 		return nil, 0, err
 	}
-	doc := &planDoc{Schema: root.Schema, Name: root.Name, Options: opts, Storage: storage, Path: arr.path.text, Asked: req.CreatedAt, NoWhole: scope == wholeNever}
+	doc := &planDoc{Schema: root.Schema, Name: root.Name, Options: opts, Storage: storage, Path: arr.Template(), Asked: req.CreatedAt, NoWhole: scope == wholeNever}
 	if err := refused(root, opts); err != nil {
 		return nil, 0, err
 	}
@@ -243,10 +249,10 @@ func refusals(t *hot.Table, opts Options) []hot.Refusal {
 }
 
 func tooMany(schema, name string, chunks int) error {
-	if chunks <= maxChunks {
+	if chunks <= jobstep.MaxChunks {
 		return nil
 	}
-	return classified(ClassInvalid, fmt.Errorf("%s.%s would be cut in %d chunks, at most %d are possible: set a larger chunk_bytes", schema, name, chunks, maxChunks))
+	return jobstep.Classified(jobstep.ClassInvalid, fmt.Errorf("%s.%s would be cut in %d chunks, at most %d are possible: set a larger chunk_bytes", schema, name, chunks, jobstep.MaxChunks))
 }
 
 // oids are those of the leaves.
@@ -302,11 +308,11 @@ func refusedFor(t *hot.Table, reasons []hot.Refusal) error {
 	if len(reasons) == 0 {
 		return nil
 	}
-	class := ClassRefused
+	class := jobstep.ClassRefused
 	if reasons[0].Code == "42501" {
-		class = ClassPrivilege
+		class = jobstep.ClassPrivilege
 	}
-	return classified(class, &RefusedError{Table: t.Schema + "." + t.Name, Refusal: reasons[0]})
+	return jobstep.Classified(class, &RefusedError{Table: t.Schema + "." + t.Name, Refusal: reasons[0]})
 }
 
 // schemaVersions settles under which version of its columns the rows of a leaf go cold. Leaves that look the same are asked for once.
@@ -316,13 +322,13 @@ type schemaVersions struct {
 	known map[string]int
 }
 
-func (v *schemaVersions) of(ctx context.Context, leaf *hot.Table, opts Options, arr *arrangement) (int, error) {
-	schema, err := schemaOf(leaf, opts)
+func (v *schemaVersions) of(ctx context.Context, leaf *hot.Table, opts Options, arr *layout.Arrangement) (int, error) {
+	schema, err := layout.SchemaOf(leaf, opts.AsText, opts.NullUnrepresent)
 	if err != nil {
-		return 0, classified(ClassRefused, fmt.Errorf("table %s.%s: %w", leaf.Schema, leaf.Name, err))
+		return 0, jobstep.Classified(jobstep.ClassRefused, fmt.Errorf("table %s.%s: %w", leaf.Schema, leaf.Name, err))
 	}
-	if err := arr.check(leaf, schema); err != nil {
-		return 0, classified(ClassInvalid, fmt.Errorf("table %s.%s: %w", leaf.Schema, leaf.Name, err))
+	if err := arr.Check(leaf, schema); err != nil {
+		return 0, jobstep.Classified(jobstep.ClassInvalid, fmt.Errorf("table %s.%s: %w", leaf.Schema, leaf.Name, err))
 	}
 	columns, err := schema.ColumnsJSON()
 	if err != nil {
@@ -339,7 +345,7 @@ func (v *schemaVersions) of(ctx context.Context, leaf *hot.Table, opts Options, 
 }
 
 // cutLeaf cuts one leaf in block ranges, from a block on, and settles where its segments go.
-func cutLeaf(doc *planDoc, arr *arrangement, root, leaf *hot.Table, first uint32) (planPart, error) {
+func cutLeaf(doc *planDoc, arr *layout.Arrangement, root, leaf *hot.Table, first uint32) (planPart, error) {
 	per, chunks := hot.Cut(leaf.Blocks-min(first, leaf.Blocks), leaf.BlockSize, paced(leaf, doc.Options), doc.Options.Parallelism)
 	part := planPart{Table: *leaf, Way: WayBlocks, FirstBlock: first, BlocksPerChunk: per, Chunks: chunks}
 	if leaf.OID != root.OID {
@@ -348,62 +354,29 @@ func cutLeaf(doc *planDoc, arr *arrangement, root, leaf *hot.Table, first uint32
 		}
 	}
 	var err error
-	if part.Dir, err = arr.dirForPeople(doc.place(&part, "")); err != nil {
-		return planPart{}, classified(ClassInvalid, err)
+	if part.Dir, err = arr.DirForPeople(doc.place(&part, "")); err != nil {
+		return planPart{}, jobstep.Classified(jobstep.ClassInvalid, err)
 	}
 	return part, nil
 }
 
-// place is where a part's files lie, as far as it does not depend on their rows.
-func (d *planDoc) place(p *planPart, job string) place {
-	return place{namespace: d.Schema, table: d.Name, leaf: p.Partition, job: job, asked: d.Asked}
+// Place is where a part's files lie, as far as it does not depend on their rows.
+func (d *planDoc) place(p *planPart, job string) layout.Place {
+	return layout.Place{Namespace: d.Schema, Table: d.Name, Leaf: p.Partition, Job: job, Asked: d.Asked}
 }
 
-// arrangement is the layout of a flush whose files go to a storage.
-func (f *Flusher) arrangement(ctx context.Context, storage string, opts Options) (*arrangement, error) {
+// Arrangement is the layout of a flush whose files go to a storage.
+func (f *Flusher) arrangement(ctx context.Context, storage string, opts Options) (*layout.Arrangement, error) {
 	row, err := f.ledger.Storage(ctx, storage)
 	if err != nil {
 		return nil, err
 	}
-	template, err := storagePath(row)
+	template, err := coldstore.PathOf(row)
 	if err != nil {
 		return nil, err
 	}
-	arr, err := arrange(opts.Layout, template)
-	return arr, classified(ClassInvalid, err)
-}
-
-// schemaOf is how a leaf's rows look as Parquet. Without a primary key the rows bring their ctid, so that an error can
-// name one.
-func schemaOf(t *hot.Table, opts Options) (*segment.Schema, error) {
-	if len(t.Columns) == 0 {
-		return nil, errors.New("a table without columns cannot be written to Parquet")
-	}
-	key := map[string]bool{}
-	for _, name := range t.PrimaryKey {
-		key[name] = true
-	}
-	cols := make([]segment.Column, len(t.Columns))
-	for i, c := range t.Columns {
-		cols[i] = segmentColumn(c, key[c.Name], slices.Contains(opts.AsText, c.Name))
-		if !textOnTheWire(t.Encoding) && hasHstore(c) {
-			cols[i].AsText = true
-		}
-	}
-	o := &segment.SchemaOptions{CheckUTF8: t.Encoding == "SQL_ASCII", RowID: len(t.PrimaryKey) == 0, OnUnrepresentable: "error"}
-	if opts.NullUnrepresent {
-		o.OnUnrepresentable = "null"
-	}
-	return segment.NewSchema(cols, o)
-}
-
-// textOnTheWire reports whether PostgreSQL sends text in the encoding that it keeps it in. Where it does not, the lengths in
-// hstore's binary form are those before the conversion, so hstore has to come as text.
-func textOnTheWire(encoding string) bool { return encoding == "UTF8" || encoding == "SQL_ASCII" }
-
-func hasHstore(c hot.Column) bool {
-	t := hot.Type{TypeName: c.TypeName, Extension: c.Extension, Elem: c.Elem, Attributes: c.Attributes}
-	return t.Contains(func(t *hot.Type) bool { return t.Extension == "hstore" })
+	arr, err := layout.Arrange(opts.Layout, template)
+	return arr, jobstep.Classified(jobstep.ClassInvalid, err)
 }
 
 // loadPlan finds the generation that has a chunk, and the chunk's range in it.
@@ -419,19 +392,19 @@ func (f *Flusher) loadPlan(ctx context.Context, jobID string, chunk int) (*loade
 			n -= part.Chunks
 			continue
 		}
-		schema, err := schemaOf(&part.Table, doc.Options)
+		schema, err := layout.SchemaOf(&part.Table, doc.Options.AsText, doc.Options.NullUnrepresent)
 		if err != nil {
-			return nil, classified(ClassInternal, err)
+			return nil, jobstep.Classified(jobstep.ClassInternal, err)
 		}
-		arr, err := arrange(doc.Options.Layout, doc.Path)
+		arr, err := layout.Arrange(doc.Options.Layout, doc.Path)
 		if err != nil {
-			return nil, classified(ClassInternal, err)
+			return nil, jobstep.Classified(jobstep.ClassInternal, err)
 		}
 		lp := &loadedPlan{doc: doc, part: part, schema: schema, arrangement: arr}
 		lp.cover(n)
 		return lp, nil
 	}
-	return nil, classified(ClassInternal, fmt.Errorf("chunk %d is not in the plan of %s", chunk, jobID))
+	return nil, jobstep.Classified(jobstep.ClassInternal, fmt.Errorf("chunk %d is not in the plan of %s", chunk, jobID))
 }
 
 // cover sets which rows the n-th chunk of the leaf covers.
@@ -449,7 +422,7 @@ func (p *loadedPlan) cover(n int) {
 func readPlan(row ledger.PlanRow) (*planDoc, error) {
 	doc := &planDoc{}
 	if err := json.Unmarshal(row.Plan, doc); err != nil {
-		return nil, classified(ClassInternal, fmt.Errorf("read plan of %s: %w", row.JobID, err))
+		return nil, jobstep.Classified(jobstep.ClassInternal, fmt.Errorf("read plan of %s: %w", row.JobID, err))
 	}
 	return doc, nil
 }
@@ -468,5 +441,5 @@ func (p *loadedPlan) move(skipLocked bool) (*hot.Move, error) {
 	if len(p.part.Table.PrimaryKey) == 0 {
 		m.Columns = append(m.Columns, "ctid")
 	}
-	return m, p.arrangement.sortOf(m, &p.part.Table)
+	return m, p.arrangement.SortOf(m, &p.part.Table)
 }

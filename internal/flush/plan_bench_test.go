@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 )
 
 // partitions makes app.t with n partitions of a day each, the last of which has rows.
@@ -35,7 +36,7 @@ func BenchmarkPlan(b *testing.B) {
 			r.params = params
 			for b.Loop() {
 				j := &job{rig: r, id: "flush:app.t:" + uuid.NewString(), request: r.request()}
-				if _, err := r.f.Plan(context.Background(), flush.PlanInput{JobID: j.id, RequestID: j.request, Generation: 1}); err != nil {
+				if _, err := r.f.Plan(context.Background(), jobstep.PlanInput{JobID: j.id, RequestID: j.request, Generation: 1}); err != nil {
 					b.Fatal(err)
 				}
 				j.finish("failed", nil)

@@ -17,7 +17,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/manifest"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/objstore/disktest"
 )
@@ -92,7 +93,7 @@ func (r *rig) flushOnDisk() error {
 	id := uuid.New()
 	j := &job{rig: r, id: "flush:app.t:" + id.String(), request: r.request()}
 	var err error
-	if j.plan, err = r.f.Plan(ctx, flush.PlanInput{JobID: j.id, RequestID: j.request, Generation: 1}); err == nil {
+	if j.plan, err = r.f.Plan(ctx, jobstep.PlanInput{JobID: j.id, RequestID: j.request, Generation: 1}); err == nil {
 		err = j.chunks(&j.plan)
 	}
 	if err == nil {
@@ -105,7 +106,7 @@ func (r *rig) flushOnDisk() error {
 	if err != nil {
 		status = "failed"
 	}
-	_, finishErr := r.f.Finish(ctx, flush.FinishInput{JobID: j.id, RequestID: j.request, Status: status, Class: flush.ClassStorage})
+	_, finishErr := r.f.Finish(ctx, jobstep.FinishInput{JobID: j.id, RequestID: j.request, Status: status, Class: jobstep.ClassStorage})
 	return errors.Join(err, finishErr)
 }
 
@@ -133,7 +134,7 @@ func (r *rig) registeredIsWhole(d *disktest.Disk) int {
 		}
 	}
 	if data, err := read(store, "app/t/manifest.json"); !errors.Is(err, objstore.ErrNotExist) {
-		var m flush.Manifest
+		var m manifest.Manifest
 		if err != nil || json.Unmarshal(data, &m) != nil || m.Namespace != "app" {
 			r.t.Fatalf("the manifest is torn: %d bytes, %v", len(data), err)
 		}

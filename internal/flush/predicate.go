@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 )
 
 // predicate is the user's, the age limit's, the one that keeps the newest rows, and the one that leaves referenced rows alone.
@@ -64,7 +65,7 @@ func (d *planDoc) settleAge(ctx context.Context, db *hot.DB, asked time.Time, le
 	}
 	for _, leaf := range leaves {
 		if _, err := leaf.OlderThan(d.Options.AgeColumn, limit); err != nil {
-			return classified(ClassInvalid, err)
+			return jobstep.Classified(jobstep.ClassInvalid, err)
 		}
 	}
 	d.Limit = &limit
@@ -93,7 +94,7 @@ func (d *planDoc) settleKeep(ctx context.Context, db *hot.DB, known *hot.KeepLim
 		limit, err := db.KeepLimit(ctx, root, d.Options.AgeColumn, d.Options.KeepRows)
 		var order *hot.OrderError
 		if errors.As(err, &order) {
-			return classified(ClassInvalid, err)
+			return jobstep.Classified(jobstep.ClassInvalid, err)
 		}
 		if err != nil {
 			return err
@@ -102,7 +103,7 @@ func (d *planDoc) settleKeep(ctx context.Context, db *hot.DB, known *hot.KeepLim
 	}
 	for _, leaf := range leaves {
 		if _, err := leaf.NotKept(d.Options.AgeColumn, *known); err != nil {
-			return classified(ClassInvalid, err)
+			return jobstep.Classified(jobstep.ClassInvalid, err)
 		}
 	}
 	d.Keep = known
@@ -110,7 +111,7 @@ func (d *planDoc) settleKeep(ctx context.Context, db *hot.DB, known *hot.KeepLim
 }
 
 // keptBefore is the constant of keep_rows that a job's first generation found, or nil.
-func (f *Flusher) keptBefore(ctx context.Context, in PlanInput, opts Options) (*hot.KeepLimit, error) {
+func (f *Flusher) keptBefore(ctx context.Context, in jobstep.PlanInput, opts Options) (*hot.KeepLimit, error) {
 	if opts.KeepRows == 0 || in.Generation <= 1 {
 		return nil, nil
 	}

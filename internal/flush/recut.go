@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 )
 
@@ -30,7 +31,7 @@ func (s starts) block(leaf *hot.Table) uint32 {
 }
 
 // startOf finds where the chunks before in.Next end. All of them must be committed.
-func (f *Flusher) startOf(ctx context.Context, in PlanInput) (starts, error) {
+func (f *Flusher) startOf(ctx context.Context, in jobstep.PlanInput) (starts, error) {
 	if in.Next <= 0 || in.Generation <= 1 {
 		return nil, nil
 	}
@@ -48,7 +49,7 @@ func (f *Flusher) startOf(ctx context.Context, in PlanInput) (starts, error) {
 func (d *planDoc) startAt(row ledger.PlanRow, next int) (starts, error) {
 	n := next - row.FirstChunk
 	if n < 0 || n > row.Chunks {
-		return nil, classified(ClassInternal, fmt.Errorf("chunk %d is not in generation %d of %s", next, row.Generation, row.JobID))
+		return nil, jobstep.Classified(jobstep.ClassInternal, fmt.Errorf("chunk %d is not in generation %d of %s", next, row.Generation, row.JobID))
 	}
 	from := starts{}
 	for i := range d.Parts {
@@ -93,9 +94,9 @@ func paced(leaf *hot.Table, opts Options) int64 {
 }
 
 // manners are what the managers of jobs have to know of a generation. most is the size of chunks that was asked for.
-func (d *planDoc) manners(most int64) *Manners {
+func (d *planDoc) manners(most int64) *jobstep.Manners {
 	o := d.Options
-	m := &Manners{MaxRowsPerSecond: o.MaxRowsPerSecond, ChunkTime: o.ChunkTime, ChecksLoad: o.checksLoad()}
+	m := &jobstep.Manners{MaxRowsPerSecond: o.MaxRowsPerSecond, ChunkTime: o.ChunkTime, ChecksLoad: o.checksLoad()}
 	asked := o
 	asked.ChunkBytes = most
 	for i := range d.Parts {

@@ -7,7 +7,8 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/layout"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/segment"
 )
@@ -27,7 +28,7 @@ func (a *attempt) objectOf(sum segment.Summary) (ledger.Object, error) {
 	if err != nil {
 		return ledger.Object{}, fmt.Errorf("write column statistics: %w", err)
 	}
-	key := objectKey(a.prefix)
+	key := layout.ObjectKey(a.prefix)
 	return ledger.Object{Key: key, SegmentID: a.id, Location: a.store.URL(key), Rows: sum.Rows, Bytes: sum.Bytes, SHA256: sum.SHA256, ColumnStats: stats}, nil
 }
 
@@ -41,7 +42,7 @@ func (a *attempt) register(ctx context.Context, w written) error {
 	}
 	common := ledger.Segment{
 		JobID: a.in.JobID, Chunk: a.in.Chunk, AttemptID: a.id, Schema: a.plan.doc.Schema, Table: a.plan.doc.Name, Leaf: a.plan.part.leafName(),
-		Storage: a.storeName, SchemaVersion: a.plan.part.SchemaVersion, PGTypes: types, Codec: a.plan.arrangement.codec(),
+		Storage: a.storeName, SchemaVersion: a.plan.part.SchemaVersion, PGTypes: types, Codec: a.plan.arrangement.Codec(),
 	}
 	if len(w.objects) > 0 {
 		if err := a.f.ledger.RegisterObjects(ctx, a.session, common, w.objects); err != nil {
@@ -53,40 +54,7 @@ func (a *attempt) register(ctx context.Context, w written) error {
 	}
 	segments, rows, err := a.f.ledger.RegisterStaged(ctx, a.session, common)
 	if err == nil && (segments != w.staged || rows != w.stagedRows) {
-		err = classified(ClassInternal, fmt.Errorf("register segments: %d of %d rows were recorded, expected %d of %d", segments, rows, w.staged, w.stagedRows))
+		err = jobstep.Classified(jobstep.ClassInternal, fmt.Errorf("register segments: %d of %d rows were recorded, expected %d of %d", segments, rows, w.staged, w.stagedRows))
 	}
 	return err
-}
-
-// segmentColumn hands what the catalog says of a column to the encoder.
-func segmentColumn(c hot.Column, key, asText bool) segment.Column {
-	return segment.Column{
-		Name: c.Name, TypeOID: c.TypeOID, BaseOID: c.BaseOID, TypMod: c.TypMod, TypeName: c.TypeName, TypeSchema: c.TypeSchema,
-		TypeKind: c.TypeKind, Declared: c.Declared, Domain: c.Domain, Collation: c.Collation, NotNull: c.NotNull, HasElem: c.HasElem, Key: key, AttNum: c.Number,
-		Extension: c.Extension, Elem: segmentElem(c.Elem), Attributes: segmentAttributes(c.Attributes), AsText: asText,
-	}
-}
-
-func segmentType(t *hot.Type) segment.Type {
-	return segment.Type{
-		TypeOID: t.TypeOID, BaseOID: t.BaseOID, TypMod: t.TypMod, TypeName: t.TypeName, TypeSchema: t.TypeSchema, TypeKind: t.TypeKind,
-		Declared: t.Declared, Domain: t.Domain, Collation: t.Collation, Extension: t.Extension,
-		Elem: segmentElem(t.Elem), Attributes: segmentAttributes(t.Attributes),
-	}
-}
-
-func segmentElem(t *hot.Type) *segment.Type {
-	if t == nil {
-		return nil
-	}
-	elem := segmentType(t)
-	return &elem
-}
-
-func segmentAttributes(list []hot.Attribute) []segment.Attribute {
-	var out []segment.Attribute
-	for i := range list {
-		out = append(out, segment.Attribute{Name: list[i].Name, AttNum: list[i].Number, Type: segmentType(&list[i].Type)})
-	}
-	return out
 }

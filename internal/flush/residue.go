@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 )
 
 // maxResiduePasses bounds how often a flush looks again. Rows that keep moving stay hot and are reported.
@@ -12,7 +13,7 @@ const maxResiduePasses = 1
 
 // Residue counts the rows that still match after all chunks, and plans one more pass over them while passes are left. Rows
 // are left when others held their locks, or moved them out of a range that was already done.
-func (f *Flusher) Residue(ctx context.Context, in ResidueInput) (ResidueResult, error) {
+func (f *Flusher) Residue(ctx context.Context, in jobstep.ResidueInput) (jobstep.ResidueResult, error) {
 	res, err := f.residue(ctx, in)
 	if err != nil {
 		f.recordFailure(ctx, in.JobID, nil, 1, err)
@@ -20,26 +21,26 @@ func (f *Flusher) Residue(ctx context.Context, in ResidueInput) (ResidueResult, 
 	return res, err
 }
 
-func (f *Flusher) residue(ctx context.Context, in ResidueInput) (ResidueResult, error) {
+func (f *Flusher) residue(ctx context.Context, in jobstep.ResidueInput) (jobstep.ResidueResult, error) {
 	last, err := f.ledger.LastPlan(ctx, in.JobID)
 	if err != nil {
-		return ResidueResult{}, err
+		return jobstep.ResidueResult{}, err
 	}
 	doc, err := readPlan(last)
 	if err != nil {
-		return ResidueResult{}, err
+		return jobstep.ResidueResult{}, err
 	}
 	left, err := f.countLeft(ctx, doc)
 	if err != nil {
-		return ResidueResult{}, err
+		return jobstep.ResidueResult{}, err
 	}
-	res := ResidueResult{RowsLeft: left}
+	res := jobstep.ResidueResult{RowsLeft: left}
 	if left == 0 || in.Pass > maxResiduePasses {
 		return res, nil
 	}
-	plan, err := f.plan(ctx, PlanInput{JobID: in.JobID, RequestID: last.RequestID.String(), Generation: last.Generation + 1, ChunkBytes: doc.Options.ChunkBytes}, wholeNever)
+	plan, err := f.plan(ctx, jobstep.PlanInput{JobID: in.JobID, RequestID: last.RequestID.String(), Generation: last.Generation + 1, ChunkBytes: doc.Options.ChunkBytes}, wholeNever)
 	if err != nil {
-		return ResidueResult{}, err
+		return jobstep.ResidueResult{}, err
 	}
 	if plan.Chunks > 0 {
 		res.Plan = &plan

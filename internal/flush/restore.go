@@ -9,7 +9,10 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/fault"
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/layout"
 	"github.com/spillwaydb/spillway/internal/ledger"
+	"github.com/spillwaydb/spillway/internal/restore"
 	"github.com/spillwaydb/spillway/internal/segment"
 )
 
@@ -17,30 +20,30 @@ import (
 // transaction: rows in, the segment made history, and what is to stay cold of it written to a segment of its own. It keeps the promises
 // of RunChunk: after an error nothing has changed, or the outcome is left to the next call. The object is read whole and compared
 // with the ledger first: a damaged one is refused. A segment that is no longer cold counts as done, with no rows.
-func (f *Flusher) RestoreSegment(ctx context.Context, in ChunkInput, progress func(Checkpoint)) (ChunkResult, error) {
+func (f *Flusher) RestoreSegment(ctx context.Context, in jobstep.ChunkInput, progress func(jobstep.Checkpoint)) (jobstep.ChunkResult, error) {
 	return f.once(ctx, in, progress, f.restoreSegment)
 }
 
-func (f *Flusher) restoreSegment(ctx context.Context, in ChunkInput, rep *reporter) (ChunkResult, error) {
+func (f *Flusher) restoreSegment(ctx context.Context, in jobstep.ChunkInput, rep *jobstep.Reporter) (jobstep.ChunkResult, error) {
 	doc, first, err := f.generation(ctx, in.JobID, in.Chunk)
 	if err != nil {
-		return ChunkResult{}, err
+		return jobstep.ChunkResult{}, err
 	}
 	n := in.Chunk - first
 	if doc.Restore == nil || n < 0 || n >= len(doc.Restore.Segments) {
-		return ChunkResult{}, classified(ClassInternal, fmt.Errorf("chunk %d is not in the plan of %s", in.Chunk, in.JobID))
+		return jobstep.ChunkResult{}, jobstep.Classified(jobstep.ClassInternal, fmt.Errorf("chunk %d is not in the plan of %s", in.Chunk, in.JobID))
 	}
 	seg, err := f.ledger.SegmentByID(ctx, doc.Restore.Segments[n])
 	if err != nil {
-		return ChunkResult{}, err
+		return jobstep.ChunkResult{}, err
 	}
 	store, storeName, err := f.stores.Store(ctx, seg.Storage)
 	if err != nil {
-		return ChunkResult{}, err
+		return jobstep.ChunkResult{}, err
 	}
-	key, err := keyOf(store, seg.Location)
+	key, err := restore.KeyOf(store, seg.Location)
 	if err != nil {
-		return ChunkResult{}, err
+		return jobstep.ChunkResult{}, err
 	}
 	r := &restoring{
 		attempt: &attempt{
@@ -49,8 +52,8 @@ func (f *Flusher) restoreSegment(ctx context.Context, in ChunkInput, rep *report
 		doc: doc, seg: seg,
 	}
 	if seg.Live() { // or the transaction finds that there is nothing to do
-		if r.file, err = openCold(ctx, store, seg); err != nil {
-			return ChunkResult{}, err
+		if r.file, err = restore.Open(ctx, store, seg); err != nil {
+			return jobstep.ChunkResult{}, err
 		}
 		defer r.file.Close()
 	}
@@ -64,37 +67,37 @@ type restoring struct {
 	*attempt
 	doc  *planDoc
 	seg  ledger.Segment
-	file *coldFile // nil: it was history already
+	file *restore.File // nil: it was history already
 }
 
 // restore is T1 up to its COMMIT. The order is that of a flush: attempt, table, look, fence; then the segment's own lock.
-func (r *restoring) restore(ctx context.Context) (ChunkResult, error) {
+func (r *restoring) restore(ctx context.Context) (jobstep.ChunkResult, error) {
 	target, err := r.begin(ctx)
 	if err != nil {
-		return ChunkResult{}, err
+		return jobstep.ChunkResult{}, err
 	}
 	live, err := r.f.ledger.LockSegment(ctx, r.session, r.seg.ID)
 	if err != nil {
-		return ChunkResult{}, err
+		return jobstep.ChunkResult{}, err
 	}
 	if !live || r.file == nil {
-		return ChunkResult{}, r.completeChunk(ctx, ChunkResult{})
+		return jobstep.ChunkResult{}, r.completeChunk(ctx, jobstep.ChunkResult{})
 	}
 	asItWas, err := r.f.leafAsItWas(ctx, r.session, r.doc, r.seg)
 	if err != nil {
-		return ChunkResult{}, err
+		return jobstep.ChunkResult{}, err
 	}
-	refill, values, err := refillOf(r.file, target, asItWas, r.doc.Restore.Options)
+	refill, values, err := restore.RefillOf(r.file, target, asItWas, r.doc.Restore.Options)
 	if err != nil {
-		return ChunkResult{}, err
+		return jobstep.ChunkResult{}, err
 	}
-	if len(withoutValue(target, refill)) > 0 || len(refill.StageTypes()) > 0 {
+	if len(restore.WithoutValue(target, refill)) > 0 || len(refill.StageTypes()) > 0 {
 		if err := refuseRestore(ctx, r.f.hot, r.session, target, r.doc.Restore.Options, refill); err != nil {
-			return ChunkResult{}, err
+			return jobstep.ChunkResult{}, err
 		}
 	}
-	var res ChunkResult
-	if r.doc.Restore.Options.staged() {
+	var res jobstep.ChunkResult
+	if r.doc.Restore.Options.Staged() {
 		res, err = r.fillByStage(ctx, refill, values)
 	} else {
 		res, err = r.fill(ctx, refill, values)
@@ -102,11 +105,11 @@ func (r *restoring) restore(ctx context.Context) (ChunkResult, error) {
 	if err == nil {
 		err = r.sameTypes(ctx, target)
 	}
-	if err == nil && changeable(target) {
+	if err == nil && restore.Changeable(target) {
 		err = refuseRestore(ctx, r.f.hot, r.session, target, r.doc.Restore.Options, refill)
 	}
 	if err != nil {
-		return ChunkResult{}, err
+		return jobstep.ChunkResult{}, err
 	}
 	return res, r.completeChunk(ctx, res)
 }
@@ -142,77 +145,77 @@ func (r *restoring) begin(ctx context.Context) (*hot.Table, error) {
 
 // send streams the segment's rows to PostgreSQL and compares the counts of both sides.
 func (r *restoring) send(ctx context.Context, refill *hot.Refill, values []int,
-	to func(context.Context, *hot.Refill, *copyText) (int64, error)) (int64, error) {
-	rows, err := segment.OpenReader(r.file.object, r.seg.Bytes)
+	to func(context.Context, *hot.Refill, *restore.CopyText) (int64, error)) (int64, error) {
+	rows, err := segment.OpenReader(r.file.Object, r.seg.Bytes)
 	if err != nil {
-		return 0, r.file.unreadable(err)
+		return 0, r.file.Unreadable(err)
 	}
 	defer rows.Close()
-	r.rep.report(StepCopying, r.id)
-	src := &copyText{rows: rows, fields: values, file: r.file}
-	r.rep.count(func() (int64, int64) { return src.count.Load(), 0 })
+	r.rep.Report(jobstep.StepCopying, r.id)
+	src := &restore.CopyText{Rows: rows, Fields: values, File: r.file}
+	r.rep.Count(func() (int64, int64) { return src.Count.Load(), 0 })
 	taken := int64(0)
 	err = fault.Do(ctx, fault.RestoreInsert, func() (err error) { taken, err = to(ctx, refill, src); return err })
-	r.rep.count(nil)
+	r.rep.Count(nil)
 	switch {
-	case src.err != nil:
-		return 0, src.err
+	case src.Err != nil:
+		return 0, src.Err
 	case err != nil:
 		return 0, err
-	case src.count.Load() != r.seg.Rows:
-		return 0, damaged(r.seg, "%d rows could be read, the ledger says %d", src.count.Load(), r.seg.Rows)
+	case src.Count.Load() != r.seg.Rows:
+		return 0, restore.Damaged(r.seg, "%d rows could be read, the ledger says %d", src.Count.Load(), r.seg.Rows)
 	case taken != r.seg.Rows:
-		return 0, classified(ClassRefused, fmt.Errorf("PostgreSQL took %d of %d rows: a trigger of the table kept the others out; WITH (on_conflict = skip) leaves such rows cold", taken, r.seg.Rows))
+		return 0, jobstep.Classified(jobstep.ClassRefused, fmt.Errorf("PostgreSQL took %d of %d rows: a trigger of the table kept the others out; WITH (on_conflict = skip) leaves such rows cold", taken, r.seg.Rows))
 	}
 	return taken, nil
 }
 
 // fill puts all rows straight into the table.
-func (r *restoring) fill(ctx context.Context, refill *hot.Refill, values []int) (ChunkResult, error) {
-	n, err := r.send(ctx, refill, values, func(ctx context.Context, refill *hot.Refill, src *copyText) (int64, error) {
+func (r *restoring) fill(ctx context.Context, refill *hot.Refill, values []int) (jobstep.ChunkResult, error) {
+	n, err := r.send(ctx, refill, values, func(ctx context.Context, refill *hot.Refill, src *restore.CopyText) (int64, error) {
 		return r.session.CopyInto(ctx, refill, src)
 	})
 	if err != nil {
-		return ChunkResult{}, err
+		return jobstep.ChunkResult{}, err
 	}
-	r.rep.report(StepRegistering, r.id)
-	return ChunkResult{Rows: n}, r.toHistory(ctx)
+	r.rep.Report(jobstep.StepRegistering, r.id)
+	return jobstep.ChunkResult{Rows: n}, r.toHistory(ctx)
 }
 
 // fillByStage puts all rows into a temporary table, and from there those into the table that belong there. The others go into a
 // segment of their own, unless they are all of them.
-func (r *restoring) fillByStage(ctx context.Context, refill *hot.Refill, values []int) (ChunkResult, error) {
-	staged, err := r.send(ctx, refill, values, func(ctx context.Context, refill *hot.Refill, src *copyText) (int64, error) {
+func (r *restoring) fillByStage(ctx context.Context, refill *hot.Refill, values []int) (jobstep.ChunkResult, error) {
+	staged, err := r.send(ctx, refill, values, func(ctx context.Context, refill *hot.Refill, src *restore.CopyText) (int64, error) {
 		return r.session.CopyToStage(ctx, refill, src)
 	})
 	if err != nil {
-		return ChunkResult{}, err
+		return jobstep.ChunkResult{}, err
 	}
 	var inserted, left int64
 	err = fault.Do(ctx, fault.RestoreUnstage, func() (err error) { inserted, left, err = r.session.Unstage(ctx, refill); return err })
 	if err != nil {
-		return ChunkResult{}, err
+		return jobstep.ChunkResult{}, err
 	}
 	if !refill.SkipConflicts && inserted+left != staged {
-		return ChunkResult{}, classified(ClassRefused, fmt.Errorf("PostgreSQL took %d of %d rows: a trigger of the table kept the others out; WITH (on_conflict = skip) leaves such rows cold", inserted, staged-left))
+		return jobstep.ChunkResult{}, jobstep.Classified(jobstep.ClassRefused, fmt.Errorf("PostgreSQL took %d of %d rows: a trigger of the table kept the others out; WITH (on_conflict = skip) leaves such rows cold", inserted, staged-left))
 	}
 	switch left {
 	case staged: // it stays as it is
-		return ChunkResult{}, nil
+		return jobstep.ChunkResult{}, nil
 	case 0:
-		r.rep.report(StepRegistering, r.id)
-		return ChunkResult{Rows: staged}, r.toHistory(ctx)
+		r.rep.Report(jobstep.StepRegistering, r.id)
+		return jobstep.ChunkResult{Rows: staged}, r.toHistory(ctx)
 	}
 	sum, err := r.writeRest(ctx, refill, values, left)
 	if err != nil {
-		return ChunkResult{}, err
+		return jobstep.ChunkResult{}, err
 	}
-	r.rep.report(StepRegistering, r.id)
+	r.rep.Report(jobstep.StepRegistering, r.id)
 	if err := fault.Do(ctx, fault.LedgerInsert, func() error { return r.registerRest(ctx, sum) }); err != nil {
-		return ChunkResult{}, err
+		return jobstep.ChunkResult{}, err
 	}
 	err = fault.Do(ctx, fault.SegmentHistory, func() error { return r.f.ledger.MarkReplaced(ctx, r.session, r.seg.ID, r.id) })
-	return ChunkResult{Rows: staged - left, Bytes: sum.Bytes, Segments: 1}, err
+	return jobstep.ChunkResult{Rows: staged - left, Bytes: sum.Bytes, Segments: 1}, err
 }
 
 // toHistory says that nothing of the segment is cold any more.
@@ -222,12 +225,12 @@ func (r *restoring) toHistory(ctx context.Context) error {
 
 // writeRest writes the rows that stay cold, under the columns that they have in their file, makes the object durable and looks at it.
 func (r *restoring) writeRest(ctx context.Context, refill *hot.Refill, values []int, rows int64) (segment.Summary, error) {
-	footer := r.file.footer
-	schema, err := segment.NewSchema(r.file.rest, &segment.SchemaOptions{CheckUTF8: r.f.hot.Encoding() == "SQL_ASCII"})
+	footer := r.file.Footer
+	schema, err := segment.NewSchema(r.file.Rest, &segment.SchemaOptions{CheckUTF8: r.f.hot.Encoding() == "SQL_ASCII"})
 	if err != nil {
-		return segment.Summary{}, classified(ClassInternal, err)
+		return segment.Summary{}, jobstep.Classified(jobstep.ClassInternal, err)
 	}
-	if r.object, err = r.store.Create(ctx, objectKey(r.prefix)); err != nil {
+	if r.object, err = r.store.Create(ctx, layout.ObjectKey(r.prefix)); err != nil {
 		return segment.Summary{}, err
 	}
 	meta := footer.Meta
@@ -237,21 +240,21 @@ func (r *restoring) writeRest(ctx context.Context, refill *hot.Refill, values []
 		return segment.Summary{}, err
 	}
 	defer w.Abort()
-	if _, err := r.session.CopyStaged(ctx, staying(refill, values, schema), w); err != nil {
+	if _, err := r.session.CopyStaged(ctx, restore.Staying(refill, values, schema), w); err != nil {
 		return segment.Summary{}, err
 	}
-	r.rep.report(StepUploading, r.id)
+	r.rep.Report(jobstep.StepUploading, r.id)
 	sum, err := finishFile(ctx, w)
 	if err != nil {
 		return segment.Summary{}, err
 	}
 	if sum.Rows != rows {
-		return segment.Summary{}, classified(ClassInternal, fmt.Errorf("%d rows stay cold but %d were written", rows, sum.Rows))
+		return segment.Summary{}, jobstep.Classified(jobstep.ClassInternal, fmt.Errorf("%d rows stay cold but %d were written", rows, sum.Rows))
 	}
 	if err := r.durable(ctx, r.object); err != nil {
 		return segment.Summary{}, err
 	}
-	return sum, r.check(ctx, objectKey(r.prefix), sum, false)
+	return sum, r.check(ctx, layout.ObjectKey(r.prefix), sum, false)
 }
 
 // registerRest enters the segment of what stays cold, in the transaction that makes the one before it history.
@@ -262,27 +265,43 @@ func (r *restoring) registerRest(ctx context.Context, sum segment.Summary) error
 	}
 	rest := r.seg
 	rest.ID, rest.JobID, rest.Chunk, rest.AttemptID = r.id, r.in.JobID, r.in.Chunk, r.id
-	rest.Location = r.store.URL(objectKey(r.prefix))
+	rest.Location = r.store.URL(layout.ObjectKey(r.prefix))
 	rest.Rows, rest.Bytes, rest.SHA256, rest.ColumnStats = sum.Rows, sum.Bytes, sum.SHA256, stats
 	return r.f.ledger.RegisterSegment(ctx, r.session, rest)
+}
+
+// sameTypes looks at the types of the table once more when the rows are in: nothing keeps the attributes of a composite as they were
+// found. Attribute numbers are never used twice, so equal looks mean that all rows came under the same ones.
+func (r *restoring) sameTypes(ctx context.Context, target *hot.Table) error {
+	if !target.HasComposite() {
+		return nil
+	}
+	now, err := r.f.hot.Inspect(ctx, r.session, target.Schema, target.Name)
+	if err != nil {
+		return err
+	}
+	if diff, same := hot.SameShape(target, now); !same {
+		return jobstep.Classified(jobstep.ClassLock, fmt.Errorf("table %s.%s changed while rows were put into it: %s", target.Schema, target.Name, diff))
+	}
+	return nil
 }
 
 // explained names the segment in errors of PostgreSQL's, and says what can be done about them.
 func (r *restoring) explained(err error) error {
 	state := hot.SQLState(err)
-	var ce *ClassifiedError
+	var ce *jobstep.ClassifiedError
 	if state == "" || errors.As(err, &ce) {
 		return err
 	}
 	err = fmt.Errorf("segment %s: %w", r.seg.ID, err)
 	switch state {
 	case "23505", "23P01":
-		return classified(ClassData, fmt.Errorf("%w; WITH (on_conflict = skip) leaves such rows cold", err))
+		return jobstep.Classified(jobstep.ClassData, fmt.Errorf("%w; WITH (on_conflict = skip) leaves such rows cold", err))
 	case "23503": // no matter of time, as it is for a flush
-		return classified(ClassData, err)
+		return jobstep.Classified(jobstep.ClassData, err)
 	case "42703":
 		if r.doc.Restore.Options.Where != "" {
-			return classified(ClassInvalid, fmt.Errorf("%w; the rows of this segment have no such column: restore it without WHERE, by FROM JOB '%s'", err, r.seg.JobID))
+			return jobstep.Classified(jobstep.ClassInvalid, fmt.Errorf("%w; the rows of this segment have no such column: restore it without WHERE, by FROM JOB '%s'", err, r.seg.JobID))
 		}
 	}
 	return err

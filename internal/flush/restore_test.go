@@ -10,7 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/tests/audit"
@@ -35,7 +35,7 @@ func (r *rig) restoreJob(params map[string]string) (*job, error) {
 	must(r.t, r.ledger.PutRequest(context.Background(), ledger.Request{ID: id, JobType: "restore", Schema: "app", Table: "t", Params: params, Trigger: "command"}))
 	j := &job{rig: r, id: "restore:app.t:" + uuid.NewString(), request: id.String()}
 	var err error
-	j.plan, err = r.f.PlanRestore(context.Background(), flush.PlanInput{JobID: j.id, RequestID: j.request, Generation: 1})
+	j.plan, err = r.f.PlanRestore(context.Background(), jobstep.PlanInput{JobID: j.id, RequestID: j.request, Generation: 1})
 	return j, err
 }
 
@@ -47,12 +47,12 @@ func (r *rig) newRestore(params map[string]string) *job {
 }
 
 // segment restores one segment.
-func (j *job) segment(n int) (flush.ChunkResult, error) {
-	return j.f.RestoreSegment(context.Background(), flush.ChunkInput{JobID: j.id, Chunk: n, Attempt: 1}, nil)
+func (j *job) segment(n int) (jobstep.ChunkResult, error) {
+	return j.f.RestoreSegment(context.Background(), jobstep.ChunkInput{JobID: j.id, Chunk: n, Attempt: 1}, nil)
 }
 
 // restore drives a restore to its end, as the workflow does.
-func (j *job) restore() flush.FinishResult {
+func (j *job) restore() jobstep.FinishResult {
 	j.t.Helper()
 	for n := range j.plan.Chunks {
 		if _, err := j.segment(n); err != nil {
@@ -63,7 +63,7 @@ func (j *job) restore() flush.FinishResult {
 	return j.finish("completed", nil)
 }
 
-func (r *rig) restore(params map[string]string) flush.FinishResult {
+func (r *rig) restore(params map[string]string) jobstep.FinishResult {
 	r.t.Helper()
 	return r.newRestore(params).restore()
 }
@@ -187,7 +187,7 @@ func TestKeyConflict(t *testing.T) {
 	r.want = audit.Hot(t, r.db.SuperURL, "app", "t", "").Add(audit.Cold(t, r.db.SuperURL, "app", "t"))
 
 	_, err := r.newRestore(nil).segment(0)
-	if class := flush.ClassOf(err); class.Name != flush.ClassData || class.Retryable || class.SQLState != "23505" || !strings.Contains(err.Error(), "on_conflict = skip") {
+	if class := jobstep.ClassOf(err); class.Name != jobstep.ClassData || class.Retryable || class.SQLState != "23505" || !strings.Contains(err.Error(), "on_conflict = skip") {
 		t.Fatalf("error %v of class %+v", err, class)
 	}
 	if r.hotCount() != 2 {
@@ -237,18 +237,18 @@ func TestRestoreIntoAChangedTable(t *testing.T) {
 		shows        string // a query that must be true then
 	}{
 		{"column added", "ALTER TABLE app.t ADD COLUMN extra text NOT NULL DEFAULT 'new'", nil, "", "", "SELECT bool_and(extra = 'new') FROM app.t"},
-		{"column added without a default", "ALTER TABLE app.t ADD COLUMN extra text NOT NULL", nil, flush.ClassData, `"extra"`, ""},
+		{"column added without a default", "ALTER TABLE app.t ADD COLUMN extra text NOT NULL", nil, jobstep.ClassData, `"extra"`, ""},
 		{"column renamed", "ALTER TABLE app.t RENAME COLUMN note TO remark", nil, "", "", "SELECT count(remark) = 90 FROM app.t"},
 		{"columns swapped", "ALTER TABLE app.t ADD COLUMN c int; ALTER TABLE app.t RENAME note TO x; ALTER TABLE app.t RENAME c TO note", nil, "", "", "SELECT count(x) = 90 AND count(note) = 0 FROM app.t"},
-		{"column dropped", "ALTER TABLE app.t DROP COLUMN note", nil, flush.ClassRefused, `"note"`, ""},
-		{"column dropped and made anew", "ALTER TABLE app.t DROP COLUMN note; ALTER TABLE app.t ADD COLUMN note text", nil, flush.ClassRefused, `"note"`, ""},
+		{"column dropped", "ALTER TABLE app.t DROP COLUMN note", nil, jobstep.ClassRefused, `"note"`, ""},
+		{"column dropped and made anew", "ALTER TABLE app.t DROP COLUMN note; ALTER TABLE app.t ADD COLUMN note text", nil, jobstep.ClassRefused, `"note"`, ""},
 		{"column given up", "ALTER TABLE app.t DROP COLUMN note", map[string]string{"drop_columns": "note"}, "", "", "SELECT count(*) = 100 FROM app.t"},
 		{"column given up and rows left", "ALTER TABLE app.t DROP COLUMN note", map[string]string{"drop_columns": "note", "where": "(id <= 40)"}, "", "", "SELECT count(*) = 40 FROM app.t"},
 		{"type widened", "ALTER TABLE app.t ALTER tenant TYPE bigint", nil, "", "", "SELECT sum(tenant) > 0 FROM app.t"},
 		{"type widened and rows left", "ALTER TABLE app.t ALTER tenant TYPE bigint, ALTER amount TYPE numeric(20,4)", map[string]string{"where": "(id <= 40)"}, "", "", "SELECT count(*) = 40 FROM app.t"},
-		{"type narrowed", "ALTER TABLE app.t ALTER note TYPE int USING 0", nil, flush.ClassData, "column note", ""},
+		{"type narrowed", "ALTER TABLE app.t ALTER note TYPE int USING 0", nil, jobstep.ClassData, "column note", ""},
 		{"table made anew", "DROP TABLE app.t; CREATE TABLE app.t (at timestamptz, note text, id bigint, amount numeric, tenant int)", nil, "", "", "SELECT count(note) = 90 AND min(id) = 1 FROM app.t"},
-		{"predicate over a new column", "ALTER TABLE app.t ADD COLUMN extra int DEFAULT 1", map[string]string{"where": "(extra = 1)"}, flush.ClassInvalid, "FROM JOB", ""},
+		{"predicate over a new column", "ALTER TABLE app.t ADD COLUMN extra int DEFAULT 1", map[string]string{"where": "(extra = 1)"}, jobstep.ClassInvalid, "FROM JOB", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -260,8 +260,8 @@ func TestRestoreIntoAChangedTable(t *testing.T) {
 			j := r.newRestore(c.params)
 			_, err := j.segment(0)
 			if c.class != "" {
-				if flush.ClassOf(err).Name != c.class || !strings.Contains(err.Error()+ledgerText(r), c.says) {
-					t.Errorf("error %v of class %s, want %s about %s", err, flush.ClassOf(err).Name, c.class, c.says)
+				if jobstep.ClassOf(err).Name != c.class || !strings.Contains(err.Error()+ledgerText(r), c.says) {
+					t.Errorf("error %v of class %s, want %s about %s", err, jobstep.ClassOf(err).Name, c.class, c.says)
 				}
 				if coldCount(t, r) != 100 || r.hotCount() != 0 {
 					t.Errorf("%d rows are hot, %d cold", r.hotCount(), coldCount(t, r))
@@ -347,7 +347,7 @@ func TestDamagedSegmentIsRefused(t *testing.T) {
 			must(t, err)
 			damage(t, path)
 			_, err = r.newRestore(nil).segment(0)
-			if class := flush.ClassOf(err); class.Name != flush.ClassDamaged || class.Retryable || !strings.Contains(err.Error(), location) {
+			if class := jobstep.ClassOf(err); class.Name != jobstep.ClassDamaged || class.Retryable || !strings.Contains(err.Error(), location) {
 				t.Errorf("error %v of class %+v", err, class)
 			}
 			if r.hotCount() != 0 || pgtest.Value[int](t, r.db, "SELECT count(*) FROM spillway.attempts") != 0 {
@@ -374,14 +374,14 @@ func TestRestoreIsRefused(t *testing.T) {
 		params       map[string]string
 		class, says  string
 	}{
-		{"unlogged", "ALTER TABLE app.t SET UNLOGGED", nil, flush.ClassRefused, "unlogged"},
-		{"rule", "CREATE RULE no AS ON INSERT TO app.t DO INSTEAD NOTHING", nil, flush.ClassRefused, `rule "no"`},
-		{"trigger", "CREATE FUNCTION app.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW;END'; CREATE TRIGGER g BEFORE INSERT ON app.t FOR EACH ROW EXECUTE FUNCTION app.f()", nil, flush.ClassRefused, `trigger "g"`},
-		{"no right", "REVOKE INSERT ON app.t FROM @worker", nil, flush.ClassPrivilege, "INSERT"},
-		{"no right to read", "REVOKE SELECT ON app.t FROM @worker", map[string]string{"on_conflict": "skip"}, flush.ClassPrivilege, "SELECT"},
-		{"row security", "ALTER TABLE app.t ENABLE ROW LEVEL SECURITY", nil, flush.ClassPrivilege, "row security"},
-		{"bad option", "SELECT 1", map[string]string{"on_conflict": "update"}, flush.ClassInvalid, "on_conflict"},
-		{"unknown option", "SELECT 1", map[string]string{"verify": "full"}, flush.ClassInvalid, "verify"},
+		{"unlogged", "ALTER TABLE app.t SET UNLOGGED", nil, jobstep.ClassRefused, "unlogged"},
+		{"rule", "CREATE RULE no AS ON INSERT TO app.t DO INSTEAD NOTHING", nil, jobstep.ClassRefused, `rule "no"`},
+		{"trigger", "CREATE FUNCTION app.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW;END'; CREATE TRIGGER g BEFORE INSERT ON app.t FOR EACH ROW EXECUTE FUNCTION app.f()", nil, jobstep.ClassRefused, `trigger "g"`},
+		{"no right", "REVOKE INSERT ON app.t FROM @worker", nil, jobstep.ClassPrivilege, "INSERT"},
+		{"no right to read", "REVOKE SELECT ON app.t FROM @worker", map[string]string{"on_conflict": "skip"}, jobstep.ClassPrivilege, "SELECT"},
+		{"row security", "ALTER TABLE app.t ENABLE ROW LEVEL SECURITY", nil, jobstep.ClassPrivilege, "row security"},
+		{"bad option", "SELECT 1", map[string]string{"on_conflict": "update"}, jobstep.ClassInvalid, "on_conflict"},
+		{"unknown option", "SELECT 1", map[string]string{"verify": "full"}, jobstep.ClassInvalid, "verify"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -390,14 +390,14 @@ func TestRestoreIsRefused(t *testing.T) {
 			j := r.newRestore(map[string]string{"parallelism": "1"}) // planned before, so that the transaction has to find out
 			r.db.Exec(t, strings.Split(strings.ReplaceAll(c.change, "@worker", r.db.Worker), "; ")...)
 			_, err := r.restoreJob(c.params)
-			if flush.ClassOf(err).Name != c.class || !strings.Contains(err.Error(), c.says) {
-				t.Errorf("planned: %v of class %s, want %s about %s", err, flush.ClassOf(err).Name, c.class, c.says)
+			if jobstep.ClassOf(err).Name != c.class || !strings.Contains(err.Error(), c.says) {
+				t.Errorf("planned: %v of class %s, want %s about %s", err, jobstep.ClassOf(err).Name, c.class, c.says)
 			}
 			if c.params != nil {
 				return
 			}
 			r.db.Super(t, "UPDATE spillway.claims SET job_id = '"+j.id+"'")
-			if _, err := j.segment(0); flush.ClassOf(err).Name != c.class {
+			if _, err := j.segment(0); jobstep.ClassOf(err).Name != c.class {
 				t.Errorf("restored: %v, want class %s", err, c.class)
 			}
 			if coldCount(t, r) != 20 {

@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 )
 
 // A52: what INSERT evaluates runs with the worker's rights, so a table's owner may not make it his own code.
@@ -47,7 +47,7 @@ func TestCodeOfTheOwnerIsNotRun(t *testing.T) {
 				must(t, r.sweepAndFinish(j, "completed"))
 				return
 			}
-			if flush.ClassOf(err).Name != flush.ClassRefused || !strings.Contains(err.Error(), c.says) {
+			if jobstep.ClassOf(err).Name != jobstep.ClassRefused || !strings.Contains(err.Error(), c.says) {
 				t.Errorf("error %v, want refused for its %s", err, c.says)
 			}
 		})

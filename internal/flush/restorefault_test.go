@@ -14,8 +14,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
-	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/tests/audit"
 )
@@ -50,7 +50,7 @@ func TestLostAnswerToCommitOfRestore(t *testing.T) {
 			if c.how == cutAfter && err != nil {
 				t.Errorf("the commit took place, but: %v", err)
 			}
-			if c.how == cutBefore && (err == nil || !flush.ClassOf(err).Retryable) {
+			if c.how == cutBefore && (err == nil || !jobstep.ClassOf(err).Retryable) {
 				t.Errorf("nothing was committed, but the error is %v", err)
 			}
 			want := int64(3000)
@@ -68,8 +68,8 @@ func TestLostAnswerToCommitOfRestore(t *testing.T) {
 func TestKillAtEachStepOfRestore(t *testing.T) {
 	t.Parallel()
 	for _, params := range []map[string]string{nil, part} {
-		for _, step := range []flush.Step{flush.StepResolving, flush.StepClaiming, flush.StepCopying, flush.StepUploading, flush.StepRegistering, flush.StepCommitting} {
-			if params == nil && step == flush.StepUploading {
+		for _, step := range []jobstep.Step{jobstep.StepResolving, jobstep.StepClaiming, jobstep.StepCopying, jobstep.StepUploading, jobstep.StepRegistering, jobstep.StepCommitting} {
+			if params == nil && step == jobstep.StepUploading {
 				continue // it writes no object
 			}
 			t.Run(fmt.Sprintf("%s %v", step, params), func(t *testing.T) {
@@ -80,19 +80,19 @@ func TestKillAtEachStepOfRestore(t *testing.T) {
 				ctx, kill := context.WithCancel(context.Background())
 				defer kill()
 				var once sync.Once
-				at := func(c flush.Checkpoint) {
+				at := func(c jobstep.Checkpoint) {
 					if c.Step == step {
 						once.Do(kill)
 					}
 				}
-				if step == flush.StepResolving {
+				if step == jobstep.StepResolving {
 					kill()
 				}
-				_, err := j.f.RestoreSegment(ctx, flush.ChunkInput{JobID: j.id, Attempt: 1}, at)
-				if err != nil && flush.ClassOf(err).Name != flush.ClassCancelled {
+				_, err := j.f.RestoreSegment(ctx, jobstep.ChunkInput{JobID: j.id, Attempt: 1}, at)
+				if err != nil && jobstep.ClassOf(err).Name != jobstep.ClassCancelled {
 					t.Errorf("error %v, want cancelled", err)
 				}
-				if err == nil && step != flush.StepCommitting {
+				if err == nil && step != jobstep.StepCommitting {
 					t.Error("the kill came before COMMIT, but the segment was restored")
 				}
 				killed := time.Now()
@@ -149,7 +149,7 @@ func TestZombieRestoreIsEnded(t *testing.T) {
 	_, err = zombie.Exec(ctx, "INSERT INTO app.t SELECT i, 1 FROM generate_series(1, 1000) i")
 	must(t, err)
 	must(t, r.ledger.MarkRestored(ctx, zombie, uuid.MustParse(seg), j.id))
-	res, err := r.f.RestoreSegment(ctx, flush.ChunkInput{JobID: j.id, Attempt: 2, Previous: id.String()}, nil)
+	res, err := r.f.RestoreSegment(ctx, jobstep.ChunkInput{JobID: j.id, Attempt: 2, Previous: id.String()}, nil)
 	if err != nil || res.Rows != 1000 || res.Earlier {
 		t.Errorf("the successor restored %+v, %v", res, err)
 	}
@@ -166,19 +166,19 @@ func TestSegmentIsRestoredOnce(t *testing.T) {
 	r.newJob().run()
 	lost := r.newRestore(nil)
 	j := r.newRestore(part)
-	if _, err := lost.segment(0); flush.ClassOf(err).Name != flush.ClassInterrupted {
+	if _, err := lost.segment(0); jobstep.ClassOf(err).Name != jobstep.ClassInterrupted {
 		t.Errorf("the job that lost the table: %v, want interrupted", err)
 	}
 	errs := make(chan error, 4)
 	for n := range cap(errs) {
 		go func() {
-			_, err := j.f.RestoreSegment(context.Background(), flush.ChunkInput{JobID: j.id, Attempt: n + 1}, nil)
+			_, err := j.f.RestoreSegment(context.Background(), jobstep.ChunkInput{JobID: j.id, Attempt: n + 1}, nil)
 			errs <- err
 		}()
 	}
 	for range cap(errs) {
-		if err := <-errs; err != nil && !flush.ClassOf(err).Retryable {
-			t.Errorf("an attempt beside another: %v of class %s", err, flush.ClassOf(err).Name)
+		if err := <-errs; err != nil && !jobstep.ClassOf(err).Retryable {
+			t.Errorf("an attempt beside another: %v of class %s", err, jobstep.ClassOf(err).Name)
 		}
 	}
 	j.restore()
@@ -202,8 +202,8 @@ func TestRemainderMeetsAFullStorage(t *testing.T) {
 	r.newJob().run()
 	j := r.newRestore(part)
 	full := &faultyOpen{fail: true}
-	_, err := r.flusher(full.open).RestoreSegment(context.Background(), flush.ChunkInput{JobID: j.id, Attempt: 1}, nil)
-	if class := flush.ClassOf(err); class.Name != flush.ClassStorageFull || !class.Retryable {
+	_, err := r.flusher(full.open).RestoreSegment(context.Background(), jobstep.ChunkInput{JobID: j.id, Attempt: 1}, nil)
+	if class := jobstep.ClassOf(err); class.Name != jobstep.ClassStorageFull || !class.Retryable {
 		t.Errorf("error %v of class %+v, want storage_full", err, class)
 	}
 	if r.hotCount() != 0 || coldCount(t, r) != 1000 {
@@ -220,7 +220,7 @@ func TestTriggerThatKeepsRowsOut(t *testing.T) {
 	r.db.Exec(t, "CREATE FUNCTION app.f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF NEW.id % 10 = 0 THEN RETURN NULL; END IF; RETURN NEW; END'",
 		"CREATE TRIGGER g BEFORE INSERT ON app.t FOR EACH ROW EXECUTE FUNCTION app.f()")
 	for _, params := range []map[string]string{{"triggers": "fire"}, {"triggers": "fire", "where": "(id < 50)"}} {
-		if _, err := r.newRestore(params).segment(0); flush.ClassOf(err).Name != flush.ClassRefused || !strings.Contains(err.Error(), "trigger") {
+		if _, err := r.newRestore(params).segment(0); jobstep.ClassOf(err).Name != jobstep.ClassRefused || !strings.Contains(err.Error(), "trigger") {
 			t.Errorf("%v: error %v, want refused", params, err)
 		}
 		if coldCount(t, r) != 100 {
@@ -240,7 +240,7 @@ func TestRestoreMeetsAForeignKey(t *testing.T) {
 	r.newJob().run()
 	r.db.Exec(t, "DELETE FROM app.tenants WHERE id = 4")
 	_, err := r.newRestore(nil).segment(0)
-	if class := flush.ClassOf(err); class.Name != flush.ClassData || class.Retryable || class.SQLState != "23503" {
+	if class := jobstep.ClassOf(err); class.Name != jobstep.ClassData || class.Retryable || class.SQLState != "23503" {
 		t.Errorf("error %v of class %+v", err, class)
 	}
 	if res := r.restore(map[string]string{"where": "(tenant <> 4)"}); res.Rows != 90 {

@@ -9,12 +9,14 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
+	"github.com/spillwaydb/spillway/internal/restore"
 )
 
 // restorePlan is what a plan holds instead of leaves when its job puts rows back: chunk n is segment n.
 type restorePlan struct {
-	Options  RestoreOptions
+	Options  restore.Options
 	Segments []uuid.UUID
 	Storages []string // that hold them, by name
 }
@@ -22,7 +24,7 @@ type restorePlan struct {
 // PlanRestore makes the plan of a job that puts cold rows back into their table, or returns the one that is stored. It claims the
 // table for the job and refuses one that cannot take rows safely. Each segment that is cold now is a chunk; what each needs is
 // looked at when its turn comes, so that a table that changes its shape meanwhile needs no new plan.
-func (f *Flusher) PlanRestore(ctx context.Context, in PlanInput) (PlanResult, error) {
+func (f *Flusher) PlanRestore(ctx context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error) {
 	res, err := f.planRestore(ctx, in)
 	if err != nil {
 		f.recordFailure(ctx, in.JobID, nil, 1, err)
@@ -30,34 +32,34 @@ func (f *Flusher) PlanRestore(ctx context.Context, in PlanInput) (PlanResult, er
 	return res, err
 }
 
-func (f *Flusher) planRestore(ctx context.Context, in PlanInput) (PlanResult, error) {
+func (f *Flusher) planRestore(ctx context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error) {
 	req, err := f.planRequest(ctx, in)
 	if err != nil {
-		return PlanResult{}, err
+		return jobstep.PlanResult{}, err
 	}
-	opts, err := ParseRestoreOptions(req.Params)
+	opts, err := restore.ParseOptions(req.Params)
 	if err != nil {
-		return PlanResult{}, classified(ClassInvalid, err)
+		return jobstep.PlanResult{}, jobstep.Classified(jobstep.ClassInvalid, err)
 	}
 	if err := f.claim(ctx, req, in); err != nil {
-		return PlanResult{}, err
+		return jobstep.PlanResult{}, err
 	}
 	root, err := f.hot.Inspect(ctx, f.hot.Pool(), req.Schema, req.Table)
 	if err != nil {
-		return PlanResult{}, err
+		return jobstep.PlanResult{}, err
 	}
 	if err := refuseRestore(ctx, f.hot, f.hot.Pool(), root, opts, nil); err != nil {
-		return PlanResult{}, err
+		return jobstep.PlanResult{}, err
 	}
 	doc := &planDoc{Schema: root.Schema, Name: root.Name, Restore: &restorePlan{Options: opts}}
 	rows, err := f.coldSegments(ctx, doc)
 	if err != nil {
-		return PlanResult{}, err
+		return jobstep.PlanResult{}, err
 	}
 	n := len(doc.Restore.Segments)
 	if n > 0 { // before the first row is back: a policy must not find it
 		if err := f.ledger.PausePolicy(ctx, req.Schema, req.Table, in.JobID); err != nil {
-			return PlanResult{}, err
+			return jobstep.PlanResult{}, err
 		}
 	}
 	res, _, err := f.storePlan(ctx, in, req, doc, ledger.PlanRow{Chunks: n, RowsEstimate: rows})
@@ -82,14 +84,14 @@ func (f *Flusher) coldSegments(ctx context.Context, doc *planDoc) (rows int64, e
 		}
 		rows += s.Rows
 	}
-	if len(p.Segments) > maxChunks {
-		return 0, classified(ClassInvalid, fmt.Errorf("%s.%s has more than %d cold segments: restore them job by job, with FROM JOB", doc.Schema, doc.Name, maxChunks))
+	if len(p.Segments) > jobstep.MaxChunks {
+		return 0, jobstep.Classified(jobstep.ClassInvalid, fmt.Errorf("%s.%s has more than %d cold segments: restore them job by job, with FROM JOB", doc.Schema, doc.Name, jobstep.MaxChunks))
 	}
 	return rows, nil
 }
 
 // refuseRestore says why a table cannot take rows back. refill is how they go there, where that is known.
-func refuseRestore(ctx context.Context, db *hot.DB, q hot.Querier, t *hot.Table, opts RestoreOptions, refill *hot.Refill) error {
+func refuseRestore(ctx context.Context, db *hot.DB, q hot.Querier, t *hot.Table, opts restore.Options, refill *hot.Refill) error {
 	var types []string
 	if refill != nil {
 		types = refill.StageTypes()
@@ -98,24 +100,24 @@ func refuseRestore(ctx context.Context, db *hot.DB, q hot.Querier, t *hot.Table,
 	if err != nil {
 		return err
 	}
-	allow := opts.consequences()
+	allow := opts.Consequences()
 	if refill != nil {
-		allow.Defaults = withoutValue(t, refill)
+		allow.Defaults = restore.WithoutValue(t, refill)
 	}
 	refusals := t.InsertionRefusals(in, allow)
 	if len(refusals) == 0 {
 		return nil
 	}
-	class := ClassRefused
+	class := jobstep.ClassRefused
 	if refusals[0].Code == "42501" {
-		class = ClassPrivilege
+		class = jobstep.ClassPrivilege
 	}
-	return classified(class, &RefusedError{Table: t.Schema + "." + t.Name, Refusal: refusals[0], Restore: true})
+	return jobstep.Classified(class, &RefusedError{Table: t.Schema + "." + t.Name, Refusal: refusals[0], Restore: true})
 }
 
 // CheckRestore is Check for a restore.
 func (s *Surveyor) CheckRestore(ctx context.Context, schema, table string, params map[string]string) error {
-	opts, err := ParseRestoreOptions(params)
+	opts, err := restore.ParseOptions(params)
 	if err != nil {
 		return err
 	}
@@ -140,7 +142,7 @@ func restoreTarget(ctx context.Context, db *hot.DB, q hot.Querier, doc *planDoc,
 			return db.Inspect(ctx, q, l.Schema, l.Name)
 		}
 	}
-	return nil, classified(ClassMissingTable, fmt.Errorf("the rows were in table %s, which is no heir of %s.%s any more", leaf, doc.Schema, doc.Name))
+	return nil, jobstep.Classified(jobstep.ClassMissingTable, fmt.Errorf("the rows were in table %s, which is no heir of %s.%s any more", leaf, doc.Schema, doc.Name))
 }
 
 // leafAsItWas returns the table that a segment's rows were taken from if it is still the very same one, or nil. Then its columns can

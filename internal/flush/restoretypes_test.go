@@ -8,7 +8,8 @@ import (
 	"testing"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/restore"
 	"github.com/spillwaydb/spillway/tests/audit"
 )
 
@@ -46,8 +47,8 @@ func TestRestoreIntoAChangedComposite(t *testing.T) {
 					j := r.newRestore(params)
 					_, err := j.segment(0)
 					if c.shows == "" {
-						var changed *flush.AttributesChangedError
-						if !errors.As(err, &changed) || flush.ClassOf(err).Name != flush.ClassRefused || changed.Column != "items" || !strings.Contains(err.Error(), "attributes") {
+						var changed *restore.AttributesChangedError
+						if !errors.As(err, &changed) || jobstep.ClassOf(err).Name != jobstep.ClassRefused || changed.Column != "items" || !strings.Contains(err.Error(), "attributes") {
 							t.Fatalf("got %v", err)
 						}
 						if r.hotCount() != 0 || coldCount(t, r) != 100 {
@@ -82,15 +83,15 @@ func TestCompositeChangesUnderARestore(t *testing.T) {
 	r.want = nil // what is cold then has attributes that the type has no more
 	once := sync.OnceFunc(func() { r.db.Exec(t, "ALTER TYPE app.item DROP ATTRIBUTE at, ADD ATTRIBUTE later timestamptz") })
 	j := r.newRestore(nil)
-	_, err := r.f.RestoreSegment(context.Background(), flush.ChunkInput{JobID: j.id, Attempt: 1}, func(c flush.Checkpoint) {
-		if c.Step == flush.StepCopying { // after the look under the lock, and before the COPY
+	_, err := r.f.RestoreSegment(context.Background(), jobstep.ChunkInput{JobID: j.id, Attempt: 1}, func(c jobstep.Checkpoint) {
+		if c.Step == jobstep.StepCopying { // after the look under the lock, and before the COPY
 			once()
 		}
 	})
-	if class := flush.ClassOf(err); class.Name != flush.ClassLock || !class.Retryable || r.hotCount() != 0 || coldCount(t, r) != 100 {
+	if class := jobstep.ClassOf(err); class.Name != jobstep.ClassLock || !class.Retryable || r.hotCount() != 0 || coldCount(t, r) != 100 {
 		t.Errorf("%v; %d rows are hot, %d cold", err, r.hotCount(), coldCount(t, r))
 	}
-	if _, err := j.segment(0); flush.ClassOf(err).Name != flush.ClassRefused {
+	if _, err := j.segment(0); jobstep.ClassOf(err).Name != jobstep.ClassRefused {
 		t.Errorf("the next try: %v", err)
 	}
 }

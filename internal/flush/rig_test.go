@@ -10,11 +10,14 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/spillwaydb/spillway/internal/coldstore"
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
+	"github.com/spillwaydb/spillway/internal/upkeep"
 	"github.com/spillwaydb/spillway/tests/audit"
 )
 
@@ -27,7 +30,9 @@ type rig struct {
 	hot    *hot.DB
 	ledger *ledger.Ledger
 	f      *flush.Flusher
-	dir    string // of the storage
+	k      *upkeep.Keeper
+	stores coldstore.Stores // of f and k, which share them as in the product
+	dir    string           // of the storage
 	want   audit.Rows
 	params map[string]string
 }
@@ -72,17 +77,35 @@ func (r *rig) connect(url string) {
 	if _, err := r.ledger.EnsureDefaultStorage(ctx, "file://"+r.dir); err != nil {
 		r.t.Fatal(err)
 	}
-	r.f = r.flusher(nil)
+	r.build()
+}
+
+// build makes what one process has: a Flusher and a Keeper, on the same stores.
+func (r *rig) build() {
+	r.t.Helper()
+	r.stores = coldstore.NewLedgerStores(r.ledger, nil)
+	r.f = r.flusherOn(r.stores)
+	r.k = upkeep.New(r.ledger, r.stores, slog.New(slog.DiscardHandler))
 }
 
 // flusher makes a Flusher whose stores come from open, or are plain directories.
 func (r *rig) flusher(open func(context.Context, string) (objstore.Store, error)) *flush.Flusher {
 	r.t.Helper()
-	f, err := flush.New(flush.Deps{Hot: r.hot, Ledger: r.ledger, Stores: flush.NewLedgerStores(r.ledger, open), Log: slog.New(slog.DiscardHandler)})
+	return r.flusherOn(coldstore.NewLedgerStores(r.ledger, open))
+}
+
+func (r *rig) flusherOn(stores coldstore.Stores) *flush.Flusher {
+	r.t.Helper()
+	f, err := flush.New(flush.Deps{Hot: r.hot, Ledger: r.ledger, Stores: stores, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	return f
+}
+
+// keeper makes a Keeper whose stores come from open, or are plain directories.
+func (r *rig) keeper(open func(context.Context, string) (objstore.Store, error)) *upkeep.Keeper {
+	return upkeep.New(r.ledger, coldstore.NewLedgerStores(r.ledger, open), slog.New(slog.DiscardHandler))
 }
 
 // audit checks, as the last thing, that hot and cold are what they should be and that nothing lies about.
@@ -97,7 +120,7 @@ func (r *rig) audit() {
 type job struct {
 	*rig
 	id, request string
-	plan        flush.PlanResult
+	plan        jobstep.PlanResult
 }
 
 func (r *rig) request() string {
@@ -114,29 +137,29 @@ func (r *rig) newJob() *job {
 	r.t.Helper()
 	j := &job{rig: r, id: "flush:app.t:" + uuid.NewString(), request: r.request()}
 	var err error
-	if j.plan, err = r.f.Plan(context.Background(), flush.PlanInput{JobID: j.id, RequestID: j.request, Generation: 1}); err != nil {
+	if j.plan, err = r.f.Plan(context.Background(), jobstep.PlanInput{JobID: j.id, RequestID: j.request, Generation: 1}); err != nil {
 		r.t.Fatal(err)
 	}
 	return j
 }
 
 // chunk moves one chunk.
-func (j *job) chunk(n int) (flush.ChunkResult, error) {
-	return j.f.RunChunk(context.Background(), flush.ChunkInput{JobID: j.id, Chunk: n, Attempt: 1}, nil)
+func (j *job) chunk(n int) (jobstep.ChunkResult, error) {
+	return j.f.RunChunk(context.Background(), jobstep.ChunkInput{JobID: j.id, Chunk: n, Attempt: 1}, nil)
 }
 
 // run drives the job to its end, as the workflow does.
-func (j *job) run() (flush.FinishResult, flush.ResidueResult) {
+func (j *job) run() (jobstep.FinishResult, jobstep.ResidueResult) {
 	j.t.Helper()
 	ctx := context.Background()
 	plan := &j.plan
-	var left flush.ResidueResult
+	var left jobstep.ResidueResult
 	for pass := 1; plan != nil; pass++ {
 		if err := j.chunks(plan); err != nil {
 			j.t.Fatal(err)
 		}
 		var err error
-		if left, err = j.f.Residue(ctx, flush.ResidueInput{JobID: j.id, Pass: pass}); err != nil {
+		if left, err = j.f.Residue(ctx, jobstep.ResidueInput{JobID: j.id, Pass: pass}); err != nil {
 			j.t.Fatal(err)
 		}
 		plan = left.Plan
@@ -151,7 +174,7 @@ func (j *job) run() (flush.FinishResult, flush.ResidueResult) {
 }
 
 // chunks moves all chunks of a generation, two at a time if the plan allows it.
-func (j *job) chunks(plan *flush.PlanResult) error {
+func (j *job) chunks(plan *jobstep.PlanResult) error {
 	slots := make(chan struct{}, min(plan.Parallelism, 2))
 	errs := make(chan error, plan.Chunks)
 	var wg sync.WaitGroup
@@ -173,9 +196,9 @@ func (j *job) chunks(plan *flush.PlanResult) error {
 	return errors.Join(all...)
 }
 
-func (j *job) finish(status string, left *int64) flush.FinishResult {
+func (j *job) finish(status string, left *int64) jobstep.FinishResult {
 	j.t.Helper()
-	res, err := j.f.Finish(context.Background(), flush.FinishInput{JobID: j.id, RequestID: j.request, Status: status, RowsLeft: left})
+	res, err := j.f.Finish(context.Background(), jobstep.FinishInput{JobID: j.id, RequestID: j.request, Status: status, RowsLeft: left})
 	if err != nil {
 		j.t.Fatal(err)
 	}
@@ -198,7 +221,7 @@ func fill(rows int) string {
 func itoa(i int) string { return fmt.Sprint(i) }
 
 // flushTable flushes app.<name> with one call of each step.
-func flushTable(t testing.TB, r *rig, name string) flush.FinishResult {
+func flushTable(t testing.TB, r *rig, name string) jobstep.FinishResult {
 	t.Helper()
 	ctx := context.Background()
 	id := uuid.New()
@@ -207,7 +230,7 @@ func flushTable(t testing.TB, r *rig, name string) flush.FinishResult {
 	}
 	j := &job{rig: r, id: "flush:app.x:" + uuid.NewString(), request: id.String()}
 	var err error
-	if j.plan, err = r.f.Plan(ctx, flush.PlanInput{JobID: j.id, RequestID: j.request, Generation: 1}); err != nil {
+	if j.plan, err = r.f.Plan(ctx, jobstep.PlanInput{JobID: j.id, RequestID: j.request, Generation: 1}); err != nil {
 		t.Fatal(err)
 	}
 	res, _ := j.run()

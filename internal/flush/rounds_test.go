@@ -14,7 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/tests/audit"
 )
@@ -173,7 +173,7 @@ func (r *rounds) flush() {
 			}
 		}
 		var err error
-		if j.plan, err = r.f.Plan(context.Background(), flush.PlanInput{JobID: j.id, RequestID: j.request, Generation: 2, Next: next, ChunkBytes: flush.MinChunkBytes}); err != nil {
+		if j.plan, err = r.f.Plan(context.Background(), jobstep.PlanInput{JobID: j.id, RequestID: j.request, Generation: 2, Next: next, ChunkBytes: jobstep.MinChunkBytes}); err != nil {
 			r.t.Fatalf("%s: cut anew at %d: %v", what, next, err)
 		}
 		what += fmt.Sprintf(", cut anew at %d", next)
@@ -190,28 +190,28 @@ func (r *rounds) flush() {
 }
 
 // chunkUntil moves a chunk unless the context ends.
-func (j *job) chunkUntil(ctx context.Context, n int, at func(flush.Checkpoint)) error {
-	_, err := j.f.RunChunk(ctx, flush.ChunkInput{JobID: j.id, Chunk: n, Attempt: 1}, at)
+func (j *job) chunkUntil(ctx context.Context, n int, at func(jobstep.Checkpoint)) error {
+	_, err := j.f.RunChunk(ctx, jobstep.ChunkInput{JobID: j.id, Chunk: n, Attempt: 1}, at)
 	return err
 }
 
 // segmentUntil is the same for a restore.
-func (j *job) segmentUntil(ctx context.Context, n int, at func(flush.Checkpoint)) error {
-	_, err := j.f.RestoreSegment(ctx, flush.ChunkInput{JobID: j.id, Chunk: n, Attempt: 1}, at)
+func (j *job) segmentUntil(ctx context.Context, n int, at func(jobstep.Checkpoint)) error {
+	_, err := j.f.RestoreSegment(ctx, jobstep.ChunkInput{JobID: j.id, Chunk: n, Attempt: 1}, at)
 	return err
 }
 
 // kill runs a chunk and kills it at some step.
-func (r *rounds) kill(run func(context.Context, int, func(flush.Checkpoint)) error, n int) {
-	step := flush.Step(r.one(string(flush.StepClaiming), string(flush.StepCopying), string(flush.StepUploading), string(flush.StepRegistering), string(flush.StepCommitting)))
+func (r *rounds) kill(run func(context.Context, int, func(jobstep.Checkpoint)) error, n int) {
+	step := jobstep.Step(r.one(string(jobstep.StepClaiming), string(jobstep.StepCopying), string(jobstep.StepUploading), string(jobstep.StepRegistering), string(jobstep.StepCommitting)))
 	ctx, kill := context.WithCancel(context.Background())
 	defer kill()
-	err := run(ctx, n, func(c flush.Checkpoint) {
+	err := run(ctx, n, func(c jobstep.Checkpoint) {
 		if c.Step == step {
 			kill()
 		}
 	})
-	if err != nil && flush.ClassOf(err).Name != flush.ClassCancelled {
+	if err != nil && jobstep.ClassOf(err).Name != jobstep.ClassCancelled {
 		r.t.Errorf("killed at %s: %v", step, err)
 	}
 }

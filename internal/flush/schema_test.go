@@ -8,7 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/layout"
+	"github.com/spillwaydb/spillway/internal/manifest"
 )
 
 // A15 A23: columns come, go, get other names and wider types between flushes. Each segment keeps its version, in its footer and
@@ -35,11 +36,11 @@ func TestSchemaVersions(t *testing.T) {
 		1: "1 id integer, 2 kind text, 3 old integer", 2: "1 id integer, 2 kind text, 3 old integer, 4 extra integer[]", 3: "1 id integer, 2 kind text, 4 extra integer[]",
 		4: "1 id integer, 2 sort text, 4 extra integer[]", 5: "1 id bigint, 2 sort text, 4 extra integer[]", 6: "1 id bigint, 2 sort text, 4 extra integer[], 5 old text",
 	}
-	data, err := os.ReadFile(filepath.Join(r.dir, "app", "t", flush.ManifestName))
+	data, err := os.ReadFile(filepath.Join(r.dir, "app", "t", layout.ManifestName))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var m flush.Manifest
+	var m manifest.Manifest
 	if err := json.Unmarshal(data, &m); err != nil {
 		t.Fatal(err)
 	}

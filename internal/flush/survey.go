@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/spillwaydb/spillway/internal/coldstore"
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/layout"
 	"github.com/spillwaydb/spillway/internal/ledger"
 )
 
@@ -23,7 +26,7 @@ type Surveyor struct {
 func NewSurveyor(db *hot.DB, l *ledger.Ledger) *Surveyor { return &Surveyor{hot: db, ledger: l} }
 
 // Check says, by a few catalog queries, why a flush cannot be run, so that no job need find out. The error is
-// *RefusedError, *OptionError, hot.ErrNoTable, or one that keeps it from looking: a job may fare better. nil is no promise:
+// *RefusedError, *option.Error, hot.ErrNoTable, or one that keeps it from looking: a job may fare better. nil is no promise:
 // planning looks again, and at every partition.
 func (s *Surveyor) Check(ctx context.Context, schema, table string, params map[string]string) error {
 	opts, err := ParseOptions(params)
@@ -97,26 +100,26 @@ func (s *Surveyor) findStorage(ctx context.Context, schema, table string, opts O
 	return row, err
 }
 
-// arrangement is the layout of a flush, if it fits the table. PostgreSQL is asked whether rows can be sorted so. The error is
-// *OptionError where the layout is to blame.
-func (s *Surveyor) arrangement(ctx context.Context, q hot.Querier, storage ledger.StorageRow, t *hot.Table, opts Options) (*arrangement, error) {
-	template, err := storagePath(storage)
+// Arrangement is the layout of a flush, if it fits the table. PostgreSQL is asked whether rows can be sorted so. The error is
+// *option.Error where the layout is to blame.
+func (s *Surveyor) arrangement(ctx context.Context, q hot.Querier, storage ledger.StorageRow, t *hot.Table, opts Options) (*layout.Arrangement, error) {
+	template, err := coldstore.PathOf(storage)
 	if err != nil {
 		return nil, err
 	}
-	arr, err := arrange(opts.Layout, template)
+	arr, err := layout.Arrange(opts.Layout, template)
 	if err != nil {
 		return nil, err
 	}
-	schema, err := schemaOf(t, opts)
+	schema, err := layout.SchemaOf(t, opts.AsText, opts.NullUnrepresent)
 	if err != nil {
 		return arr, nil // that is told where it is looked for
 	}
-	if err := arr.check(t, schema); err != nil {
+	if err := arr.Check(t, schema); err != nil {
 		return nil, err
 	}
 	m := &hot.Move{}
-	if err := arr.sortOf(m, t); err != nil {
+	if err := arr.SortOf(m, t); err != nil {
 		return nil, err
 	}
 	if !m.Sorted() {
@@ -124,9 +127,9 @@ func (s *Surveyor) arrangement(ctx context.Context, q hot.Querier, storage ledge
 	}
 	err = s.hot.CheckSort(ctx, q, t, m.Keys, m.Sort)
 	if hot.SQLState(err) == "42883" {
-		err = optionError("order_by", opts.Layout.OrderBy, err)
+		err = layout.OptionError("order_by", opts.Layout.OrderBy, err)
 	}
-	if err != nil && ClassOf(err).Name == ClassPrivilege { // a missing right is told where it is looked for
+	if err != nil && jobstep.ClassOf(err).Name == jobstep.ClassPrivilege { // a missing right is told where it is looked for
 		err = nil
 	}
 	return arr, err
@@ -134,7 +137,7 @@ func (s *Surveyor) arrangement(ctx context.Context, q hot.Querier, storage ledge
 
 // unwritable says why no file can hold the rows of a leaf.
 func unwritable(leaf *hot.Table, opts Options) error {
-	if _, err := schemaOf(leaf, opts); err != nil {
+	if _, err := layout.SchemaOf(leaf, opts.AsText, opts.NullUnrepresent); err != nil {
 		return &RefusedError{Table: leaf.Schema + "." + leaf.Name, Refusal: hot.Refusal{Code: "0A000", Msg: err.Error()}}
 	}
 	return nil
@@ -223,13 +226,13 @@ func (s *Surveyor) Survey(ctx context.Context, schema, table string, params map[
 	if err != nil {
 		return nil, err
 	}
-	doc := &planDoc{Schema: schema, Name: table, Options: opts, Path: arr.path.text, Asked: time.Now()}
-	v.Path, v.Sorted = arr.path.text, len(arr.partition)+len(arr.order) > 0
+	doc := &planDoc{Schema: schema, Name: table, Options: opts, Path: arr.Template(), Asked: time.Now()}
+	v.Path, v.Sorted = arr.Template(), arr.Sorted()
 	if err := doc.settleAge(ctx, s.hot, time.Time{}, leaves); err != nil {
 		return nil, err
 	}
 	v.Limit = doc.Limit
-	if err := doc.settleKeep(ctx, s.hot, nil, root, leaves); err != nil && (ClassOf(err).Name != ClassPrivilege || len(v.Refusals) == 0) {
+	if err := doc.settleKeep(ctx, s.hot, nil, root, leaves); err != nil && (jobstep.ClassOf(err).Name != jobstep.ClassPrivilege || len(v.Refusals) == 0) {
 		return nil, err // a missing right is among the refusals
 	}
 	v.Keep = doc.Keep
@@ -271,9 +274,9 @@ func (v *Survey) refuse(t *hot.Table) {
 }
 
 // leaves looks at all leaves, in a few statements.
-func (s *Surveyor) leaves(ctx context.Context, v *Survey, doc *planDoc, arr *arrangement, root *hot.Table, leaves []*hot.Table) error {
+func (s *Surveyor) leaves(ctx context.Context, v *Survey, doc *planDoc, arr *layout.Arrangement, root *hot.Table, leaves []*hot.Table) error {
 	plans, err := planLeaves(ctx, s.hot, doc, arr, root, leaves, wholeAll, nil, true)
-	if err != nil && ClassOf(err).Name == ClassPrivilege && len(v.Refusals) > 0 { // a missing right is among the refusals
+	if err != nil && jobstep.ClassOf(err).Name == jobstep.ClassPrivilege && len(v.Refusals) > 0 { // a missing right is among the refusals
 		return nil
 	}
 	if err != nil {
@@ -297,7 +300,7 @@ func (s *Surveyor) leaves(ctx context.Context, v *Survey, doc *planDoc, arr *arr
 		if p.Keys != nil {
 			one.Key = p.Keys.Key
 		}
-		if one.PerChunk, err = s.perChunk(ctx, arr, &one); err != nil && ClassOf(err).Name != ClassPrivilege {
+		if one.PerChunk, err = s.perChunk(ctx, arr, &one); err != nil && jobstep.ClassOf(err).Name != jobstep.ClassPrivilege {
 			return err
 		}
 		v.Leaves = append(v.Leaves, one)
@@ -307,15 +310,15 @@ func (s *Surveyor) leaves(ctx context.Context, v *Survey, doc *planDoc, arr *arr
 
 // perChunk is how many files a chunk may have at most: one for each value of partition_by that PostgreSQL expects, and as many
 // as file_bytes cuts.
-func (s *Surveyor) perChunk(ctx context.Context, arr *arrangement, l *LeafSurvey) (int64, error) {
+func (s *Surveyor) perChunk(ctx context.Context, arr *layout.Arrangement, l *LeafSurvey) (int64, error) {
 	files := int64(1)
 	var plain []string
-	for _, it := range arr.partition {
-		if it.unit == "" {
-			plain = append(plain, hot.ReturningText(it.column))
+	for _, it := range arr.Partition {
+		if it.Unit == "" {
+			plain = append(plain, hot.ReturningText(it.Column))
 			continue
 		}
-		n, ok, err := s.hot.EstimateUnits(ctx, s.hot.Pool(), &l.Table, it.column, it.unit)
+		n, ok, err := s.hot.EstimateUnits(ctx, s.hot.Pool(), &l.Table, it.Column, it.Unit)
 		if err != nil || !ok {
 			return 0, err
 		}
@@ -328,7 +331,7 @@ func (s *Surveyor) perChunk(ctx context.Context, arr *arrangement, l *LeafSurvey
 		}
 		files *= max(n, 1)
 	}
-	if most := arr.layout.FileBytes; most > 0 {
+	if most := arr.Layout.FileBytes; most > 0 {
 		files += int64(l.BlocksPerChunk) * int64(l.Table.BlockSize) / most
 	}
 	return files, nil

@@ -11,6 +11,8 @@ import (
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/option"
 )
 
 // Exactly the rows before the limit move, and the limit is the one of the request, however late or often it is planned.
@@ -28,7 +30,7 @@ func TestOlderThan(t *testing.T) { // A17
 	if asked := pgtest.Value[bool](t, r.db, "SELECT (plan -> 'Limit' ->> 'Instant')::timestamptz = q.created_at - interval '4 days' FROM spillway.plans JOIN spillway.requests q USING (request_id)"); !asked {
 		t.Errorf("the limit is %s", limit(1))
 	}
-	if _, err := r.f.Plan(context.Background(), flush.PlanInput{JobID: j.id, RequestID: j.request, Generation: 2}); err != nil {
+	if _, err := r.f.Plan(context.Background(), jobstep.PlanInput{JobID: j.id, RequestID: j.request, Generation: 2}); err != nil {
 		t.Fatal(err)
 	}
 	if limit(1) != limit(2) {
@@ -53,11 +55,11 @@ func TestOlderThanOfChangedColumn(t *testing.T) { // A17, A60
 			j := r.newJob()
 			r.want = nil
 			r.db.Exec(t, change)
-			if _, err := j.chunk(0); flush.ClassOf(err).Name != flush.ClassReplan {
+			if _, err := j.chunk(0); jobstep.ClassOf(err).Name != jobstep.ClassReplan {
 				t.Errorf("chunk: %v", err)
 			}
-			_, err := r.f.Plan(context.Background(), flush.PlanInput{JobID: j.id, RequestID: j.request, Generation: 2})
-			if flush.ClassOf(err).Name != flush.ClassInvalid || !strings.Contains(err.Error(), "at") {
+			_, err := r.f.Plan(context.Background(), jobstep.PlanInput{JobID: j.id, RequestID: j.request, Generation: 2})
+			if jobstep.ClassOf(err).Name != jobstep.ClassInvalid || !strings.Contains(err.Error(), "at") {
 				t.Errorf("plan: %v", err)
 			}
 			j.finish("failed", nil)
@@ -76,7 +78,7 @@ func TestOlderThanOfOtherTime(t *testing.T) { // A17, A60
 	j := r.newJob()
 	r.want = nil
 	r.db.Exec(t, "ALTER TABLE app.t ALTER at TYPE timestamp USING at AT TIME ZONE 'UTC'")
-	plan, err := r.f.Plan(context.Background(), flush.PlanInput{JobID: j.id, RequestID: j.request, Generation: 2})
+	plan, err := r.f.Plan(context.Background(), jobstep.PlanInput{JobID: j.id, RequestID: j.request, Generation: 2})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,7 +115,7 @@ func TestCheck(t *testing.T) { // A55
 	if err := check("t", map[string]string{"storage": "attic"}); !errors.As(err, &no) || no.Refusal.Code != "42704" {
 		t.Errorf("no such storage: %v", err)
 	}
-	var bad *flush.OptionError
+	var bad *option.Error
 	if err := check("t", map[string]string{"speed": "9"}); !errors.As(err, &bad) {
 		t.Errorf("an unknown option: %v", err)
 	}

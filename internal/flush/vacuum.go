@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/obs"
 )
@@ -19,13 +20,13 @@ func (f *Flusher) Vacuum(ctx context.Context, jobID string) error {
 	}
 	job, err := jobUUID(jobID)
 	if err != nil {
-		return classified(ClassInvalid, err)
+		return jobstep.Classified(jobstep.ClassInvalid, err)
 	}
 	for i := range leaves {
 		t := &leaves[i]
 		err := f.vacuum(ctx, jobID, fmt.Sprintf("spillway:%s:vacuum %s.%s", job, t.Schema, t.Name), t)
 		if ctx.Err() != nil {
-			return classified(ClassCancelled, fmt.Errorf("vacuum: %w", context.Cause(ctx)))
+			return jobstep.Classified(jobstep.ClassCancelled, fmt.Errorf("vacuum: %w", context.Cause(ctx)))
 		}
 		if err != nil {
 			f.log.Warn("could not vacuum a table after its flush", obs.KeyJob, jobID, obs.KeyTable, t.Schema+"."+t.Name, obs.KeyErr, err)
@@ -67,7 +68,7 @@ func (f *Flusher) vacuum(ctx context.Context, jobID, name string, t *hot.Table) 
 	}
 	defer s.Close()
 	stop := context.AfterFunc(ctx, func() {
-		ctx, cancel := settleContext(ctx)
+		ctx, cancel := jobstep.SettleContext(ctx)
 		defer cancel()
 		if err := s.Terminate(ctx); err != nil {
 			f.log.Warn("could not end the backend of a stopped vacuum", obs.KeyJob, jobID, obs.KeyTable, t.Schema+"."+t.Name, obs.KeyErr, err)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 )
 
 // daysOf is app.t in partitions of a day, which are owned by the worker's role or not.
@@ -87,7 +88,7 @@ func TestVacuumIsKilled(t *testing.T) { // A29
 	}
 	settle(t, waits)
 	kill()
-	if err := <-done; flush.ClassOf(err).Name != flush.ClassCancelled {
+	if err := <-done; jobstep.ClassOf(err).Name != jobstep.ClassCancelled {
 		t.Errorf("%v", err)
 	}
 	settle(t, func() bool { return !waits() })

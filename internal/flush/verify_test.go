@@ -17,26 +17,27 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
+	"github.com/spillwaydb/spillway/internal/upkeep"
 	"github.com/spillwaydb/spillway/tests/audit"
 )
 
 // check is a VERIFY job as its manager would drive it.
 type check struct {
 	*rig
-	f    *flush.Flusher
+	k    *upkeep.Keeper
 	id   string
-	plan flush.PlanResult
+	plan jobstep.PlanResult
 }
 
-func (r *rig) newCheck(f *flush.Flusher) *check {
+func (r *rig) newCheck(k *upkeep.Keeper) *check {
 	r.t.Helper()
-	c := &check{rig: r, f: f, id: "verify:app.t:" + uuid.NewString()}
-	request := r.ask(flush.VerifyType, "app", "t", nil)
+	c := &check{rig: r, k: k, id: "verify:app.t:" + uuid.NewString()}
+	request := r.ask(jobstep.VerifyType, "app", "t", nil)
 	var err error
-	if c.plan, err = f.PlanVerify(context.Background(), flush.PlanInput{JobID: c.id, RequestID: request, Generation: 1}); err != nil {
+	if c.plan, err = k.PlanVerify(context.Background(), jobstep.PlanInput{JobID: c.id, RequestID: request, Generation: 1}); err != nil {
 		r.t.Fatal(err)
 	}
 	return c
@@ -54,7 +55,7 @@ func (r *rig) ask(jobType, schema, table string, params map[string]string) strin
 }
 
 func (c *check) chunk(n, try int) error {
-	_, err := c.f.CheckSegments(context.Background(), flush.ChunkInput{JobID: c.id, Chunk: n, Attempt: try}, nil)
+	_, err := c.k.CheckSegments(context.Background(), jobstep.ChunkInput{JobID: c.id, Chunk: n, Attempt: try}, nil)
 	return err
 }
 
@@ -86,9 +87,9 @@ func (r *rig) findings(jobID string) map[string]ledger.Finding {
 // verify runs a whole VERIFY.
 func (r *rig) verify() (map[string]ledger.Finding, error) {
 	r.t.Helper()
-	c := r.newCheck(r.f)
+	c := r.newCheck(r.k)
 	c.chunks()
-	_, err := c.f.FindStrays(context.Background(), c.id)
+	_, err := c.k.FindStrays(context.Background(), c.id)
 	return r.findings(c.id), err
 }
 
@@ -154,10 +155,10 @@ func TestVerifyFindsNothingWhereNothingIs(t *testing.T) {
 		t.Run("manifest "+name, func(t *testing.T) {
 			spoil(t, filepath.Join(r.dir, "app", "t", "manifest.json"), manifest)
 			before := snapshot(t, r.dir)
-			c := r.newCheck(r.f)
+			c := r.newCheck(r.k)
 			c.chunks()
-			res, err := c.f.FindStrays(t.Context(), c.id)
-			if err != nil || res != (flush.VerifyResult{}) || len(r.findings(c.id)) != 0 {
+			res, err := c.k.FindStrays(t.Context(), c.id)
+			if err != nil || res != (jobstep.VerifyResult{}) || len(r.findings(c.id)) != 0 {
 				t.Errorf("%+v, %v, %v", res, err, r.findings(c.id))
 			}
 			checked, err := r.ledger.Checked(t.Context(), c.id)
@@ -218,7 +219,7 @@ func TestVerifyNamesWhatIsWrong(t *testing.T) {
 func (r *rig) mustFind(t *testing.T, path, kind, says string) {
 	t.Helper()
 	found, err := r.verify()
-	if flush.ClassOf(err).Name != flush.ClassDamaged || flush.ClassOf(err).Retryable || !strings.Contains(err.Error(), filepath.Base(path)) {
+	if jobstep.ClassOf(err).Name != jobstep.ClassDamaged || jobstep.ClassOf(err).Retryable || !strings.Contains(err.Error(), filepath.Base(path)) {
 		t.Errorf("error %v, want damaged and the name of the object", err)
 	}
 	f := found[path]
@@ -271,7 +272,7 @@ func TestVerifyComparesTheLedger(t *testing.T) {
 		r.db.Super(t, fmt.Sprintf(set, "bigint"))
 		defer r.db.Super(t, fmt.Sprintf(set, "integer"))
 		found, err := r.verify()
-		if flush.ClassOf(err).Name != flush.ClassDamaged || len(found) != len(paths) || !strings.Contains(found[paths[0]].Problem, "columns") {
+		if jobstep.ClassOf(err).Name != jobstep.ClassDamaged || len(found) != len(paths) || !strings.Contains(found[paths[0]].Problem, "columns") {
 			t.Errorf("%v, %+v", err, found)
 		}
 	})
@@ -289,7 +290,7 @@ func TestVerifyComparesTheLedger(t *testing.T) {
 		r.db.Super(t, swap)
 		defer r.db.Super(t, swap)
 		found, err := r.verify()
-		if flush.ClassOf(err).Name != flush.ClassDamaged || len(found) != 2 {
+		if jobstep.ClassOf(err).Name != jobstep.ClassDamaged || len(found) != 2 {
 			t.Errorf("%v, %+v", err, found)
 		}
 		for _, f := range found {
@@ -320,9 +321,9 @@ func TestVerifyListsStrays(t *testing.T) {
 		t.Errorf("%v, %+v", err, found)
 	}
 	// A second try of the last step lists what is there then.
-	c := r.newCheck(r.f)
+	c := r.newCheck(r.k)
 	for i := range 2 {
-		if res, err := c.f.FindStrays(t.Context(), c.id); err != nil || res.Strays != len(strays)-i || len(r.findings(c.id)) != len(strays)-i {
+		if res, err := c.k.FindStrays(t.Context(), c.id); err != nil || res.Strays != len(strays)-i || len(r.findings(c.id)) != len(strays)-i {
 			t.Errorf("try %d: %+v, %v", i+1, res, err)
 		}
 		if err := os.Rename(strays[0], strays[0]+".away"); i == 0 && err != nil {
@@ -368,7 +369,7 @@ func TestVerifyKnowsAttemptsAndHistory(t *testing.T) {
 		t.Cleanup(func() { os.Remove(file) })
 	}
 	spoil(t, paths[0], func([]byte) []byte { return []byte("gone cold and hot again") })
-	c := r.newCheck(r.f)
+	c := r.newCheck(r.k)
 	c.chunks()
 	if found := r.findings(c.id); len(found) != 1 {
 		t.Fatalf("found %+v", found)
@@ -377,8 +378,8 @@ func TestVerifyKnowsAttemptsAndHistory(t *testing.T) {
 	live := "UPDATE spillway.segments SET restored_at = %s WHERE location LIKE '%%" + filepath.Base(paths[0]) + "'"
 	r.db.Super(t, fmt.Sprintf(live, "now()"))
 	t.Cleanup(func() { r.db.Super(t, fmt.Sprintf(live, "NULL"), "DELETE FROM spillway.attempts") })
-	res, err := c.f.FindStrays(t.Context(), c.id)
-	if err != nil || res != (flush.VerifyResult{}) || len(r.findings(c.id)) != 0 {
+	res, err := c.k.FindStrays(t.Context(), c.id)
+	if err != nil || res != (jobstep.VerifyResult{}) || len(r.findings(c.id)) != 0 {
 		t.Errorf("%+v, %v, %+v", res, err, r.findings(c.id))
 	}
 }
@@ -387,7 +388,7 @@ func TestVerifyKnowsAttemptsAndHistory(t *testing.T) {
 func TestVerifyOfAStorageThatIsAway(t *testing.T) {
 	t.Parallel()
 	r, paths := flushed(t)
-	c := r.newCheck(r.f)
+	c := r.newCheck(r.k)
 	away := r.dir + ".away"
 	if err := os.Rename(r.dir, away); err != nil {
 		t.Fatal(err)
@@ -399,7 +400,7 @@ func TestVerifyOfAStorageThatIsAway(t *testing.T) {
 			}
 		}
 		for try := 1; try < 5; try++ {
-			if class := flush.ClassOf(c.chunk(0, try)); class.Name != flush.ClassStorage || !class.Retryable {
+			if class := jobstep.ClassOf(c.chunk(0, try)); class.Name != jobstep.ClassStorage || !class.Retryable {
 				t.Errorf("try %d: class %+v", try, class)
 			}
 		}
@@ -408,7 +409,7 @@ func TestVerifyOfAStorageThatIsAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.chunks()
-	if _, err := c.f.FindStrays(t.Context(), c.id); err != nil || len(r.findings(c.id)) != 0 || len(paths) == 0 {
+	if _, err := c.k.FindStrays(t.Context(), c.id); err != nil || len(r.findings(c.id)) != 0 || len(paths) == 0 {
 		t.Errorf("%v, %+v", err, r.findings(c.id))
 	}
 }
@@ -440,14 +441,14 @@ func (o *brokenObject) ReadAt(b []byte, at int64) (int, error) {
 func TestVerifyOfABadSector(t *testing.T) {
 	t.Parallel()
 	r, paths := flushed(t)
-	f := r.flusher(func(ctx context.Context, location string) (objstore.Store, error) {
+	k := r.keeper(func(ctx context.Context, location string) (objstore.Store, error) {
 		s, err := objstore.Open(ctx, location)
 		return &brokenStore{s, filepath.Base(paths[1])}, err
 	})
-	c := r.newCheck(f)
+	c := r.newCheck(k)
 	for n := range c.plan.Chunks {
 		for try := 1; try < 3; try++ {
-			if err := c.chunk(n, try); flush.ClassOf(err).Name != flush.ClassStorage || !errors.Is(err, syscall.EIO) {
+			if err := c.chunk(n, try); jobstep.ClassOf(err).Name != jobstep.ClassStorage || !errors.Is(err, syscall.EIO) {
 				t.Errorf("try %d: %v", try, err)
 			}
 		}
@@ -455,9 +456,9 @@ func TestVerifyOfABadSector(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, err := c.f.FindStrays(t.Context(), c.id)
+	_, err := c.k.FindStrays(t.Context(), c.id)
 	found := r.findings(c.id)
-	if flush.ClassOf(err).Name != flush.ClassDamaged || len(found) != 1 || !strings.Contains(found[paths[1]].Problem, "input/output error") {
+	if jobstep.ClassOf(err).Name != jobstep.ClassDamaged || len(found) != 1 || !strings.Contains(found[paths[1]].Problem, "input/output error") {
 		t.Errorf("%v, %+v", err, found)
 	}
 }
@@ -466,12 +467,12 @@ func TestVerifyOfABadSector(t *testing.T) {
 func TestVerifyOfNothing(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, events, fill(1))
-	c := r.newCheck(r.f)
-	if _, err := c.f.FindStrays(t.Context(), c.id); err != nil || c.plan.Chunks != 0 {
+	c := r.newCheck(r.k)
+	if _, err := c.k.FindStrays(t.Context(), c.id); err != nil || c.plan.Chunks != 0 {
 		t.Errorf("%+v, %v", c.plan, err)
 	}
 	id := "cleanup::" + uuid.NewString()
-	plan, err := r.f.PlanCleanup(t.Context(), flush.PlanInput{JobID: id, RequestID: r.ask(flush.CleanupType, "", "", nil)})
+	plan, err := r.k.PlanCleanup(t.Context(), jobstep.PlanInput{JobID: id, RequestID: r.ask(jobstep.CleanupType, "", "", nil)})
 	if err != nil || plan.Chunks != 0 {
 		t.Errorf("%+v, %v", plan, err)
 	}
@@ -486,13 +487,13 @@ func TestVerifyOfNothing(t *testing.T) {
 func TestVerifyWhileRowsMove(t *testing.T) {
 	t.Parallel()
 	r, paths := flushed(t)
-	c := r.newCheck(r.f)
+	c := r.newCheck(r.k)
 	r.db.Exec(t, strings.Replace(fill(500), "generate_series(1, 500)", "generate_series(10001, 10500)", 1))
 	r.want = r.want.Add(audit.Hot(t, r.db.SuperURL, "app", "t", ""))
 	r.newJob().run()
 	c.chunks()
-	res, err := c.f.FindStrays(t.Context(), c.id)
-	if err != nil || res != (flush.VerifyResult{}) {
+	res, err := c.k.FindStrays(t.Context(), c.id)
+	if err != nil || res != (jobstep.VerifyResult{}) {
 		t.Errorf("%+v, %v", res, err)
 	}
 	r.want = nil
@@ -510,12 +511,12 @@ func TestServerRestartsUnderVerify(t *testing.T) {
 	db := pgtest.DatabaseOn(t, srv)
 	r := newRigOn(t, db, "", events, fill(50))
 	flushTable(t, r, "t")
-	c := r.newCheck(r.flusher(nil))
+	c := r.newCheck(r.keeper(nil))
 	if err := srv.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	err := c.chunk(0, 1)
-	if class := flush.ClassOf(err); err == nil || !class.Retryable {
+	if class := jobstep.ClassOf(err); err == nil || !class.Retryable {
 		t.Errorf("class %s, to be tried again: %v (%v)", class.Name, class.Retryable, err)
 	}
 	if err := srv.Restart(context.Background()); err != nil {

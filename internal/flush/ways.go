@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
+	"github.com/spillwaydb/spillway/internal/layout"
 )
 
 // A Way is how the rows of a leaf are found and cut in chunks.
@@ -30,7 +32,7 @@ type leafPlan struct {
 
 // planLeaves decides for each leaf how its rows are found. PostgreSQL's planner is asked, in a few statements for all of them. To
 // look is to leave alone: then the rows are not read either, and how many ranges an index has is an estimate.
-func planLeaves(ctx context.Context, db *hot.DB, doc *planDoc, arr *arrangement, root *hot.Table, leaves []*hot.Table, scope wholeScope, from starts, look bool) ([]leafPlan, error) {
+func planLeaves(ctx context.Context, db *hot.DB, doc *planDoc, arr *layout.Arrangement, root *hot.Table, leaves []*hot.Table, scope wholeScope, from starts, look bool) ([]leafPlan, error) {
 	out := make([]leafPlan, len(leaves))
 	var asked []*leafPlan
 	var scans []hot.Scan
@@ -139,11 +141,11 @@ func (w *waysOf) cut(ctx context.Context, l *leafPlan, s hot.Scan, x hot.Index) 
 	cut := &keyCut{Index: x.Name, Key: x.Key, Type: x.Type}
 	if w.look {
 		p.take(cut, p.Cost)
-		p.Chunks = int(min(1+*l.rows/step, maxChunks+1))
+		p.Chunks = int(min(1+*l.rows/step, jobstep.MaxChunks+1))
 		return nil
 	}
 	var err error
-	cut.Bounds, cut.Nulls, err = w.db.Bounds(ctx, w.db.Pool(), s, x, step, maxChunks+1)
+	cut.Bounds, cut.Nulls, err = w.db.Bounds(ctx, w.db.Pool(), s, x, step, jobstep.MaxChunks+1)
 	if errors.Is(err, hot.ErrUneven) {
 		p.Why = fmt.Sprintf("too many rows have one value in index %s", x.Name)
 		return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 )
 
@@ -32,7 +33,7 @@ const (
 )
 
 // wholeScope says which partitions a generation may take whole. One that follows a residue pass is about what was left, as that is.
-func (f *Flusher) wholeScope(ctx context.Context, in PlanInput) (wholeScope, error) {
+func (f *Flusher) wholeScope(ctx context.Context, in jobstep.PlanInput) (wholeScope, error) {
 	if in.Generation <= 1 {
 		return wholeAll, nil
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/tests/audit"
 )
 
@@ -108,11 +109,11 @@ func TestWholePartitionWithRowsThatStay(t *testing.T) { // A17
 		if err == nil {
 			continue
 		}
-		if flush.ClassOf(err).Name != flush.ClassReplan || moved {
+		if jobstep.ClassOf(err).Name != jobstep.ClassReplan || moved {
 			t.Fatal(err)
 		}
 		moved = true
-		if j.plan, err = r.f.Plan(t.Context(), flush.PlanInput{JobID: j.id, RequestID: j.request, Generation: 2}); err != nil {
+		if j.plan, err = r.f.Plan(t.Context(), jobstep.PlanInput{JobID: j.id, RequestID: j.request, Generation: 2}); err != nil {
 			t.Fatal(err)
 		}
 		break
@@ -147,7 +148,7 @@ func TestWholePartitionRefusals(t *testing.T) { // A55
 				r.want = nil
 			}
 			r.params = map[string]string{"whole_partition": c.whole}
-			_, err := r.f.Plan(t.Context(), flush.PlanInput{JobID: "flush:app.t:" + uuid.NewString(), RequestID: r.request(), Generation: 1})
+			_, err := r.f.Plan(t.Context(), jobstep.PlanInput{JobID: "flush:app.t:" + uuid.NewString(), RequestID: r.request(), Generation: 1})
 			var no *flush.RefusedError
 			if !errors.As(err, &no) || no.Refusal.Code != c.code || !strings.Contains(err.Error(), c.say) || no.Refusal.Hint == "" {
 				t.Errorf("%v", err)
@@ -177,7 +178,7 @@ func TestWholePartitionWaitsNoLongerThanItMay(t *testing.T) { // A59
 		if _, err := app.Exec(t.Context(), "BEGIN; "+sql); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := j.chunk(0); flush.ClassOf(err).Name != flush.ClassLock {
+		if _, err := j.chunk(0); jobstep.ClassOf(err).Name != jobstep.ClassLock {
 			t.Errorf("%s: %v", sql, err)
 		}
 		if _, err := app.Exec(t.Context(), "ROLLBACK"); err != nil {
@@ -200,12 +201,12 @@ func TestWholePartitionIsKilled(t *testing.T) { // A29
 	j := r.newJob()
 	ctx, kill := context.WithCancel(t.Context())
 	defer kill()
-	_, err := r.f.RunChunk(ctx, flush.ChunkInput{JobID: j.id, Chunk: 0, Attempt: 1}, func(c flush.Checkpoint) {
-		if c.Step == flush.StepUploading || c.Step == flush.StepRegistering {
+	_, err := r.f.RunChunk(ctx, jobstep.ChunkInput{JobID: j.id, Chunk: 0, Attempt: 1}, func(c jobstep.Checkpoint) {
+		if c.Step == jobstep.StepUploading || c.Step == jobstep.StepRegistering {
 			kill()
 		}
 	})
-	if flush.ClassOf(err).Name != flush.ClassCancelled {
+	if jobstep.ClassOf(err).Name != jobstep.ClassCancelled {
 		t.Fatalf("%v", err)
 	}
 	if n := r.hotCount(); n != 4320 {
@@ -251,11 +252,11 @@ func TestWholePartitionChanges(t *testing.T) { // A60
 			j := r.newJob()
 			r.db.Exec(t, strings.ReplaceAll(change, "@worker", r.db.Worker))
 			r.want = audit.Hot(t, r.db.SuperURL, "app", "t", "")
-			if _, err := j.chunk(0); flush.ClassOf(err).Name != flush.ClassReplan {
+			if _, err := j.chunk(0); jobstep.ClassOf(err).Name != jobstep.ClassReplan {
 				t.Fatalf("%v", err)
 			}
 			var err error
-			if j.plan, err = r.f.Plan(t.Context(), flush.PlanInput{JobID: j.id, RequestID: j.request, Generation: 2}); err != nil {
+			if j.plan, err = r.f.Plan(t.Context(), jobstep.PlanInput{JobID: j.id, RequestID: j.request, Generation: 2}); err != nil {
 				t.Fatal(err)
 			}
 			want := int64(2880)
@@ -279,16 +280,16 @@ func TestWholePartitionsNotAfterResidue(t *testing.T) { // A16
 	must(t, j.chunks(&j.plan))
 	r.db.Exec(t, "INSERT INTO app.t VALUES (9999, '2020-01-02', 'late')")
 	r.want = audit.Hot(t, r.db.SuperURL, "app", "t", "").Add(audit.Cold(t, r.db.SuperURL, "app", "t"))
-	left, err := j.f.Residue(context.Background(), flush.ResidueInput{JobID: j.id, Pass: 1})
+	left, err := j.f.Residue(context.Background(), jobstep.ResidueInput{JobID: j.id, Pass: 1})
 	must(t, err)
 	if left.RowsLeft != 1 || left.Plan == nil {
 		t.Fatalf("left %+v, want a plan for one row", left)
 	}
 	r.db.Exec(t, "ALTER TABLE app.t ADD COLUMN more int")
-	if _, err := j.chunk(left.Plan.FirstChunk); flush.ClassOf(err).Name != flush.ClassReplan {
+	if _, err := j.chunk(left.Plan.FirstChunk); jobstep.ClassOf(err).Name != jobstep.ClassReplan {
 		t.Fatalf("error %v, want replan", err)
 	}
-	plan, err := j.f.Plan(context.Background(), flush.PlanInput{JobID: j.id, RequestID: j.request, Generation: left.Plan.Generation + 1})
+	plan, err := j.f.Plan(context.Background(), jobstep.PlanInput{JobID: j.id, RequestID: j.request, Generation: left.Plan.Generation + 1})
 	must(t, err)
 	if ways := pgtest.Value[string](t, r.db, "SELECT string_agg(p ->> 'Way', ',') FROM spillway.plans, jsonb_array_elements(plan::jsonb -> 'Parts') p WHERE generation = 3"); strings.Contains(ways, "truncate") {
 		t.Errorf("the generation after a residue pass goes the ways %s", ways)

@@ -5,17 +5,17 @@ import (
 	"errors"
 	"time"
 
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 )
 
 // news is what a chunk tells its job: that it has a slot, or how it ended.
 type news struct {
 	slotAt   time.Time // it has got a slot
 	landed   bool
-	res      flush.ChunkResult
+	res      jobstep.ChunkResult
 	err      error
 	attempts int
-	charge   flush.Charge
+	charge   jobstep.Charge
 }
 
 // window moves the chunks of one generation of the plan, a bounded number at once.
@@ -43,7 +43,7 @@ func (j *job) move() error {
 			return nil
 		}
 		if j.replans++; j.replans > j.m.opt.Replans {
-			return &flush.ClassifiedError{Class: flush.ClassConflict, Err: errors.New("the table kept changing")}
+			return &jobstep.ClassifiedError{Class: jobstep.ClassConflict, Err: errors.New("the table kept changing")}
 		}
 		size := int64(0)
 		if j.manners != nil {
@@ -127,7 +127,7 @@ func (w *window) landed(n news) {
 		w.segments += n.res.Segments
 		w.see(n.res)
 	case w.ctx.Err() != nil:
-	case flush.ClassOf(n.err).Name == flush.ClassReplan:
+	case jobstep.ClassOf(n.err).Name == jobstep.ClassReplan:
 		w.replan = true // chunks in flight may still commit under the old plan; the next one leaves them out
 	case w.failure == nil:
 		w.failure = n.err
@@ -136,9 +136,9 @@ func (w *window) landed(n news) {
 }
 
 // moveChunk moves one chunk. It holds a slot only while it is at it, and not between two tries.
-func (j *job) moveChunk(ctx context.Context, chunk int, charge flush.Charge) {
+func (j *job) moveChunk(ctx context.Context, chunk int, charge jobstep.Charge) {
 	n := news{landed: true, charge: charge}
-	in := flush.ChunkInput{JobID: j.id.String(), Chunk: chunk}
+	in := jobstep.ChunkInput{JobID: j.id.String(), Chunk: chunk}
 	n.err = j.m.retry(ctx, j.m.opt.Attempts, func(attempt int) (err error) {
 		if err := j.m.slots.take(ctx, j); err != nil {
 			return err
@@ -146,7 +146,7 @@ func (j *job) moveChunk(ctx context.Context, chunk int, charge flush.Charge) {
 		defer j.m.slots.give()
 		j.news <- news{slotAt: time.Now()}
 		n.attempts, in.Attempt = attempt, attempt
-		n.res, err = j.m.steps.RunChunk(ctx, in, func(c flush.Checkpoint) {
+		n.res, err = j.m.steps.RunChunk(ctx, in, func(c jobstep.Checkpoint) {
 			if c.AttemptID != "" {
 				in.Previous = c.AttemptID
 			}
@@ -161,7 +161,7 @@ func (j *job) moveChunk(ctx context.Context, chunk int, charge flush.Charge) {
 func (m *Manager) retry(ctx context.Context, attempts int, run func(attempt int) error) error {
 	for attempt, wait := 1, m.opt.Backoff; ; attempt, wait = attempt+1, min(2*wait, m.opt.MaxBackoff) {
 		err := run(attempt)
-		if err == nil || ctx.Err() != nil || attempt == attempts || !flush.ClassOf(err).Retryable {
+		if err == nil || ctx.Err() != nil || attempt == attempts || !jobstep.ClassOf(err).Retryable {
 			return err
 		}
 		select {

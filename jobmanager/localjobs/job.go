@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/obs"
 	"github.com/spillwaydb/spillway/jobmanager"
@@ -17,7 +17,7 @@ import (
 var (
 	errCancelled       = errors.New("the job was cancelled")
 	errStopped         = errors.New("the manager was stopped")
-	errLost      error = &flush.ClassifiedError{Class: flush.ClassInterrupted, Err: ledger.ErrClaimLost}
+	errLost      error = &jobstep.ClassifiedError{Class: jobstep.ClassInterrupted, Err: ledger.ErrClaimLost}
 )
 
 // What is asked of a job in its mailbox.
@@ -74,9 +74,9 @@ type job struct {
 	replans     int
 	rowsLeft    *int64
 	toVacuum    bool // there is something to vacuum when the rows have moved
-	manners     *flush.Manners
-	pace        flush.Pace
-	sizing      flush.Sizing
+	manners     *jobstep.Manners
+	pace        jobstep.Pace
+	sizing      jobstep.Sizing
 	calmAt      time.Time     // when a look last found the database calm
 	lookAgain   time.Time     // not before
 	lookWait    time.Duration // before the next look
@@ -176,9 +176,9 @@ func (j *job) plan(generation int) error { return j.planFrom(generation, 0, 0) }
 // planFrom asks for a generation whose chunks have chunkBytes, and which leaves out what was moved before the chunk next; zeros:
 // as asked for, and all.
 func (j *job) planFrom(generation int, chunkBytes int64, next int) error {
-	var plan flush.PlanResult
+	var plan jobstep.PlanResult
 	err := j.step("planning", func(ctx context.Context) (err error) {
-		plan, err = j.m.steps.Plan(ctx, flush.PlanInput{JobID: j.id.String(), RequestID: j.req.String(), Generation: generation,
+		plan, err = j.m.steps.Plan(ctx, jobstep.PlanInput{JobID: j.id.String(), RequestID: j.req.String(), Generation: generation,
 			ChunkBytes: chunkBytes, Next: next, Claimed: true})
 		return err
 	})
@@ -190,7 +190,7 @@ func (j *job) planFrom(generation int, chunkBytes int64, next int) error {
 }
 
 // adopt makes a generation of the plan the current one.
-func (j *job) adopt(p flush.PlanResult) {
+func (j *job) adopt(p jobstep.PlanResult) {
 	j.generation, j.next, j.last = p.Generation, p.FirstChunk, p.FirstChunk+p.Chunks
 	j.toVacuum = j.toVacuum || p.Vacuum
 	j.resize, j.rowsLeftAt = 0, p.RowsEstimate
@@ -205,9 +205,9 @@ func (j *job) adopt(p flush.PlanResult) {
 // residue looks for rows that are left, and reports whether there is a plan to move them.
 func (j *job) residue() (more bool, err error) {
 	j.pass++
-	var res flush.ResidueResult
+	var res jobstep.ResidueResult
 	err = j.step("residue", func(ctx context.Context) (err error) {
-		res, err = j.m.steps.Residue(ctx, flush.ResidueInput{JobID: j.id.String(), Pass: j.pass})
+		res, err = j.m.steps.Residue(ctx, jobstep.ResidueInput{JobID: j.id.String(), Pass: j.pass})
 		return err
 	})
 	if err != nil {
@@ -241,13 +241,13 @@ func (j *job) vacuum() error {
 func (j *job) end(cause error) {
 	published := j.phase == "publishing" || j.phase == "vacuuming"
 	j.phase, j.ending = "finishing", true
-	in := flush.FinishInput{JobID: j.id.String(), RequestID: j.req.String(), Status: string(jobmanager.Completed), RowsLeft: j.rowsLeft,
+	in := jobstep.FinishInput{JobID: j.id.String(), RequestID: j.req.String(), Status: string(jobmanager.Completed), RowsLeft: j.rowsLeft,
 		CreatedAt: j.hold.Since, StartedAt: j.startedAt}
 	switch {
 	case errors.Is(cause, errCancelled):
 		in.Status, in.CancelledAt = string(jobmanager.Cancelled), j.cancelledAt
 	case cause != nil:
-		in.Status, in.Class = string(jobmanager.Failed), flush.ClassOf(cause).Name
+		in.Status, in.Class = string(jobmanager.Failed), jobstep.ClassOf(cause).Name
 	}
 	j.wait(func() {
 		j.clean(cause != nil && !published)

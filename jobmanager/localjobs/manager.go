@@ -11,7 +11,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/jobmanager"
 )
@@ -29,14 +29,14 @@ const FlushType jobmanager.JobType = "flush"
 type Steps interface {
 	TakeTable(ctx context.Context, c ledger.Claim, force bool) (ledger.Hold, error)
 	CloseInterrupted(ctx context.Context) (closed []string, err error)
-	Plan(ctx context.Context, in flush.PlanInput) (flush.PlanResult, error)
-	RunChunk(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error)
-	Load(ctx context.Context, in flush.LoadInput) (flush.Load, error)
-	Residue(ctx context.Context, in flush.ResidueInput) (flush.ResidueResult, error)
+	Plan(ctx context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error)
+	RunChunk(ctx context.Context, in jobstep.ChunkInput, progress func(jobstep.Checkpoint)) (jobstep.ChunkResult, error)
+	Load(ctx context.Context, in jobstep.LoadInput) (jobstep.Load, error)
+	Residue(ctx context.Context, in jobstep.ResidueInput) (jobstep.ResidueResult, error)
 	Publish(ctx context.Context, jobID string) error
 	Vacuum(ctx context.Context, jobID string) error
-	Sweep(ctx context.Context, jobID string) (flush.SweepResult, error)
-	Finish(ctx context.Context, in flush.FinishInput) (flush.FinishResult, error)
+	Sweep(ctx context.Context, jobID string) (jobstep.SweepResult, error)
+	Finish(ctx context.Context, in jobstep.FinishInput) (jobstep.FinishResult, error)
 }
 
 // Ledger is the part of *ledger.Ledger that a Manager needs.
@@ -54,10 +54,10 @@ type Ledger interface {
 type Options struct {
 	Slots       int                                 // chunks at once, of all jobs; default 4
 	Parallelism int                                 // chunks of a job at once where the plan does not say; default 2
-	Attempts    int                                 // tries at each step before the job fails; default flush.DefaultAttempts
-	Replans     int                                 // how often a table may change under a job; default flush.DefaultReplans
-	Backoff     time.Duration                       // before the second try, doubled each time; default flush.FirstBackoff
-	MaxBackoff  time.Duration                       // default flush.MaxBackoff
+	Attempts    int                                 // tries at each step before the job fails; default jobstep.DefaultAttempts
+	Replans     int                                 // how often a table may change under a job; default jobstep.DefaultReplans
+	Backoff     time.Duration                       // before the second try, doubled each time; default jobstep.FirstBackoff
+	MaxBackoff  time.Duration                       // default jobstep.MaxBackoff
 	TakeOver    bool                                // take tables from jobs of Temporal's, dead or alive
 	Validate    func(spec jobmanager.JobSpec) error // refuses what can never run, with *jobmanager.SpecError; may be nil
 	Logger      *slog.Logger
@@ -92,8 +92,8 @@ func New(steps Steps, l Ledger, opt *Options) (*Manager, error) {
 	}
 	o := &m.opt
 	o.Slots, o.Parallelism = max(cmp.Or(o.Slots, 4), 1), max(cmp.Or(o.Parallelism, 2), 1)
-	o.Attempts, o.Replans = cmp.Or(o.Attempts, flush.DefaultAttempts), cmp.Or(o.Replans, flush.DefaultReplans)
-	o.Backoff, o.MaxBackoff = cmp.Or(o.Backoff, flush.FirstBackoff), cmp.Or(o.MaxBackoff, flush.MaxBackoff)
+	o.Attempts, o.Replans = cmp.Or(o.Attempts, jobstep.DefaultAttempts), cmp.Or(o.Replans, jobstep.DefaultReplans)
+	o.Backoff, o.MaxBackoff = cmp.Or(o.Backoff, jobstep.FirstBackoff), cmp.Or(o.MaxBackoff, jobstep.MaxBackoff)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/jobmanager/jobmanagertest"
@@ -25,8 +25,8 @@ func flushOf(t jobmanager.Table) jobmanager.JobSpec {
 type steps struct {
 	*steptest.Steps
 	lost    chan struct{}
-	plan    func(flush.PlanInput) (flush.PlanResult, error)
-	residue func(flush.ResidueInput) (flush.ResidueResult, error)
+	plan    func(jobstep.PlanInput) (jobstep.PlanResult, error)
+	residue func(jobstep.ResidueInput) (jobstep.ResidueResult, error)
 
 	mu    sync.Mutex
 	calls []string
@@ -55,7 +55,7 @@ func (s *steps) TakeTable(ctx context.Context, c ledger.Claim, force bool) (ledg
 	return h, err
 }
 
-func (s *steps) Plan(ctx context.Context, in flush.PlanInput) (flush.PlanResult, error) {
+func (s *steps) Plan(ctx context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error) {
 	s.call("plan")
 	if s.plan != nil {
 		return s.plan(in)
@@ -63,7 +63,7 @@ func (s *steps) Plan(ctx context.Context, in flush.PlanInput) (flush.PlanResult,
 	return s.Steps.Plan(ctx, in)
 }
 
-func (s *steps) Residue(ctx context.Context, in flush.ResidueInput) (flush.ResidueResult, error) {
+func (s *steps) Residue(ctx context.Context, in jobstep.ResidueInput) (jobstep.ResidueResult, error) {
 	s.call("residue")
 	if s.residue != nil {
 		return s.residue(in)
@@ -74,9 +74,9 @@ func (s *steps) Residue(ctx context.Context, in flush.ResidueInput) (flush.Resid
 func (s *steps) Publish(context.Context, string) error { s.call("publish"); return nil }
 func (s *steps) Vacuum(context.Context, string) error  { s.call("vacuum"); return nil }
 
-func (s *steps) Sweep(context.Context, string) (flush.SweepResult, error) {
+func (s *steps) Sweep(context.Context, string) (jobstep.SweepResult, error) {
 	s.call("sweep")
-	return flush.SweepResult{}, nil
+	return jobstep.SweepResult{}, nil
 }
 
 // process is a manager of its own on a ledger that others may share.
@@ -173,7 +173,7 @@ func TestLostHold(t *testing.T) {
 	id := mustStart(t, m, flushOf(events))
 	script.AwaitBegun(t)
 	close(s.lost)
-	if info := mustWait(t, m, id, jobmanager.Failed); info.ErrorClass != flush.ClassInterrupted {
+	if info := mustWait(t, m, id, jobmanager.Failed); info.ErrorClass != jobstep.ClassInterrupted {
 		t.Errorf("class %q", info.ErrorClass)
 	}
 	if s.count("sweep") != 1 {
@@ -186,24 +186,24 @@ func TestReplan(t *testing.T) {
 	t.Parallel()
 	w, l := jobmanagertest.NewWork(), steptest.NewLedger()
 	m, s := process(t, w, l)
-	s.plan = func(in flush.PlanInput) (flush.PlanResult, error) {
+	s.plan = func(in jobstep.PlanInput) (jobstep.PlanResult, error) {
 		if !in.Claimed {
 			t.Error("the plan would claim the table")
 		}
-		return flush.PlanResult{Generation: in.Generation, FirstChunk: 10 * (in.Generation - 1), Chunks: 2}, nil
+		return jobstep.PlanResult{Generation: in.Generation, FirstChunk: 10 * (in.Generation - 1), Chunks: 2}, nil
 	}
 	script := w.Table(events)
 	script.SetFailure(func(chunk, _ int) error {
 		if chunk < 20 {
-			return &jobmanagertest.Failure{Class: flush.ClassReplan}
+			return &jobmanagertest.Failure{Class: jobstep.ClassReplan}
 		}
 		return nil
 	})
 	if info := mustWait(t, m, mustStart(t, m, flushOf(events)), jobmanager.Completed); info.ChunksDone != 2 || s.count("plan") != 3 || s.count("publish") != 1 {
 		t.Errorf("%+v after %d plans, %d manifests", info, s.count("plan"), s.count("publish"))
 	}
-	script.SetFailure(func(int, int) error { return &jobmanagertest.Failure{Class: flush.ClassReplan} })
-	if info := mustWait(t, m, mustStart(t, m, flushOf(events)), jobmanager.Failed); info.ErrorClass != flush.ClassConflict {
+	script.SetFailure(func(int, int) error { return &jobmanagertest.Failure{Class: jobstep.ClassReplan} })
+	if info := mustWait(t, m, mustStart(t, m, flushOf(events)), jobmanager.Failed); info.ErrorClass != jobstep.ClassConflict {
 		t.Errorf("class %q", info.ErrorClass)
 	}
 }
@@ -214,8 +214,8 @@ func TestVacuum(t *testing.T) {
 	for _, wanted := range []bool{true, false} {
 		w, l := jobmanagertest.NewWork(), steptest.NewLedger()
 		m, s := process(t, w, l)
-		s.plan = func(in flush.PlanInput) (flush.PlanResult, error) {
-			return flush.PlanResult{Generation: in.Generation, Chunks: 2, Vacuum: wanted}, nil
+		s.plan = func(in jobstep.PlanInput) (jobstep.PlanResult, error) {
+			return jobstep.PlanResult{Generation: in.Generation, Chunks: 2, Vacuum: wanted}, nil
 		}
 		mustWait(t, m, mustStart(t, m, flushOf(events)), jobmanager.Completed)
 		if n := s.count("vacuum"); (n == 1) != wanted || n > 1 {
@@ -230,11 +230,11 @@ func TestResidue(t *testing.T) {
 	w, l := jobmanagertest.NewWork(), steptest.NewLedger()
 	m, s := process(t, w, l)
 	w.Table(events).SetChunks(2)
-	s.residue = func(in flush.ResidueInput) (flush.ResidueResult, error) {
+	s.residue = func(in jobstep.ResidueInput) (jobstep.ResidueResult, error) {
 		if in.Pass == 1 {
-			return flush.ResidueResult{RowsLeft: 7, Plan: &flush.PlanResult{Generation: 2, FirstChunk: 2, Chunks: 1}}, nil
+			return jobstep.ResidueResult{RowsLeft: 7, Plan: &jobstep.PlanResult{Generation: 2, FirstChunk: 2, Chunks: 1}}, nil
 		}
-		return flush.ResidueResult{RowsLeft: 3}, nil
+		return jobstep.ResidueResult{RowsLeft: 3}, nil
 	}
 	info := mustWait(t, m, mustStart(t, m, flushOf(events)), jobmanager.Completed)
 	if info.ChunksDone != 3 || info.RowsLeft == nil || *info.RowsLeft != 3 || s.count("residue") != 2 {
@@ -248,11 +248,11 @@ func TestStepsAreTriedAgain(t *testing.T) {
 	w, l := jobmanagertest.NewWork(), steptest.NewLedger()
 	m, s := process(t, w, l)
 	tries := 0
-	s.plan = func(flush.PlanInput) (flush.PlanResult, error) {
+	s.plan = func(jobstep.PlanInput) (jobstep.PlanResult, error) {
 		if tries++; tries < 5 {
-			return flush.PlanResult{}, &flush.ClassifiedError{Class: flush.ClassConnection, Err: errors.New("gone")}
+			return jobstep.PlanResult{}, &jobstep.ClassifiedError{Class: jobstep.ClassConnection, Err: errors.New("gone")}
 		}
-		return flush.PlanResult{Generation: 1}, nil
+		return jobstep.PlanResult{Generation: 1}, nil
 	}
 	mustWait(t, m, mustStart(t, m, flushOf(events)), jobmanager.Completed)
 }

@@ -3,7 +3,7 @@ package localjobs
 import (
 	"time"
 
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 )
 
 // heldBack says how long the next chunk has to wait, 0 for not at all, and shows why. The mailbox is read meanwhile. If the load
@@ -13,12 +13,12 @@ func (w *window) heldBack() time.Duration {
 		return 0
 	}
 	if d := w.pace.Wait(time.Now()); d > 0 {
-		if flush.Shown(d) {
-			w.phase = flush.PhaseThrottled
+		if jobstep.Shown(d) {
+			w.phase = jobstep.PhaseThrottled
 		}
 		return d
 	}
-	if w.manners.ChecksLoad && time.Since(w.calmAt) >= flush.CalmFor {
+	if w.manners.ChecksLoad && time.Since(w.calmAt) >= jobstep.CalmFor {
 		if d := time.Until(w.lookAgain); d > 0 {
 			return d
 		}
@@ -32,11 +32,11 @@ func (w *window) heldBack() time.Duration {
 
 // look asks how busy the database is, and returns how long to wait before the next look.
 func (w *window) look() time.Duration {
-	var load flush.Load
+	var load jobstep.Load
 	var err error
 	w.job.wait(func() {
 		err = w.m.retry(w.ctx, w.m.opt.Attempts, func(int) (err error) {
-			load, err = w.m.steps.Load(w.ctx, flush.LoadInput{JobID: w.id.String()})
+			load, err = w.m.steps.Load(w.ctx, jobstep.LoadInput{JobID: w.id.String()})
 			return err
 		})
 	})
@@ -50,7 +50,7 @@ func (w *window) look() time.Duration {
 		w.calmAt, w.lookWait = time.Now(), 0
 	default:
 		w.phase = load.Phase()
-		w.lookWait = flush.NextLook(w.lookWait)
+		w.lookWait = jobstep.NextLook(w.lookWait)
 		w.lookAgain = time.Now().Add(w.lookWait)
 		return w.lookWait
 	}
@@ -58,9 +58,9 @@ func (w *window) look() time.Duration {
 }
 
 // charge takes the next chunk into account.
-func (w *window) charge() flush.Charge {
+func (w *window) charge() jobstep.Charge {
 	if !w.manners.Gated() {
-		return flush.Charge{}
+		return jobstep.Charge{}
 	}
 	guess := int64(0)
 	if left := w.last - w.next; left > 0 {
@@ -77,7 +77,7 @@ func (w *window) paid(n news) {
 }
 
 // see looks at how long a chunk took. If the rest had better be cut anew, no other chunk begins.
-func (w *window) see(res flush.ChunkResult) {
+func (w *window) see(res jobstep.ChunkResult) {
 	if res.Rows > 0 && w.resize == 0 {
 		w.resize = w.sizing.See(w.manners, res.Took, w.last-w.next, w.parallelism)
 	}

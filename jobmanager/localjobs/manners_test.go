@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/jobmanager/jobmanagertest"
 	"github.com/spillwaydb/spillway/jobmanager/jobmanagertest/steptest"
@@ -17,13 +17,13 @@ import (
 // busySteps are steps of a job with manners, over a database that is busy as the test says.
 type busySteps struct {
 	*steptest.Steps
-	manners flush.Manners
-	load    func() flush.Load
+	manners jobstep.Manners
+	load    func() jobstep.Load
 	took    time.Duration
-	plans   chan flush.PlanInput
+	plans   chan jobstep.PlanInput
 }
 
-func (s *busySteps) Plan(ctx context.Context, in flush.PlanInput) (flush.PlanResult, error) {
+func (s *busySteps) Plan(ctx context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error) {
 	p, err := s.Steps.Plan(ctx, in)
 	m := s.manners
 	if in.ChunkBytes > 0 {
@@ -35,9 +35,11 @@ func (s *busySteps) Plan(ctx context.Context, in flush.PlanInput) (flush.PlanRes
 	return p, err
 }
 
-func (s *busySteps) Load(context.Context, flush.LoadInput) (flush.Load, error) { return s.load(), nil }
+func (s *busySteps) Load(context.Context, jobstep.LoadInput) (jobstep.Load, error) {
+	return s.load(), nil
+}
 
-func (s *busySteps) RunChunk(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error) {
+func (s *busySteps) RunChunk(ctx context.Context, in jobstep.ChunkInput, progress func(jobstep.Checkpoint)) (jobstep.ChunkResult, error) {
 	res, err := s.Steps.RunChunk(ctx, in, progress)
 	if res.Took = s.took; in.Chunk >= 3 {
 		res.Took = time.Second
@@ -49,7 +51,7 @@ func busyManager(t *testing.T, chunks int, s *busySteps) *localjobs.Manager {
 	t.Helper()
 	work, l := jobmanagertest.NewWork(), steptest.NewLedger()
 	work.Table(events).SetChunks(chunks)
-	s.Steps, s.plans = &steptest.Steps{Work: work, Ledger: l, Alive: context.Background()}, make(chan flush.PlanInput, 10)
+	s.Steps, s.plans = &steptest.Steps{Work: work, Ledger: l, Alive: context.Background()}, make(chan jobstep.PlanInput, 10)
 	m, err := localjobs.New(s, l, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +72,7 @@ func ended(t *testing.T, m *localjobs.Manager, id jobmanager.JobID) jobmanager.J
 // A rate is a lower bound of how long a job takes: 5 chunks at 20 a second begin in no less than 4/20 s.
 func TestLocalRate(t *testing.T) {
 	t.Parallel()
-	m := busyManager(t, 5, &busySteps{manners: flush.Manners{MaxRowsPerSecond: 20 * jobmanagertest.RowsPerChunk}})
+	m := busyManager(t, 5, &busySteps{manners: jobstep.Manners{MaxRowsPerSecond: 20 * jobmanagertest.RowsPerChunk}})
 	begin := time.Now()
 	s, err := m.StartJob(t.Context(), flushOf(events))
 	if err != nil {
@@ -87,12 +89,12 @@ func TestLocalWaitsForCalm(t *testing.T) {
 	var busy atomic.Bool
 	looked := make(chan struct{}, 100)
 	newJob := func() (*localjobs.Manager, jobmanager.JobID) {
-		m := busyManager(t, 4, &busySteps{manners: flush.Manners{ChecksLoad: true}, load: func() flush.Load {
+		m := busyManager(t, 4, &busySteps{manners: jobstep.Manners{ChecksLoad: true}, load: func() jobstep.Load {
 			looked <- struct{}{}
 			if busy.Load() {
-				return flush.Load{LagBytes: 20 << 20}
+				return jobstep.Load{LagBytes: 20 << 20}
 			}
-			return flush.Load{}
+			return jobstep.Load{}
 		}})
 		s, err := m.StartJob(t.Context(), flushOf(events))
 		if err != nil {
@@ -130,7 +132,7 @@ func TestLocalWaitsForCalm(t *testing.T) {
 
 func TestLocalSlowChunksAreCutSmaller(t *testing.T) {
 	t.Parallel()
-	steps := &busySteps{took: 20 * time.Second, manners: flush.Manners{ChunkTime: 5 * time.Second, ChunkBytes: 64 << 20, CutBytes: 64 << 20, MostChunkBytes: 64 << 20}}
+	steps := &busySteps{took: 20 * time.Second, manners: jobstep.Manners{ChunkTime: 5 * time.Second, ChunkBytes: 64 << 20, CutBytes: 64 << 20, MostChunkBytes: 64 << 20}}
 	m := busyManager(t, 12, steps)
 	s, err := m.StartJob(t.Context(), flushOf(events))
 	if err != nil {

@@ -17,11 +17,13 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/spillwaydb/spillway/activities"
+	"github.com/spillwaydb/spillway/internal/coldstore"
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/embedtemporal/temporaltest"
 	"github.com/spillwaydb/spillway/internal/fault"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/tests/audit"
@@ -54,7 +56,7 @@ func workerMain(text string) error {
 		return err
 	}
 	l := ledger.New(db.Pool(), nil)
-	steps, err := flush.New(flush.Deps{Hot: db, Ledger: l, Stores: flush.NewLedgerStores(l, nil), Log: quiet})
+	steps, err := flush.New(flush.Deps{Hot: db, Ledger: l, Stores: coldstore.NewLedgerStores(l, nil), Log: quiet})
 	if err != nil {
 		return err
 	}
@@ -175,7 +177,7 @@ func (f faulty) take(t *testing.T) {
 }
 
 func (f faulty) suffer(ctx context.Context, release chan struct{}, effect func() error) error {
-	injected := &flush.ClassifiedError{Class: flush.ClassConnection, Err: errors.New("injected")}
+	injected := &jobstep.ClassifiedError{Class: jobstep.ClassConnection, Err: errors.New("injected")}
 	switch f.kind {
 	case "fail":
 		return injected

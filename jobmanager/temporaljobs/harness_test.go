@@ -17,7 +17,7 @@ import (
 	"github.com/spillwaydb/spillway/activities"
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/embedtemporal/temporaltest"
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/jobmanager/jobmanagertest"
 	"github.com/spillwaydb/spillway/jobmanager/jobmanagertest/steptest"
@@ -46,10 +46,10 @@ type harness struct {
 	work    *jobmanagertest.Work
 	ledger  *steptest.Ledger
 	tuning  workflows.Tuning
-	finish  func(flush.FinishInput)
-	residue func(flush.ResidueInput) flush.ResidueResult // of workers that start from now on
-	manners *flush.Manners                               // the same
-	busy    func() flush.Load                            // the same
+	finish  func(jobstep.FinishInput)
+	residue func(jobstep.ResidueInput) jobstep.ResidueResult // of workers that start from now on
+	manners *jobstep.Manners                                 // the same
+	busy    func() jobstep.Load                              // the same
 
 	worker *worker.Worker
 	crash  func() // ends the worker's process, as far as anybody can see
@@ -57,7 +57,7 @@ type harness struct {
 
 func build(t *testing.T, w *jobmanagertest.Work) jobmanagertest.Harness { return newHarness(t, w, nil) }
 
-func newHarness(t *testing.T, w *jobmanagertest.Work, finish func(flush.FinishInput)) *harness {
+func newHarness(t *testing.T, w *jobmanagertest.Work, finish func(jobstep.FinishInput)) *harness {
 	t.Helper()
 	temporaltest.SearchAttributes(t, workflows.SearchAttributes())
 	h := &harness{

@@ -11,7 +11,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/embedtemporal/temporaltest"
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/jobmanager/localjobs"
@@ -140,7 +140,7 @@ func TestTemporalTakesOverFromDeadLocalJob(t *testing.T) {
 	stopLocal(t, local)
 	free()
 	mustWait(t, r.manager, mustStart(t, r.manager, smallChunks("true")), jobmanager.Completed)
-	if info := mustWait(t, r.manager, dead, jobmanager.Failed); info.ErrorClass != flush.ClassInterrupted || info.Error == "" {
+	if info := mustWait(t, r.manager, dead, jobmanager.Failed); info.ErrorClass != jobstep.ClassInterrupted || info.Error == "" {
 		t.Errorf("%+v", info)
 	}
 	r.audit(t, want)
@@ -156,17 +156,17 @@ func TestLocalTakesOverFromLostTemporal(t *testing.T) {
 	if err := r.ledger.PutRequest(t.Context(), requestOf(smallChunks("id <= 3000"), req)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.flusher.Plan(t.Context(), flush.PlanInput{JobID: lost.String(), RequestID: req.String(), Generation: 1}); err != nil {
+	if _, err := r.flusher.Plan(t.Context(), jobstep.PlanInput{JobID: lost.String(), RequestID: req.String(), Generation: 1}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.flusher.RunChunk(t.Context(), flush.ChunkInput{JobID: lost.String(), Chunk: 0, Attempt: 1}, nil); err != nil {
+	if _, err := r.flusher.RunChunk(t.Context(), jobstep.ChunkInput{JobID: lost.String(), Chunk: 0, Attempt: 1}, nil); err != nil {
 		t.Fatal(err)
 	}
 	_, err := local.StartJob(t.Context(), smallChunks("true"))
 	wantBusy(t, err, lost, "temporal")
 	force := r.newLocal(t, localjobs.Options{TakeOver: true})
 	mustWait(t, force, mustStart(t, force, smallChunks("true")), jobmanager.Completed)
-	if info, err := force.JobStatus(t.Context(), lost); err != nil || info.Status != jobmanager.Failed || info.ErrorClass != flush.ClassInterrupted || info.RowsFlushed == 0 {
+	if info, err := force.JobStatus(t.Context(), lost); err != nil || info.Status != jobmanager.Failed || info.ErrorClass != jobstep.ClassInterrupted || info.RowsFlushed == 0 {
 		t.Errorf("%+v, %v", info, err)
 	}
 	r.audit(t, want)

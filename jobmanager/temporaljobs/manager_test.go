@@ -17,8 +17,8 @@ import (
 	"go.temporal.io/sdk/converter"
 
 	"github.com/spillwaydb/spillway/internal/embedtemporal/temporaltest"
-	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/freeport"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/jobmanager/jobmanagertest"
@@ -132,7 +132,7 @@ func TestTextOfErrorsStaysOut(t *testing.T) {
 	m := h.manager(t, h.client)
 	s := w.Table(events)
 	s.SetChunks(1)
-	s.SetFailure(func(int, int) error { return &jobmanagertest.Failure{Class: flush.ClassUnrepresentable} })
+	s.SetFailure(func(int, int) error { return &jobmanagertest.Failure{Class: jobstep.ClassUnrepresentable} })
 	id := mustStart(t, m, flushOf(events))
 	mustWait(t, m, id, jobmanager.Failed)
 	history := historyText(t, h.client, workflows.WorkflowID(h.name, true, "flush", events), id.UUID.String())
@@ -222,7 +222,7 @@ func TestCancelThatComesTooLate(t *testing.T) {
 	t.Parallel()
 	writing, written := make(chan struct{}), make(chan struct{})
 	var first sync.Once // the step may be tried again, for the cancel came into its workflow task
-	h := newHarness(t, jobmanagertest.NewWork(), func(flush.FinishInput) {
+	h := newHarness(t, jobmanagertest.NewWork(), func(jobstep.FinishInput) {
 		first.Do(func() { close(writing); <-written })
 	})
 	m := h.manager(t, h.client)

@@ -11,10 +11,12 @@ import (
 	"go.temporal.io/sdk/client"
 
 	"github.com/spillwaydb/spillway/activities"
+	"github.com/spillwaydb/spillway/internal/coldstore"
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/embedtemporal/temporaltest"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/jobmanager/temporaljobs"
@@ -59,7 +61,7 @@ func newRealWithoutWorker(t testing.TB, c client.Client, tuning workflows.Tuning
 	if _, err := l.EnsureDefaultStorage(t.Context(), r.dir); err != nil {
 		t.Fatal(err)
 	}
-	f, err := flush.New(flush.Deps{Hot: db, Ledger: l, Stores: flush.NewLedgerStores(l, nil), Log: slog.New(slog.DiscardHandler)})
+	f, err := flush.New(flush.Deps{Hot: db, Ledger: l, Stores: coldstore.NewLedgerStores(l, nil), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,7 +140,7 @@ func TestRealFlush(t *testing.T) {
 		t.Errorf("the newest job is %s, want %s", newest, again)
 	}
 	missing := mustStart(t, m, jobmanager.JobSpec{Type: workflows.FlushType, Table: jobmanager.Table{Namespace: "app", Name: "missing"}})
-	if info := mustWait(t, m, missing, jobmanager.Failed); info.ErrorClass != flush.ClassMissingTable || info.Error == "" {
+	if info := mustWait(t, m, missing, jobmanager.Failed); info.ErrorClass != jobstep.ClassMissingTable || info.Error == "" {
 		t.Errorf("class %q, error %q", info.ErrorClass, info.Error)
 	}
 }

@@ -25,7 +25,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/spillwaydb/spillway/activities"
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/policy"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/jobmanager/jobmanagertest"
@@ -66,13 +66,13 @@ var scenarios = map[string]func(*testing.T, *recorder, *jobmanagertest.Script) j
 		return r.ends(t, mustStart(t, r.m, jobmanager.JobSpec{Type: workflows.CleanupType}), jobmanager.Completed)
 	},
 	"failed": func(t *testing.T, r *recorder, s *jobmanagertest.Script) jobmanager.JobID {
-		s.SetFailure(func(int, int) error { return &jobmanagertest.Failure{Class: flush.ClassUnrepresentable} })
+		s.SetFailure(func(int, int) error { return &jobmanagertest.Failure{Class: jobstep.ClassUnrepresentable} })
 		return r.ends(t, mustStart(t, r.m, flushOf(events)), jobmanager.Failed)
 	},
 	"retried": func(t *testing.T, r *recorder, s *jobmanagertest.Script) jobmanager.JobID {
 		s.SetFailure(func(_, attempt int) error {
 			if attempt == 1 {
-				return &jobmanagertest.Failure{Class: flush.ClassConnection, Retryable: true}
+				return &jobmanagertest.Failure{Class: jobstep.ClassConnection, Retryable: true}
 			}
 			return nil
 		})
@@ -82,7 +82,7 @@ var scenarios = map[string]func(*testing.T, *recorder, *jobmanagertest.Script) j
 		var changed atomic.Bool
 		s.SetFailure(func(int, int) error {
 			if changed.CompareAndSwap(false, true) {
-				return &jobmanagertest.Failure{Class: flush.ClassReplan}
+				return &jobmanagertest.Failure{Class: jobstep.ClassReplan}
 			}
 			return nil
 		})
@@ -91,11 +91,11 @@ var scenarios = map[string]func(*testing.T, *recorder, *jobmanagertest.Script) j
 		return r.ends(t, id, jobmanager.Completed)
 	},
 	"residue": func(t *testing.T, r *recorder, _ *jobmanagertest.Script) jobmanager.JobID {
-		r.residue = func(in flush.ResidueInput) flush.ResidueResult {
+		r.residue = func(in jobstep.ResidueInput) jobstep.ResidueResult {
 			if in.Pass > 1 {
-				return flush.ResidueResult{RowsLeft: 1}
+				return jobstep.ResidueResult{RowsLeft: 1}
 			}
-			return flush.ResidueResult{RowsLeft: 5, Plan: &flush.PlanResult{Generation: 2, FirstChunk: 3, Chunks: 1}}
+			return jobstep.ResidueResult{RowsLeft: 5, Plan: &jobstep.PlanResult{Generation: 2, FirstChunk: 3, Chunks: 1}}
 		}
 		r.restart(t)
 		return r.ends(t, mustStart(t, r.m, flushOf(events)), jobmanager.Completed)
@@ -158,12 +158,12 @@ var scenarios = map[string]func(*testing.T, *recorder, *jobmanagertest.Script) j
 	"throttled": func(t *testing.T, r *recorder, s *jobmanagertest.Script) jobmanager.JobID {
 		s.SetChunks(jobmanagertest.ChunksPerRun + 2)
 		var looks atomic.Int32
-		r.manners = &flush.Manners{MaxRowsPerSecond: 5 * jobmanagertest.RowsPerChunk, ChecksLoad: true}
-		r.busy = func() flush.Load {
+		r.manners = &jobstep.Manners{MaxRowsPerSecond: 5 * jobmanagertest.RowsPerChunk, ChecksLoad: true}
+		r.busy = func() jobstep.Load {
 			if looks.Add(1) > 1 {
-				return flush.Load{}
+				return jobstep.Load{}
 			}
-			return flush.Load{LagBytes: 512 << 20}
+			return jobstep.Load{LagBytes: 512 << 20}
 		}
 		r.restart(t)
 		return r.ends(t, mustStart(t, r.m, flushOf(events)), jobmanager.Completed)

@@ -8,7 +8,7 @@ import (
 
 	sdkpb "go.temporal.io/api/sdk/v1"
 
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/jobmanager/jobmanagertest"
 	"github.com/spillwaydb/spillway/workflows"
@@ -62,10 +62,10 @@ func TestWebUITellsTheStory(t *testing.T) {
 	table := jobmanager.Table{Namespace: "app", Name: "failed"}
 	s = w.Table(table)
 	s.SetChunks(1)
-	s.SetFailure(func(int, int) error { return &jobmanagertest.Failure{Class: flush.ClassUnrepresentable} })
+	s.SetFailure(func(int, int) error { return &jobmanagertest.Failure{Class: jobstep.ClassUnrepresentable} })
 	failed := mustStart(t, m, flushOf(table))
 	mustWait(t, m, failed, jobmanager.Failed)
-	h.wantStory(t, failed, story{status: "failed", phase: "ended", total: 1, written: "0 B", class: flush.ClassUnrepresentable})
+	h.wantStory(t, failed, story{status: "failed", phase: "ended", total: 1, written: "0 B", class: jobstep.ClassUnrepresentable})
 }
 
 // story is what a job's page has to show.

@@ -11,8 +11,10 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/spillwaydb/spillway/internal/coldstore"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/jobmanager"
@@ -56,7 +58,7 @@ func (s *steps) prepare(ctx context.Context, location string) error {
 		return err
 	}
 	s.flusher, err = flush.New(flush.Deps{
-		Hot: s.db, Ledger: s.ledger, Stores: flush.NewLedgerStores(s.ledger, nil), Log: slog.New(slog.DiscardHandler),
+		Hot: s.db, Ledger: s.ledger, Stores: coldstore.NewLedgerStores(s.ledger, nil), Log: slog.New(slog.DiscardHandler),
 	})
 	return err
 }
@@ -92,20 +94,20 @@ func (s *steps) flush(ctx context.Context, t table) (int64, error) {
 		return 0, err
 	}
 	step := s.stopwatch()
-	plan, err := s.flusher.Plan(ctx, flush.PlanInput{JobID: job, RequestID: request.String(), Generation: 1})
+	plan, err := s.flusher.Plan(ctx, jobstep.PlanInput{JobID: job, RequestID: request.String(), Generation: 1})
 	if err != nil {
 		return 0, err
 	}
 	step("plan")
 	rows, err := inParallel(ctx, plan.Parallelism, plan.Chunks, func(ctx context.Context, _, i int) (int64, error) {
-		res, err := s.flusher.RunChunk(ctx, flush.ChunkInput{JobID: job, Chunk: plan.FirstChunk + i, Attempt: 1}, nil)
+		res, err := s.flusher.RunChunk(ctx, jobstep.ChunkInput{JobID: job, Chunk: plan.FirstChunk + i, Attempt: 1}, nil)
 		return res.Rows, err
 	})
 	if err != nil {
 		return 0, err
 	}
 	step("chunks")
-	left, err := s.flusher.Residue(ctx, flush.ResidueInput{JobID: job, Pass: 1})
+	left, err := s.flusher.Residue(ctx, jobstep.ResidueInput{JobID: job, Pass: 1})
 	if err != nil {
 		return 0, err
 	}
@@ -117,7 +119,7 @@ func (s *steps) flush(ctx context.Context, t table) (int64, error) {
 		return 0, err
 	}
 	step("publish")
-	end, err := s.flusher.Finish(ctx, flush.FinishInput{
+	end, err := s.flusher.Finish(ctx, jobstep.FinishInput{
 		JobID: job, RequestID: request.String(), Status: string(jobmanager.Completed), RowsLeft: &left.RowsLeft, CreatedAt: created, StartedAt: &created,
 	})
 	step("finish")

@@ -30,9 +30,9 @@ func TestPhasesAndClasses(t *testing.T) {
 			t.Errorf("the class %s is not explained", name)
 		}
 	}
-	_, curable, _ := strings.Cut(read(t, "internal/flush/class.go"), "retryable = map[string]bool{")
+	_, curable, _ := strings.Cut(read(t, "internal/jobstep/class.go"), "retryable = map[string]bool{")
 	curable, _, _ = strings.Cut(curable, "}")
-	for constant, name := range named("internal/flush/class.go", `(?m)^\t(Class\w+) += "(\w+)"`) {
+	for constant, name := range named("internal/jobstep/class.go", `(?m)^\t(Class\w+) += "(\w+)"`) {
 		row := regexp.MustCompile("(?m)^\\| `" + name + "` \\| .* \\|(.*)\\|$").FindStringSubmatch(page)
 		if row == nil {
 			t.Errorf("the class %s is not explained", name)

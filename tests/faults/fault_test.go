@@ -9,7 +9,7 @@ import (
 	"syscall"
 
 	"github.com/spillwaydb/spillway/internal/fault"
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 )
 
 // kind is what happens at a point.
@@ -128,7 +128,7 @@ func (g *gun) hook(_ context.Context, p fault.Point, effect func() error) error 
 }
 
 func (g *gun) fire(s shot, effect func() error) error {
-	injected := &flush.ClassifiedError{Class: flush.ClassConnection, Err: fmt.Errorf("injected: %s at %s", s.Kind, s.Point)}
+	injected := &jobstep.ClassifiedError{Class: jobstep.ClassConnection, Err: fmt.Errorf("injected: %s at %s", s.Kind, s.Point)}
 	switch s.Kind {
 	case fail:
 		return injected

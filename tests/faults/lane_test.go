@@ -15,7 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/tests/audit"
 	"github.com/spillwaydb/spillway/tests/await"
@@ -217,13 +217,13 @@ func (l *lane) alter() error {
 func (l *lane) lookForStrays(least int) {
 	l.t.Helper()
 	ctx := context.Background()
-	req := ledger.Request{ID: uuid.New(), JobType: flush.VerifyType, Schema: "app", Table: "t", Params: map[string]string{}, Trigger: "command"}
+	req := ledger.Request{ID: uuid.New(), JobType: jobstep.VerifyType, Schema: "app", Table: "t", Params: map[string]string{}, Trigger: "command"}
 	l.must(l.healthy.ledger.PutRequest(ctx, req))
 	id := "verify:app.t:" + uuid.NewString()
-	_, err := l.healthy.f.PlanVerify(ctx, flush.PlanInput{JobID: id, RequestID: req.ID.String(), Generation: 1})
+	_, err := l.healthy.k.PlanVerify(ctx, jobstep.PlanInput{JobID: id, RequestID: req.ID.String(), Generation: 1})
 	l.must(err)
-	res, err := l.healthy.f.FindStrays(ctx, id)
-	if err != nil && flush.ClassOf(err).Name != flush.ClassDamaged {
+	res, err := l.healthy.k.FindStrays(ctx, id)
+	if err != nil && jobstep.ClassOf(err).Name != jobstep.ClassDamaged {
 		l.t.Fatal(err)
 	}
 	found, err := l.healthy.ledger.Findings(ctx, id)

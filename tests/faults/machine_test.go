@@ -9,17 +9,21 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/spillwaydb/spillway/internal/coldstore"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
+	"github.com/spillwaydb/spillway/internal/upkeep"
 )
 
 // machine is what one process of the product has: its connections and its steps.
 type machine struct {
 	hot     *hot.DB
 	ledger  *ledger.Ledger
-	stores  flush.Stores
+	stores  coldstore.Stores
 	f       *flush.Flusher
+	k       *upkeep.Keeper
 	stopped atomic.Bool // no further step begins
 }
 
@@ -30,13 +34,14 @@ func boot(ctx context.Context, url string) (*machine, error) {
 		return nil, err
 	}
 	l := ledger.New(db.Pool(), nil)
-	stores := flush.NewLedgerStores(l, nil)
+	stores := coldstore.NewLedgerStores(l, nil)
 	f, err := flush.New(flush.Deps{Hot: db, Ledger: l, Stores: stores, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		db.Close()
 		return nil, err
 	}
-	return &machine{hot: db, ledger: l, stores: stores, f: f}, nil
+	k := upkeep.New(l, stores, slog.New(slog.DiscardHandler))
+	return &machine{hot: db, ledger: l, stores: stores, f: f, k: k}, nil
 }
 
 func (m *machine) close() { m.hot.Close() }
@@ -67,7 +72,7 @@ func (o operation) jobType() string {
 	case opRestore, opRemainder:
 		return "restore"
 	}
-	return flush.CleanupType
+	return jobstep.CleanupType
 }
 
 func (o operation) params() map[string]string {
@@ -88,7 +93,7 @@ func (o operation) params() map[string]string {
 func (m *machine) ask(ctx context.Context, op operation, params map[string]string) (job, error) {
 	req := ledger.Request{ID: uuid.New(), JobType: op.jobType(), Schema: "app", Table: "t", Params: params, Trigger: "command"}
 	id := req.JobType + ":app.t:" + uuid.NewString()
-	if req.JobType == flush.CleanupType {
+	if req.JobType == jobstep.CleanupType {
 		req.Schema, req.Table, id = "", "", "cleanup::"+uuid.NewString()
 	}
 	return job{Op: op, ID: id, Request: req.ID.String()}, m.ledger.PutRequest(ctx, req)
@@ -103,7 +108,7 @@ func (m *machine) step(ctx context.Context, tries int, do func(try int) error) (
 		if m.stopped.Load() {
 			return errStopped
 		}
-		if err = do(try); err == nil || ctx.Err() != nil || !flush.ClassOf(err).Retryable {
+		if err = do(try); err == nil || ctx.Err() != nil || !jobstep.ClassOf(err).Retryable {
 			return err
 		}
 	}
@@ -116,16 +121,16 @@ func (m *machine) drive(ctx context.Context, j job, tries int) error {
 	switch j.Op.jobType() {
 	case "restore":
 		plan = m.f.PlanRestore
-	case flush.CleanupType:
-		plan = m.f.PlanCleanup
+	case jobstep.CleanupType:
+		plan = m.k.PlanCleanup
 	}
 	if _, ended, err := m.ledger.History(ctx, j.ID); err == nil && ended { // a workflow knows how far it was: only its last step is open
 		return m.step(ctx, tries, func(int) error { return m.finish(ctx, j, "completed") })
 	}
-	var p flush.PlanResult
+	var p jobstep.PlanResult
 	planned := func(generation int) error {
 		return m.step(ctx, tries, func(int) (err error) {
-			p, err = plan(ctx, flush.PlanInput{JobID: j.ID, RequestID: j.Request, Generation: generation})
+			p, err = plan(ctx, jobstep.PlanInput{JobID: j.ID, RequestID: j.Request, Generation: generation})
 			return err
 		})
 	}
@@ -144,25 +149,25 @@ func (m *machine) drive(ctx context.Context, j job, tries int) error {
 }
 
 // chunks moves all chunks of a plan. A table that has changed is planned again.
-func (m *machine) chunks(ctx context.Context, j job, tries int, p *flush.PlanResult, planned func(int) error) error {
+func (m *machine) chunks(ctx context.Context, j job, tries int, p *jobstep.PlanResult, planned func(int) error) error {
 	run := m.f.RunChunk
 	switch j.Op.jobType() {
 	case "restore":
 		run = m.f.RestoreSegment
-	case flush.CleanupType:
-		run = m.f.CleanUp
+	case jobstep.CleanupType:
+		run = m.k.CleanUp
 	}
 	for n := p.FirstChunk; n < p.FirstChunk+p.Chunks; n++ {
 		last := ""
 		err := m.step(ctx, tries, func(try int) error {
-			_, err := run(ctx, flush.ChunkInput{JobID: j.ID, Chunk: n, Attempt: try, Previous: last}, func(c flush.Checkpoint) {
+			_, err := run(ctx, jobstep.ChunkInput{JobID: j.ID, Chunk: n, Attempt: try, Previous: last}, func(c jobstep.Checkpoint) {
 				if c.AttemptID != "" {
 					last = c.AttemptID
 				}
 			})
 			return err
 		})
-		if err != nil && ctx.Err() == nil && flush.ClassOf(err).Name == flush.ClassReplan && p.Generation < 5 {
+		if err != nil && ctx.Err() == nil && jobstep.ClassOf(err).Name == jobstep.ClassReplan && p.Generation < 5 {
 			if err := planned(p.Generation + 1); err != nil {
 				return fmt.Errorf("plan again: %w", err)
 			}
@@ -176,11 +181,11 @@ func (m *machine) chunks(ctx context.Context, j job, tries int, p *flush.PlanRes
 	return nil
 }
 
-func (m *machine) residue(ctx context.Context, j job, tries int, p *flush.PlanResult, planned func(int) error) error {
+func (m *machine) residue(ctx context.Context, j job, tries int, p *jobstep.PlanResult, planned func(int) error) error {
 	for pass := 1; ; pass++ {
-		var left flush.ResidueResult
+		var left jobstep.ResidueResult
 		err := m.step(ctx, tries, func(int) (err error) {
-			left, err = m.f.Residue(ctx, flush.ResidueInput{JobID: j.ID, Pass: pass})
+			left, err = m.f.Residue(ctx, jobstep.ResidueInput{JobID: j.ID, Pass: pass})
 			return err
 		})
 		if err != nil {
@@ -204,8 +209,8 @@ func (m *machine) last(ctx context.Context, j job, tries int) error {
 		}
 		return m.f.Publish(ctx, j.ID)
 	}
-	if j.Op.jobType() == flush.CleanupType {
-		clean = func(int) error { return m.f.FinishCleanup(ctx, j.ID) }
+	if j.Op.jobType() == jobstep.CleanupType {
+		clean = func(int) error { return m.k.FinishCleanup(ctx, j.ID) }
 	}
 	if err := m.step(ctx, tries, clean); err != nil {
 		return fmt.Errorf("last steps: %w", err)
@@ -214,13 +219,13 @@ func (m *machine) last(ctx context.Context, j job, tries int) error {
 }
 
 func (m *machine) finish(ctx context.Context, j job, status string) error {
-	_, err := m.f.Finish(ctx, flush.FinishInput{JobID: j.ID, RequestID: j.Request, Status: status})
+	_, err := m.f.Finish(ctx, jobstep.FinishInput{JobID: j.ID, RequestID: j.Request, Status: status})
 	return err
 }
 
 // kill ends a job that was cancelled, as its workflow does.
 func (m *machine) kill(ctx context.Context, j job) error {
-	if j.Op.jobType() != flush.CleanupType {
+	if j.Op.jobType() != jobstep.CleanupType {
 		if _, err := m.f.Sweep(ctx, j.ID); err != nil {
 			return fmt.Errorf("sweep: %w", err)
 		}

@@ -36,7 +36,7 @@ var mutants = []mutant{
 	{"commit before the object is durable", []edit{
 		{attemptGo, "\tif err := a.durable(ctx, a.object); err != nil {\n\t\treturn written{}, err\n\t}\n\tobject, err", "\tobject, err"},
 		{attemptGo, "}, a.check(ctx, object.Key, sum, a.plan.doc.Options.VerifyFull)", "}, nil"},
-		{attemptGo, "\tcase hot.OutcomeCommitted:\n", "\tcase hot.OutcomeCommitted:\n\t\tif a.object != nil && res.Rows > 0 {\n\t\t\tif err := upload(ctx, a.object); err != nil {\n\t\t\t\treturn ChunkResult{}, err\n\t\t\t}\n\t\t}\n"},
+		{attemptGo, "\tcase hot.OutcomeCommitted:\n", "\tcase hot.OutcomeCommitted:\n\t\tif a.object != nil && res.Rows > 0 {\n\t\t\tif err := upload(ctx, a.object); err != nil {\n\t\t\t\treturn jobstep.ChunkResult{}, err\n\t\t\t}\n\t\t}\n"},
 	}, "TestWalks/all/flush/(upload|fsync)/(fail|crash_before)/restart"},
 	{"no fsync", []edit{
 		{"internal/objstore/localwriter.go", "if err := fault.Do(ctx, fault.Fsync, w.file.Sync); err != nil {", "if err := error(nil); err != nil {"},
@@ -45,11 +45,11 @@ var mutants = []mutant{
 		{"internal/flush/register.go", "a.f.ledger.RegisterObjects(ctx, a.session, common, w.objects)", "a.f.ledger.RegisterObjects(ctx, a.f.hot.Pool(), common, w.objects)"},
 	}, "TestWalks/all/flush/(chunk_row|commit)/crash_before/restart"},
 	{"object name without the attempt", []edit{
-		{"internal/flush/path.go", `return fmt.Sprintf("%s-%s-%05d-%s", at.UTC().Format("2006-01-02T15-04-05.000Z"), job, chunk, attempt)`, `return fmt.Sprintf("%s-%05d", job, chunk)`},
+		{"internal/layout/path.go", `return fmt.Sprintf("%s-%s-%05d-%s", at.UTC().Format("2006-01-02T15-04-05.000Z"), job, chunk, attempt)`, `return fmt.Sprintf("%s-%05d", job, chunk)`},
 	}, "TestWalks/all/flush/(half_stream|chunk_row)/hang/retry"},
 	{"retry without a look at the ledger, and no fence", []edit{
 		{"internal/flush/chunk.go", "\tif res, done, err = f.committed(ctx, in); err != nil || done {\n\t\treturn res, done, err\n\t}\n", ""},
-		{"internal/flush/chunk.go", "return f.committed(ctx, in) // one of them may turn out to have", "return ChunkResult{}, false, nil"},
+		{"internal/flush/chunk.go", "return f.committed(ctx, in) // one of them may turn out to have", "return jobstep.ChunkResult{}, false, nil"},
 		{"internal/ledger/attempts.go", "FROM @schema@.claims WHERE job_id = $1`), jobID, chunk,", "FROM @schema@.claims WHERE job_id = $1 ON CONFLICT (job_id, chunk) DO UPDATE SET attempt_id = excluded.attempt_id`), jobID, chunk,"},
 	}, "TestWalks/all/flush/commit/crash_after/restart"},
 	{"delete by a predicate that is run again", []edit{
@@ -57,15 +57,15 @@ var mutants = []mutant{
 		{moveGo, `return "", "DELETE FROM ONLY " + m.ident() + " WHERE " + m.where() + " RETURNING " + returning`, `return "", "SELECT " + returning + " FROM ONLY " + m.ident() + " WHERE " + m.where()`},
 	}, "TestWalks/all/flush/(first_byte|half_stream)/write/retry"},
 	{"clean-up by age", []edit{
-		{"internal/flush/cleanup.go", "if a.CondemnedAt == nil && !b.dry {", "if a.CondemnedAt == nil && !b.dry && a.CreatedAt.IsZero() {"},
+		{"internal/upkeep/cleanup.go", "if a.CondemnedAt == nil && !b.dry {", "if a.CondemnedAt == nil && !b.dry && a.CreatedAt.IsZero() {"},
 	}, "TestWalks/all/flush/(chunk_row|commit)/hang/terminate"},
 	{"introspection before the lock", []edit{
 		{attemptGo, "\tif err := fault.Do(ctx, fault.Lock, func() error { return a.lock(ctx, m) }); err != nil {\n\t\treturn a.gone(err)\n\t}\n\tif err := a.look(ctx, m); err != nil {\n\t\treturn err\n\t}\n",
 			"\tif err := a.look(ctx, m); err != nil {\n\t\treturn err\n\t}\n\tif err := fault.Do(ctx, fault.Lock, func() error { return a.lock(ctx, m) }); err != nil {\n\t\treturn a.gone(err)\n\t}\n"},
 	}, "TestWalks/all/flush/lock/alter/retry"},
 	{"orphan removed when COMMIT had no answer", []edit{
-		{attemptGo, `return a.resolve(ctx, res, classified(ClassConnection, fmt.Errorf("commit: no answer: %w", err)))`,
-			"a.discard(ctx, ledger.VerdictCondemned)\n\treturn ChunkResult{}, classified(ClassConnection, err)"},
+		{attemptGo, `return a.resolve(ctx, res, jobstep.Classified(jobstep.ClassConnection, fmt.Errorf("commit: no answer: %w", err)))`,
+			"a.discard(ctx, ledger.VerdictCondemned)\n\treturn jobstep.ChunkResult{}, jobstep.Classified(jobstep.ClassConnection, err)"},
 	}, "TestWalks/all/flush/commit/(lost|deny)/retry"},
 	{"retry that does not end the zombie", []edit{
 		{condemnGo, "\t\t\tif err := l.endBackendOf(ctx, id); err != nil {\n", "\t\t\tif ctx.Err() == nil {\n\t\t\t\treturn VerdictUnknown, nil\n\t\t\t}\n\t\t\tif err := l.endBackendOf(ctx, id); err != nil {\n"},
@@ -78,7 +78,7 @@ var mutants = []mutant{
 	}, "TestWalks/all/flush/(begin|take)/hang/woken"},
 	{"manifest that is not looked at again", []edit{
 		{"internal/objstore/unfinished.go", "range w.rivals {", "range w.rivals[:0] {"}, // which guards folders a second time
-		{"internal/flush/publish.go", "\t\twritten := before\n", "\t\twritten := before\n\t\tif written == before {\n\t\t\treturn nil\n\t\t}\n"},
+		{"internal/manifest/publish.go", "\t\twritten := before\n", "\t\twritten := before\n\t\tif written == before {\n\t\t\treturn nil\n\t\t}\n"},
 	}, "TestLateManifest"},
 }
 

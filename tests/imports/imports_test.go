@@ -23,28 +23,39 @@ var rooms = map[string][]string{
 
 	"jobmanager":                         {},
 	"jobmanager/jobmanagertest":          {"jobmanager"},
-	"jobmanager/jobmanagertest/steptest": {"jobmanager", "jobmanager/jobmanagertest", "internal/flush", "internal/ledger"},
+	"jobmanager/jobmanagertest/steptest": {"jobmanager", "jobmanager/jobmanagertest", "internal/jobstep", "internal/ledger"},
 	"jobmanager/history":                 {"jobmanager", "internal/ledger"},
 	"jobmanager/temporaljobs":            {"jobmanager", "jobmanager/history", "workflows", "internal/ledger"},
-	"jobmanager/localjobs":               {"jobmanager", "jobmanager/history", "internal/flush", "internal/ledger"},
+	"jobmanager/localjobs":               {"jobmanager", "jobmanager/history", "internal/flush", "internal/jobstep", "internal/ledger"},
 
 	"sqlfront":        {"jobmanager", "sqlfront/parse", "sqlfront/pgwire"},
 	"sqlfront/parse":  {},
 	"sqlfront/pgwire": {"sqlfront/parse"},
 
 	"workflows":  {"activities", "jobmanager"},
-	"activities": {"internal/flush", "internal/policy", "internal/schedule"},
-	"worker":     {"workflows", "activities", "internal/flush"},
+	"activities": {"internal/jobstep", "internal/policy", "internal/schedule"},
+	"worker":     {"workflows", "activities"},
 
-	"internal/flush":    {"internal/hot", "internal/segment", "internal/ledger", "internal/objstore"},
-	"internal/hot":      {},
-	"internal/segment":  {},
-	"internal/ledger":   {},
-	"internal/objstore": {},
-	"internal/policy":   {"internal/ledger", "internal/hot"},
+	"internal/flush": {"internal/jobstep", "internal/layout", "internal/option", "internal/restore", "internal/sweep", "internal/manifest", "internal/coldstore",
+		"internal/hot", "internal/segment", "internal/ledger", "internal/objstore"},
+	"internal/upkeep": {"internal/jobstep", "internal/layout", "internal/option", "internal/sweep", "internal/manifest", "internal/coldstore",
+		"internal/segment", "internal/ledger", "internal/objstore"},
+	"internal/sweep":     {"internal/coldstore", "internal/jobstep", "internal/ledger", "internal/objstore"},
+	"internal/restore":   {"internal/jobstep", "internal/layout", "internal/option", "internal/hot", "internal/segment", "internal/ledger", "internal/objstore"},
+	"internal/manifest":  {"internal/coldstore", "internal/jobstep", "internal/layout", "internal/segment", "internal/ledger", "internal/objstore"},
+	"internal/coldstore": {"internal/jobstep", "internal/layout", "internal/ledger", "internal/objstore"},
+	"internal/layout":    {"internal/option", "internal/hot", "internal/segment"},
+	"internal/option":    {},
+	"internal/jobstep":   {"internal/hot", "internal/segment", "internal/ledger", "internal/objstore"},
+	"internal/hot":       {},
+	"internal/segment":   {},
+	"internal/ledger":    {},
+	"internal/objstore":  {},
+	"internal/policy":    {"internal/ledger", "internal/hot"},
 	"internal/backing": {
 		"sqlfront", "sqlfront/parse", "jobmanager", "jobmanager/temporaljobs", "workflows",
-		"internal/flush", "internal/hot", "internal/ledger", "internal/objstore", "internal/policy",
+		"internal/flush", "internal/jobstep", "internal/layout", "internal/option", "internal/restore", "internal/upkeep", "internal/coldstore",
+		"internal/hot", "internal/ledger", "internal/objstore", "internal/policy",
 	},
 	"internal/schedule":  {"internal/ledger", "jobmanager"},
 	"internal/obs":       {},
@@ -63,7 +74,7 @@ var rooms = map[string][]string{
 	"internal/cli/top":       {"internal/cli/progress", "internal/cli/sqlclient", "internal/cli/show", "internal/cli/fail", "jobmanager"},
 	"internal/cli/shell":     {"internal/cli/sqlclient", "internal/cli/show", "internal/cli/fail", "internal/cli/words", "sqlfront/parse"},
 	"internal/cli/uninstall": {
-		"internal/cli/sqlclient", "internal/cli/show", "internal/cli/fail", "internal/flush", "internal/hot", "internal/ledger", "internal/objstore", "workflows",
+		"internal/cli/sqlclient", "internal/cli/show", "internal/cli/fail", "internal/flush", "internal/layout", "internal/coldstore", "internal/hot", "internal/ledger", "internal/objstore", "workflows",
 	},
 	"internal/cli/doctor": {
 		"internal/cli/datadir", "internal/cli/temporalconn", "internal/cli/sqlclient", "internal/cli/fail", "sqlfront/parse", "workflows",
@@ -116,7 +127,7 @@ var outside = map[string][]string{
 }
 
 // stdlibOnly lists rooms that import the standard library and this module alone.
-var stdlibOnly = []string{"sqlfront/parse", "internal/obs", "internal/fault", "internal/cli/fail", "internal/cli/words"}
+var stdlibOnly = []string{"sqlfront/parse", "internal/option", "internal/obs", "internal/fault", "internal/cli/fail", "internal/cli/words"}
 
 // forAll lists rooms that every room may import.
 var forAll = []string{"internal/obs", "internal/fault"}
@@ -153,6 +164,10 @@ func TestRules(t *testing.T) {
 		{"internal/segment", module + "internal/obs", true},
 		{"internal/objstore", module + "internal/fault", true},
 		{"internal/hot", module + "internal/flush", false},
+		{"activities", module + "internal/flush", false},
+		{"internal/jobstep", module + "internal/flush", false},
+		{"internal/upkeep", module + "internal/flush", false},
+		{"internal/flush", module + "internal/upkeep", false},
 		{"internal/flush", "go.temporal.io/sdk/temporal", false},
 		{"sqlfront", module + "jobmanager/temporaljobs", false},
 		{"sqlfront", module + "jobmanager", true},

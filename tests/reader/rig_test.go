@@ -14,9 +14,11 @@ import (
 	_ "github.com/duckdb/duckdb-go/v2" // database/sql driver "duckdb"
 	"github.com/google/uuid"
 
+	"github.com/spillwaydb/spillway/internal/coldstore"
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/tests/audit"
@@ -47,7 +49,7 @@ func newRig(t testing.TB, db *pgtest.DB, workerURL string) *rig {
 	must(t, err)
 	_, err = r.ledger.EnsureDefaultStorage(ctx, "file://"+r.dir)
 	must(t, err)
-	r.flusher, err = flush.New(flush.Deps{Hot: pg, Ledger: r.ledger, Stores: flush.NewLedgerStores(r.ledger, nil), Log: slog.New(slog.DiscardHandler)})
+	r.flusher, err = flush.New(flush.Deps{Hot: pg, Ledger: r.ledger, Stores: coldstore.NewLedgerStores(r.ledger, nil), Log: slog.New(slog.DiscardHandler)})
 	must(t, err)
 	t.Cleanup(func() { audit.Storage(t, db.SuperURL, r.dir) })
 	return r
@@ -60,16 +62,16 @@ func (r *rig) flush(table string, params map[string]string) []string {
 	request := uuid.New()
 	job := jobmanager.JobID{Type: "flush", Table: jobmanager.Table{Namespace: pgtest.Schema, Name: table}, UUID: uuid.New()}.String()
 	must(r.t, r.ledger.PutRequest(ctx, ledger.Request{ID: request, JobType: "flush", Schema: pgtest.Schema, Table: table, Params: params, Trigger: "command"}))
-	plan, err := r.flusher.Plan(ctx, flush.PlanInput{JobID: job, RequestID: request.String(), Generation: 1})
+	plan, err := r.flusher.Plan(ctx, jobstep.PlanInput{JobID: job, RequestID: request.String(), Generation: 1})
 	must(r.t, err)
 	must(r.t, r.chunks(job, plan))
-	left, err := r.flusher.Residue(ctx, flush.ResidueInput{JobID: job, Pass: 1})
+	left, err := r.flusher.Residue(ctx, jobstep.ResidueInput{JobID: job, Pass: 1})
 	must(r.t, err)
 	if left.RowsLeft != 0 {
 		r.t.Fatalf("%d rows were left", left.RowsLeft)
 	}
 	must(r.t, r.flusher.Publish(ctx, job))
-	_, err = r.flusher.Finish(ctx, flush.FinishInput{JobID: job, RequestID: request.String(), Status: "completed", RowsLeft: &left.RowsLeft})
+	_, err = r.flusher.Finish(ctx, jobstep.FinishInput{JobID: job, RequestID: request.String(), Status: "completed", RowsLeft: &left.RowsLeft})
 	must(r.t, err)
 	var files []string
 	for s, err := range r.ledger.LiveSegments(ctx, pgtest.Schema, table) {
@@ -82,7 +84,7 @@ func (r *rig) flush(table string, params map[string]string) []string {
 }
 
 // chunks moves the chunks of a plan, two at a time.
-func (r *rig) chunks(job string, plan flush.PlanResult) error {
+func (r *rig) chunks(job string, plan jobstep.PlanResult) error {
 	slots := make(chan struct{}, 2)
 	errs := make(chan error, plan.Chunks)
 	var wg sync.WaitGroup
@@ -90,7 +92,7 @@ func (r *rig) chunks(job string, plan flush.PlanResult) error {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			_, err := r.flusher.RunChunk(context.Background(), flush.ChunkInput{JobID: job, Chunk: plan.FirstChunk + n, Attempt: 1}, nil)
+			_, err := r.flusher.RunChunk(context.Background(), jobstep.ChunkInput{JobID: job, Chunk: plan.FirstChunk + n, Attempt: 1}, nil)
 			errs <- err
 		})
 	}

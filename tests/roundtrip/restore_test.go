@@ -7,7 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/tests/audit"
@@ -32,15 +32,15 @@ func (r *rig) restore(t *testing.T, table string, params map[string]string) (row
 	request := uuid.New()
 	job := jobmanager.JobID{Type: "restore", Table: jobmanager.Table{Namespace: pgtest.Schema, Name: table}, UUID: uuid.New()}.String()
 	must(t, r.ledger.PutRequest(ctx, ledger.Request{ID: request, JobType: "restore", Schema: pgtest.Schema, Table: table, Params: params, Trigger: "command"}))
-	plan, err := r.flusher.PlanRestore(ctx, flush.PlanInput{JobID: job, RequestID: request.String(), Generation: 1})
+	plan, err := r.flusher.PlanRestore(ctx, jobstep.PlanInput{JobID: job, RequestID: request.String(), Generation: 1})
 	must(t, err)
 	for n := range plan.Chunks {
-		res, err := r.flusher.RestoreSegment(ctx, flush.ChunkInput{JobID: job, Chunk: plan.FirstChunk + n, Attempt: 1}, nil)
+		res, err := r.flusher.RestoreSegment(ctx, jobstep.ChunkInput{JobID: job, Chunk: plan.FirstChunk + n, Attempt: 1}, nil)
 		must(t, err)
 		rows += res.Rows
 	}
 	must(t, r.flusher.Publish(ctx, job))
-	_, err = r.flusher.Finish(ctx, flush.FinishInput{JobID: job, RequestID: request.String(), Status: "completed"})
+	_, err = r.flusher.Finish(ctx, jobstep.FinishInput{JobID: job, RequestID: request.String(), Status: "completed"})
 	must(t, err)
 	return rows
 }

@@ -11,9 +11,11 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/spillwaydb/spillway/internal/coldstore"
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/segment"
@@ -54,7 +56,7 @@ func newRig(t *testing.T) *rig {
 	must(t, err)
 	_, err = r.ledger.EnsureDefaultStorage(ctx, "file://"+dir)
 	must(t, err)
-	r.flusher, err = flush.New(flush.Deps{Hot: pg, Ledger: r.ledger, Stores: flush.NewLedgerStores(r.ledger, nil), Log: slog.New(slog.DiscardHandler)})
+	r.flusher, err = flush.New(flush.Deps{Hot: pg, Ledger: r.ledger, Stores: coldstore.NewLedgerStores(r.ledger, nil), Log: slog.New(slog.DiscardHandler)})
 	must(t, err)
 	t.Cleanup(func() { audit.Storage(t, db.SuperURL, dir) })
 	return r
@@ -81,19 +83,19 @@ func (r *rig) flush(t *testing.T, table string) []string {
 	request := uuid.New()
 	job := jobmanager.JobID{Type: "flush", Table: jobmanager.Table{Namespace: pgtest.Schema, Name: table}, UUID: uuid.New()}.String()
 	must(t, r.ledger.PutRequest(ctx, ledger.Request{ID: request, JobType: "flush", Schema: pgtest.Schema, Table: table, Params: map[string]string{"verify": "full"}, Trigger: "command"}))
-	plan, err := r.flusher.Plan(ctx, flush.PlanInput{JobID: job, RequestID: request.String(), Generation: 1})
+	plan, err := r.flusher.Plan(ctx, jobstep.PlanInput{JobID: job, RequestID: request.String(), Generation: 1})
 	must(t, err)
 	for n := range plan.Chunks {
-		_, err := r.flusher.RunChunk(ctx, flush.ChunkInput{JobID: job, Chunk: plan.FirstChunk + n, Attempt: 1}, nil)
+		_, err := r.flusher.RunChunk(ctx, jobstep.ChunkInput{JobID: job, Chunk: plan.FirstChunk + n, Attempt: 1}, nil)
 		must(t, err)
 	}
-	left, err := r.flusher.Residue(ctx, flush.ResidueInput{JobID: job, Pass: 1})
+	left, err := r.flusher.Residue(ctx, jobstep.ResidueInput{JobID: job, Pass: 1})
 	must(t, err)
 	if left.RowsLeft != 0 {
 		t.Fatalf("%d rows were left", left.RowsLeft)
 	}
 	must(t, r.flusher.Publish(ctx, job))
-	_, err = r.flusher.Finish(ctx, flush.FinishInput{JobID: job, RequestID: request.String(), Status: "completed", RowsLeft: &left.RowsLeft})
+	_, err = r.flusher.Finish(ctx, jobstep.FinishInput{JobID: job, RequestID: request.String(), Status: "completed", RowsLeft: &left.RowsLeft})
 	must(t, err)
 	var files []string
 	for s, err := range r.ledger.LiveSegments(ctx, pgtest.Schema, table) {

@@ -18,6 +18,7 @@ import (
 	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/obs"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/jobmanager/localjobs"
@@ -36,7 +37,7 @@ func (o *localOptions) flags(cmd *cobra.Command) {
 	o.storageFlag(cmd)
 	o.workerFlags(cmd)
 	f := cmd.Flags()
-	f.IntVar(&o.attempts, "attempts", flush.DefaultAttempts, "with --local: how often a step is tried before the job fails")
+	f.IntVar(&o.attempts, "attempts", jobstep.DefaultAttempts, "with --local: how often a step is tried before the job fails")
 	f.BoolVar(&o.takeOver, "take-over", false, "with --local: take the table from a job whose Temporal is gone for good")
 	f.StringVar(&o.logLevel, "log-level", "warn", "with --local: debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "text", "with --local: text or json")

@@ -20,13 +20,16 @@ import (
 	"github.com/spillwaydb/spillway/internal/backing"
 	"github.com/spillwaydb/spillway/internal/cli/datadir"
 	"github.com/spillwaydb/spillway/internal/cli/fail"
+	"github.com/spillwaydb/spillway/internal/coldstore"
 	"github.com/spillwaydb/spillway/internal/embedtemporal"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 	"github.com/spillwaydb/spillway/internal/obs"
 	"github.com/spillwaydb/spillway/internal/telemetry"
+	"github.com/spillwaydb/spillway/internal/upkeep"
 	"github.com/spillwaydb/spillway/jobmanager/temporaljobs"
 	"github.com/spillwaydb/spillway/worker"
 	"github.com/spillwaydb/spillway/workflows"
@@ -221,7 +224,7 @@ func (n *node) openStorage(ctx context.Context) error {
 		return fmt.Errorf("open storage %s: %w", ledger.DefaultStorage, err)
 	}
 	n.store, n.storage = store, store.URL("")
-	n.stores = &settledStores{Stores: flush.NewLedgerStores(n.ledger, nil), settled: make(chan struct{})}
+	n.stores = &settledStores{Stores: coldstore.NewLedgerStores(n.ledger, nil), settled: make(chan struct{})}
 	return nil
 }
 
@@ -261,11 +264,11 @@ func (n *node) sameStorage(row ledger.StorageRow, store objstore.Store) error {
 
 // settledStores lets a worker that is started already wait for the default storage to be settled.
 type settledStores struct {
-	flush.Stores
+	coldstore.Stores
 	settled chan struct{} // closed when it is
 }
 
-// Store implements flush.Stores.
+// Store implements coldstore.Stores.
 func (s *settledStores) Store(ctx context.Context, name string) (objstore.Store, string, error) {
 	select {
 	case <-s.settled:
@@ -319,7 +322,7 @@ func (n *node) startWorker() error {
 	if err != nil {
 		return err
 	}
-	checker, err := flush.NewStorageChecker(n.ledger, n.log)
+	checker, err := coldstore.NewChecker(n.ledger, n.log)
 	if err != nil {
 		return err
 	}
@@ -335,8 +338,8 @@ func (n *node) startWorker() error {
 	if err != nil {
 		return err
 	}
-	acts := activities.New(f, &activities.Options{Keeper: f})
-	n.metrics.OfJobs(n.opt.slots, func() int { return len(activities.RunningChunks(acts)) }, flush.Classes())
+	acts := activities.New(f, &activities.Options{Keeper: upkeep.New(n.ledger, n.stores, n.log)})
+	n.metrics.OfJobs(n.opt.slots, func() int { return len(activities.RunningChunks(acts)) }, jobstep.Classes())
 	w, err := worker.New(n.temporal, workflows.TaskQueue(n.installation.Name), acts, &worker.Options{
 		Slots: n.opt.slots, ShutdownTimeout: n.opt.shutdownTimeout, Logger: n.log, Build: versionText(), Storages: tries, Policies: policies, Schedules: runs,
 		Failed: n.metrics.StepFailed,

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/coldstore"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/sqlfront/parse"
@@ -147,7 +147,7 @@ func adoptStorage(ctx context.Context, env *Env, o *serverOptions, name string) 
 	if err := l.Migrate(ctx); err != nil {
 		return err
 	}
-	checker, err := flush.NewStorageChecker(l, slog.New(slog.NewTextHandler(env.Stderr, nil)))
+	checker, err := coldstore.NewChecker(l, slog.New(slog.NewTextHandler(env.Stderr, nil)))
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/embedtemporal"
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/jobmanager/temporaljobs"
 )
@@ -104,7 +104,7 @@ type fakeHistory struct {
 	busy   bool
 	old    []int64 // what each ForgetJobs removes
 	ends   []temporaljobs.End
-	filled []flush.EndInput
+	filled []jobstep.EndInput
 	kept   []time.Duration
 }
 
@@ -144,7 +144,7 @@ func TestSweep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &sweeper{ledger: f, jobs: f, keep: time.Hour, log: n.log, fill: func(_ context.Context, in flush.EndInput) error {
+	s := &sweeper{ledger: f, jobs: f, keep: time.Hour, log: n.log, fill: func(_ context.Context, in jobstep.EndInput) error {
 		f.filled = append(f.filled, in)
 		if in.RequestID == "bad" {
 			return errors.New("not this one")

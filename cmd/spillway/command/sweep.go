@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/obs"
 	"github.com/spillwaydb/spillway/jobmanager/temporaljobs"
 )
@@ -37,7 +38,7 @@ type sweeper struct {
 	jobs interface {
 		Unrecorded(ctx context.Context, limit int) ([]temporaljobs.End, error)
 	}
-	fill func(ctx context.Context, in flush.EndInput) error
+	fill func(ctx context.Context, in jobstep.EndInput) error
 	keep time.Duration
 	log  *slog.Logger
 }
@@ -91,10 +92,10 @@ func (s *sweeper) fillIn(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func endOf(e temporaljobs.End) flush.EndInput {
+func endOf(e temporaljobs.End) jobstep.EndInput {
 	j := e.Job
-	in := flush.EndInput{
-		FinishInput: flush.FinishInput{
+	in := jobstep.EndInput{
+		FinishInput: jobstep.FinishInput{
 			JobID: j.ID.String(), RequestID: e.RequestID, Status: string(j.Status), Class: j.ErrorClass, WorkflowID: j.WorkflowID, RunID: j.RunID,
 			CreatedAt: j.CreatedAt, StartedAt: j.StartedAt, CancelledAt: j.CancelledAt,
 		},

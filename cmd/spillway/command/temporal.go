@@ -18,6 +18,9 @@ import (
 	"github.com/spillwaydb/spillway/internal/embedtemporal"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/obs"
+	"github.com/spillwaydb/spillway/internal/option"
+	"github.com/spillwaydb/spillway/internal/restore"
+	"github.com/spillwaydb/spillway/internal/upkeep"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/jobmanager/temporaljobs"
 	"github.com/spillwaydb/spillway/worker"
@@ -64,10 +67,10 @@ func (n *node) openTemporal(ctx context.Context, embed bool) error {
 	n.jobs, err = temporaljobs.New(n.temporal, n.ledger, &temporaljobs.Options{
 		Installation: n.installation.Name, Namespace: n.namespace, UIBaseURL: n.uiURL, Retention: n.opt.retention, Span: n.span,
 		Types: map[jobmanager.JobType]temporaljobs.Type{
-			workflows.CleanupType: temporaljobs.Cleanup(validateBy(flush.CheckCleanup), tuning),
+			workflows.CleanupType: temporaljobs.Cleanup(validateBy(upkeep.CheckCleanup), tuning),
 			workflows.FlushType:   temporaljobs.Flush(validateFlush, tuning),
 			workflows.RestoreType: temporaljobs.Restore(validateRestore, tuning),
-			workflows.VerifyType:  temporaljobs.Verify(validateBy(flush.CheckVerify), tuning),
+			workflows.VerifyType:  temporaljobs.Verify(validateBy(upkeep.CheckVerify), tuning),
 		},
 	})
 	return err
@@ -92,7 +95,7 @@ func validateFlush(spec jobmanager.JobSpec) error {
 // validateRestore refuses parameters that no restore can have.
 func validateRestore(spec jobmanager.JobSpec) error {
 	return validateBy(func(params map[string]string) error {
-		_, err := flush.ParseRestoreOptions(params)
+		_, err := restore.ParseOptions(params)
 		return err
 	})(spec)
 }
@@ -101,7 +104,7 @@ func validateRestore(spec jobmanager.JobSpec) error {
 func validateBy(check func(params map[string]string) error) func(jobmanager.JobSpec) error {
 	return func(spec jobmanager.JobSpec) error {
 		err := check(spec.Params)
-		var bad *flush.OptionError
+		var bad *option.Error
 		if errors.As(err, &bad) {
 			return &jobmanager.SpecError{Param: bad.Option, Item: bad.Item, Msg: bad.Msg, Hint: bad.Hint}
 		}

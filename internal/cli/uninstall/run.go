@@ -17,8 +17,10 @@ import (
 	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/cli/show"
 	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
+	"github.com/spillwaydb/spillway/internal/coldstore"
 	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
+	"github.com/spillwaydb/spillway/internal/layout"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
 )
@@ -131,7 +133,7 @@ func (u *remover) seeStorages(ctx context.Context, left []ledger.Leftover) error
 	for _, f := range left {
 		dir, local := objstore.Path(f.Location)
 		if !local {
-			if _, _, err := flush.NewLedgerStores(u.ledger, nil).Store(ctx, f.Storage); err != nil {
+			if _, _, err := coldstore.NewLedgerStores(u.ledger, nil).Store(ctx, f.Storage); err != nil {
 				return fail.Hint(fmt.Errorf("the manifests cannot be written: %w", err),
 					"run this where the workers' keys are, or give --keep-manifests: what jobs published last then is all that says which files count")
 			}
@@ -181,7 +183,7 @@ func manifestOf(f ledger.Leftover) string {
 	if dir, ok := objstore.Path(location); ok {
 		location = dir
 	}
-	key, err := flush.ManifestKey(f.Schema, f.Table)
+	key, err := layout.ManifestKey(f.Schema, f.Table)
 	if err != nil {
 		return location
 	}
@@ -226,7 +228,7 @@ func (u *remover) publish(ctx context.Context, left []ledger.Leftover) error {
 	if u.opt.KeepManifests || len(left) == 0 {
 		return nil
 	}
-	f, err := flush.New(flush.Deps{Hot: u.db, Ledger: u.ledger, Stores: flush.NewLedgerStores(u.ledger, nil), Log: slog.New(slog.DiscardHandler)})
+	f, err := flush.New(flush.Deps{Hot: u.db, Ledger: u.ledger, Stores: coldstore.NewLedgerStores(u.ledger, nil), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return err
 	}

@@ -3,33 +3,33 @@ package steptest
 import (
 	"context"
 
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 )
 
-// PlanVerify is *flush.Flusher's.
-func (f *Steps) PlanVerify(ctx context.Context, in flush.PlanInput) (flush.PlanResult, error) {
+// PlanVerify is *upkeep.Keeper's.
+func (f *Steps) PlanVerify(ctx context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error) {
 	return f.Plan(ctx, in)
 }
 
-// CheckSegments is *flush.Flusher's.
-func (f *Steps) CheckSegments(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error) {
+// CheckSegments is *upkeep.Keeper's.
+func (f *Steps) CheckSegments(ctx context.Context, in jobstep.ChunkInput, progress func(jobstep.Checkpoint)) (jobstep.ChunkResult, error) {
 	return f.RunChunk(ctx, in, progress)
 }
 
-// FindStrays is *flush.Flusher's.
-func (f *Steps) FindStrays(context.Context, string) (flush.VerifyResult, error) {
-	return flush.VerifyResult{}, nil
+// FindStrays is *upkeep.Keeper's.
+func (f *Steps) FindStrays(context.Context, string) (jobstep.VerifyResult, error) {
+	return jobstep.VerifyResult{}, nil
 }
 
-// PlanCleanup is *flush.Flusher's.
-func (f *Steps) PlanCleanup(ctx context.Context, in flush.PlanInput) (flush.PlanResult, error) {
+// PlanCleanup is *upkeep.Keeper's.
+func (f *Steps) PlanCleanup(ctx context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error) {
 	return f.Plan(ctx, in)
 }
 
-// CleanUp is *flush.Flusher's.
-func (f *Steps) CleanUp(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error) {
+// CleanUp is *upkeep.Keeper's.
+func (f *Steps) CleanUp(ctx context.Context, in jobstep.ChunkInput, progress func(jobstep.Checkpoint)) (jobstep.ChunkResult, error) {
 	return f.RunChunk(ctx, in, progress)
 }
 
-// FinishCleanup is *flush.Flusher's.
+// FinishCleanup is *upkeep.Keeper's.
 func (f *Steps) FinishCleanup(context.Context, string) error { return nil }

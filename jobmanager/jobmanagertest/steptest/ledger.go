@@ -10,7 +10,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/jobmanager"
 )
@@ -209,6 +209,6 @@ func (l *Ledger) release(jobID string) {
 }
 
 func (l *Ledger) closeDead(c ledger.Claim) {
-	class := flush.ClassInterrupted
+	class := jobstep.ClassInterrupted
 	l.record(ledger.HistoryRow{JobID: c.JobID, Status: "failed", ErrorClass: &class, CreatedAt: c.CreatedAt, StartedAt: l.startedAt(c)}, c.RequestID.String())
 }

@@ -6,7 +6,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/spillwaydb/spillway/internal/flush"
+	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/jobmanager"
 	"github.com/spillwaydb/spillway/jobmanager/jobmanagertest"
@@ -16,11 +16,11 @@ import (
 type Steps struct {
 	Work      *jobmanagertest.Work
 	Ledger    *Ledger
-	Alive     context.Context                              // ends when the process that runs it crashes
-	Finishing func(flush.FinishInput)                      // called before an end is recorded; may be nil
-	Manners   *flush.Manners                               // of every plan; may be nil
-	Busy      func() flush.Load                            // how busy the database is; nil: not at all
-	Looking   func(flush.ResidueInput) flush.ResidueResult // what is left; nil: nothing
+	Alive     context.Context                                  // ends when the process that runs it crashes
+	Finishing func(jobstep.FinishInput)                        // called before an end is recorded; may be nil
+	Manners   *jobstep.Manners                                 // of every plan; may be nil
+	Busy      func() jobstep.Load                              // how busy the database is; nil: not at all
+	Looking   func(jobstep.ResidueInput) jobstep.ResidueResult // what is left; nil: nothing
 }
 
 func (f *Steps) script(jobID string) *jobmanagertest.Script {
@@ -32,7 +32,7 @@ func (f *Steps) script(jobID string) *jobmanagertest.Script {
 }
 
 // Plan is *flush.Flusher's.
-func (f *Steps) Plan(_ context.Context, in flush.PlanInput) (flush.PlanResult, error) {
+func (f *Steps) Plan(_ context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error) {
 	n := 0
 	f.Ledger.Update(in.JobID, func(t *ledger.Totals) {
 		if !t.Planned {
@@ -41,33 +41,33 @@ func (f *Steps) Plan(_ context.Context, in flush.PlanInput) (flush.PlanResult, e
 		}
 		n = int(t.ChunksTotal)
 	})
-	return flush.PlanResult{Generation: in.Generation, Chunks: n, RowsEstimate: int64(n * jobmanagertest.RowsPerChunk), Parallelism: jobmanagertest.Parallelism, Manners: f.Manners}, nil
+	return jobstep.PlanResult{Generation: in.Generation, Chunks: n, RowsEstimate: int64(n * jobmanagertest.RowsPerChunk), Parallelism: jobmanagertest.Parallelism, Manners: f.Manners}, nil
 }
 
 // PlanRestore is *flush.Flusher's.
-func (f *Steps) PlanRestore(ctx context.Context, in flush.PlanInput) (flush.PlanResult, error) {
+func (f *Steps) PlanRestore(ctx context.Context, in jobstep.PlanInput) (jobstep.PlanResult, error) {
 	return f.Plan(ctx, in)
 }
 
 // RestoreSegment is *flush.Flusher's.
-func (f *Steps) RestoreSegment(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error) {
+func (f *Steps) RestoreSegment(ctx context.Context, in jobstep.ChunkInput, progress func(jobstep.Checkpoint)) (jobstep.ChunkResult, error) {
 	return f.RunChunk(ctx, in, progress)
 }
 
 // RunChunk is *flush.Flusher's.
-func (f *Steps) RunChunk(ctx context.Context, in flush.ChunkInput, progress func(flush.Checkpoint)) (flush.ChunkResult, error) {
+func (f *Steps) RunChunk(ctx context.Context, in jobstep.ChunkInput, progress func(jobstep.Checkpoint)) (jobstep.ChunkResult, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(f.Alive, func() { cancel(errors.New("crash")) })()
-	progress(flush.Checkpoint{Step: flush.StepCopying, AttemptID: uuid.NewString()})
+	progress(jobstep.Checkpoint{Step: jobstep.StepCopying, AttemptID: uuid.NewString()})
 	f.Ledger.Update(in.JobID, func(t *ledger.Totals) { t.Started, t.Attempt = true, max(t.Attempt, in.Attempt) })
 	err := f.script(in.JobID).RunChunk(ctx, in.Chunk, in.Attempt)
 	var bad *jobmanagertest.Failure
 	if errors.As(err, &bad) {
-		return flush.ChunkResult{}, &flush.ClassifiedError{Class: bad.Class, Err: errors.New("the value of a row")}
+		return jobstep.ChunkResult{}, &jobstep.ClassifiedError{Class: bad.Class, Err: errors.New("the value of a row")}
 	}
 	if err != nil {
-		return flush.ChunkResult{}, err
+		return jobstep.ChunkResult{}, err
 	}
 	f.Ledger.Update(in.JobID, func(t *ledger.Totals) {
 		t.Rows += jobmanagertest.RowsPerChunk
@@ -75,21 +75,21 @@ func (f *Steps) RunChunk(ctx context.Context, in flush.ChunkInput, progress func
 		t.Segments++
 		t.ChunksDone++
 	})
-	return flush.ChunkResult{Rows: jobmanagertest.RowsPerChunk, Bytes: 1000, Segments: 1}, nil
+	return jobstep.ChunkResult{Rows: jobmanagertest.RowsPerChunk, Bytes: 1000, Segments: 1}, nil
 }
 
 // Load is *flush.Flusher's.
-func (f *Steps) Load(context.Context, flush.LoadInput) (flush.Load, error) {
+func (f *Steps) Load(context.Context, jobstep.LoadInput) (jobstep.Load, error) {
 	if f.Busy == nil {
-		return flush.Load{}, nil
+		return jobstep.Load{}, nil
 	}
 	return f.Busy(), nil
 }
 
 // Residue is *flush.Flusher's.
-func (f *Steps) Residue(_ context.Context, in flush.ResidueInput) (flush.ResidueResult, error) {
+func (f *Steps) Residue(_ context.Context, in jobstep.ResidueInput) (jobstep.ResidueResult, error) {
 	if f.Looking == nil {
-		return flush.ResidueResult{}, nil
+		return jobstep.ResidueResult{}, nil
 	}
 	return f.Looking(in), nil
 }
@@ -101,14 +101,14 @@ func (f *Steps) Publish(context.Context, string) error { return nil }
 func (f *Steps) Vacuum(context.Context, string) error { return nil }
 
 // Sweep is *flush.Flusher's.
-func (f *Steps) Sweep(context.Context, string) (flush.SweepResult, error) {
-	return flush.SweepResult{}, nil
+func (f *Steps) Sweep(context.Context, string) (jobstep.SweepResult, error) {
+	return jobstep.SweepResult{}, nil
 }
 
 // Finish is *flush.Flusher's.
-func (f *Steps) Finish(_ context.Context, in flush.FinishInput) (flush.FinishResult, error) {
+func (f *Steps) Finish(_ context.Context, in jobstep.FinishInput) (jobstep.FinishResult, error) {
 	if f.Alive.Err() != nil {
-		return flush.FinishResult{}, errors.New("crash")
+		return jobstep.FinishResult{}, errors.New("crash")
 	}
 	if f.Finishing != nil {
 		f.Finishing(in)
@@ -121,7 +121,7 @@ func (f *Steps) Finish(_ context.Context, in flush.FinishInput) (flush.FinishRes
 		JobID: in.JobID, Status: in.Status, ErrorClass: class, RowsLeft: in.RowsLeft, WorkflowID: in.WorkflowID, RunID: in.RunID,
 		CreatedAt: in.CreatedAt, StartedAt: in.StartedAt, CancelledAt: in.CancelledAt,
 	}, in.RequestID)
-	return flush.FinishResult{Status: row.Status, Rows: row.RowsFlushed, Bytes: row.BytesWritten, Segments: row.Segments}, nil
+	return jobstep.FinishResult{Status: row.Status, Rows: row.RowsFlushed, Bytes: row.BytesWritten, Segments: row.Segments}, nil
 }
 
 // TakeTable is *flush.Flusher's. The table is free again when its process crashes.
