@@ -117,3 +117,45 @@ func TestManifestEditedByHand(t *testing.T) {
 		}
 	}
 }
+
+// A54: a manifest that lists what is no longer cold, or not yet all that is, as a job leaves it whose last try met a full disk: CLEANUP writes
+// it again, and leaves one that is right as it is.
+func TestCleanupWritesStaleManifests(t *testing.T) {
+	t.Parallel()
+	r := newRestoreRig(t, events, fill(200))
+	r.newJob().run()
+	path := filepath.Join(r.dir, "app", "t", layout.ManifestName)
+	old, err := os.ReadFile(path)
+	must(t, err)
+	r.db.Exec(t, "INSERT INTO app.t (id, tenant) VALUES (1001, 1)")
+	r.want = r.want.Add(audit.Hot(t, r.db.SuperURL, "app", "t", ""))
+	r.newJob().run()
+	right, err := os.Stat(path)
+	must(t, err)
+	clean := func() {
+		t.Helper()
+		_, err := r.cleanup(false)
+		must(t, err)
+	}
+	clean()
+	if now, err := os.Stat(path); err != nil || !os.SameFile(now, right) {
+		t.Errorf("CLEANUP wrote a manifest that was right: %v", err)
+	}
+	for name, spoil := range map[string]func() error{
+		"an old one": func() error { return os.WriteFile(path, old, 0o640) },
+		"none":       func() error { return os.Remove(path) },
+		"half":       func() error { return os.WriteFile(path, old[:len(old)/2], 0o640) },
+		"empty":      func() error { return os.WriteFile(path, nil, 0o640) },
+	} {
+		must(t, spoil())
+		_, err := r.cleanup(true)
+		must(t, err)
+		if text, err := os.ReadFile(path); err == nil && strings.Contains(string(text), `"rows": 201`) {
+			t.Errorf("%s: a dry run wrote the manifest", name)
+		}
+		clean()
+		if text, err := os.ReadFile(path); err != nil || !strings.Contains(string(text), `"rows": 201`) {
+			t.Errorf("%s: the manifest is %.100q, %v", name, text, err)
+		}
+	}
+}

@@ -127,6 +127,15 @@ func (l *Ledger) ColdTotals(ctx context.Context, schema, table string) (ColdTota
 	return t, wrap("sum up segments", err)
 }
 
+// ColdTotalsIn sums up the live segments that a table has in one storage.
+func (l *Ledger) ColdTotalsIn(ctx context.Context, schema, table, storage string) (ColdTotals, error) {
+	var t ColdTotals
+	err := l.pool.QueryRow(ctx, l.expand(`
+		SELECT count(*), coalesce(sum(row_count), 0)::bigint, coalesce(sum(bytes), 0)::bigint FROM @schema@.segments
+		WHERE table_schema = $1 AND table_name = $2 AND storage = $3 AND restored_at IS NULL AND replaced_at IS NULL`), schema, table, storage).Scan(&t.Segments, &t.Rows, &t.Bytes)
+	return t, wrap("sum up segments", err)
+}
+
 // versionTries bounds how often EnsureSchemaVersion meets somebody who takes the same number.
 const versionTries = 100
 

@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"regexp"
+	"strconv"
 	"time"
 
 	"github.com/spillwaydb/spillway/internal/coldstore"
@@ -116,9 +119,10 @@ func (p *Publisher) publishCurrent(ctx context.Context, schema, table, key strin
 	return lost
 }
 
-// EndUnfinished writes those manifests again whose writers left unfinished files behind: killed ones for good, live ones for now. What
-// cannot be done with one does not keep the others, and the next one may do it.
-func (p *Publisher) EndUnfinished(ctx context.Context) error {
+// Refresh writes those manifests again whose writers left unfinished files behind, killed ones for good and live ones for now, and those
+// that are not what the ledger says: the last try of a job may have met a full disk. What cannot be done with one does not keep the
+// others, and the next one may do it.
+func (p *Publisher) Refresh(ctx context.Context) error {
 	ours, err := coldstore.OwnerOf(ctx, p.ledger)
 	if err != nil {
 		return err
@@ -137,27 +141,67 @@ func (p *Publisher) EndUnfinished(ctx context.Context) error {
 			err = coldstore.RequireOwner(ctx, store, ours)
 		}
 		if err != nil {
-			p.log.Warn("could not look for unfinished manifests", obs.KeyStorage, s.Name, obs.KeyClass, jobstep.ClassOf(err).Name)
+			p.log.Warn("could not look at manifests", obs.KeyStorage, s.Name, obs.KeyClass, jobstep.ClassOf(err).Name)
 			continue
 		}
-		rivals, ok := store.(objstore.Rivals)
-		for i := 0; ok && i < len(tables); i++ {
-			if err := p.endPublish(ctx, rivals, s.Name, tables[i].Schema, tables[i].Table); err != nil {
-				p.log.Warn("could not end an unfinished manifest", obs.KeyStorage, s.Name, obs.KeyClass, jobstep.ClassOf(err).Name)
+		for _, t := range tables {
+			if err := p.refresh(ctx, store, s.Name, t.Schema, t.Table); err != nil {
+				p.log.Warn("could not write a manifest again", obs.KeyStorage, s.Name, obs.KeyClass, jobstep.ClassOf(err).Name)
 			}
 		}
 	}
 	return ctx.Err()
 }
 
-func (p *Publisher) endPublish(ctx context.Context, store objstore.Rivals, storage, schema, table string) error {
+func (p *Publisher) refresh(ctx context.Context, store objstore.Store, storage, schema, table string) error {
 	key, err := layout.ManifestKey(schema, table)
 	if err != nil {
 		return err
 	}
-	n, err := store.Unfinished(ctx, key)
-	if err != nil || n == 0 {
-		return err
+	again := false
+	if rivals, ok := store.(objstore.Rivals); ok {
+		n, err := rivals.Unfinished(ctx, key)
+		if err != nil {
+			return err
+		}
+		again = n > 0
+	}
+	if !again {
+		if again, err = p.stale(ctx, store, key, storage, schema, table); err != nil {
+			return err
+		}
+	}
+	if !again {
+		return nil
 	}
 	return p.Publish(ctx, schema, table, storage)
+}
+
+// ending is how a manifest ends: its totals.
+var ending = regexp.MustCompile(`"rows": (\d+),\s*"bytes": (\d+)\s*}\s*$`)
+
+// endingBytes hold the ending of every manifest: two numbers of 20 digits at most, and what stands around them.
+const endingBytes = 256
+
+// stale reports whether the totals at the end of a manifest are not those of the ledger. To compare all of it would be to read a list
+// of all segments.
+func (p *Publisher) stale(ctx context.Context, store objstore.Store, key, storage, schema, table string) (bool, error) {
+	want, err := p.ledger.ColdTotalsIn(ctx, schema, table, storage)
+	if err != nil {
+		return false, err
+	}
+	object, err := store.Open(ctx, key)
+	if errors.Is(err, objstore.ErrNotExist) {
+		return want.Segments > 0, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer object.Close()
+	text := make([]byte, min(object.Size(), endingBytes))
+	if _, err := object.ReadAt(text, object.Size()-int64(len(text))); err != nil && !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	m := ending.FindSubmatch(text)
+	return m == nil || string(m[1]) != strconv.FormatInt(want.Rows, 10) || string(m[2]) != strconv.FormatInt(want.Bytes, 10), nil
 }

@@ -104,7 +104,7 @@ func (k *Keeper) planCleanup(ctx context.Context, in jobstep.PlanInput) (jobstep
 		}
 	} else {
 		if !opt.DryRun {
-			if err := k.manifests.EndUnfinished(ctx); err != nil {
+			if err := k.manifests.Refresh(ctx); err != nil {
 				return jobstep.PlanResult{}, err
 			}
 		}
