@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/spillwaydb/spillway/internal/jobstep"
@@ -17,6 +18,7 @@ type heldStore struct {
 }
 
 type heldOpen struct {
+	mu    sync.Mutex // small files are put several at once
 	held  bool
 	key   string
 	bytes []byte
@@ -51,6 +53,8 @@ func (s *heldStore) PutIfAbsent(ctx context.Context, key string, data []byte) er
 
 // hold keeps the first upload of a segment.
 func (o *heldOpen) hold(key string, data []byte) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	if o.held || !strings.HasSuffix(key, ".parquet") {
 		return false
 	}
