@@ -210,6 +210,14 @@ func TestSegments(t *testing.T) {
 		n++
 		break // leaving the loop gives the connection back
 	}
+	old, err := l.SegmentByID(t.Context(), uuid.MustParse(pgtest.Value[string](t, db, `SELECT segment_id::text FROM spillway.segments WHERE chunk = 0`)))
+	if err != nil || old.Live() || old.ReplacedBy == nil {
+		t.Errorf("restored segment: %+v, %v", old, err)
+	}
+	places, err := l.ColdPlaces(t.Context())
+	if want := (ledger.ColdPlace{Schema: "app", Table: "events", Storage: old.Storage, ColdTotals: ledger.ColdTotals{Segments: 1, Rows: 10, Bytes: 100}}); err != nil || len(places) != 1 || places[0] != want {
+		t.Errorf("cold places %+v, %v; want %+v", places, err, want)
+	}
 	if n != 1 || p.Stat().AcquiredConns() != 0 {
 		t.Errorf("%d segments, %d connections in use", n, p.Stat().AcquiredConns())
 	}

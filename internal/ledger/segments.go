@@ -127,13 +127,21 @@ func (l *Ledger) ColdTotals(ctx context.Context, schema, table string) (ColdTota
 	return t, wrap("sum up segments", err)
 }
 
-// ColdTotalsIn sums up the live segments that a table has in one storage.
-func (l *Ledger) ColdTotalsIn(ctx context.Context, schema, table, storage string) (ColdTotals, error) {
-	var t ColdTotals
-	err := l.pool.QueryRow(ctx, l.expand(`
-		SELECT count(*), coalesce(sum(row_count), 0)::bigint, coalesce(sum(bytes), 0)::bigint FROM @schema@.segments
-		WHERE table_schema = $1 AND table_name = $2 AND storage = $3 AND restored_at IS NULL AND replaced_at IS NULL`), schema, table, storage).Scan(&t.Segments, &t.Rows, &t.Bytes)
-	return t, wrap("sum up segments", err)
+// ColdPlace is a storage that holds segments of a table, or has held some, with what is cold there now.
+type ColdPlace struct {
+	Schema, Table, Storage string
+	ColdTotals
+}
+
+// ColdPlaces lists them for all tables.
+func (l *Ledger) ColdPlaces(ctx context.Context) ([]ColdPlace, error) {
+	const live = `FILTER (WHERE restored_at IS NULL AND replaced_at IS NULL)`
+	return collect(ctx, l.pool, "sum up segments", func(row pgx.CollectableRow) (p ColdPlace, err error) {
+		err = row.Scan(&p.Schema, &p.Table, &p.Storage, &p.Segments, &p.Rows, &p.Bytes)
+		return p, err
+	}, l.expand(`
+		SELECT table_schema, table_name, storage, count(*) `+live+`, coalesce(sum(row_count) `+live+`, 0)::bigint, coalesce(sum(bytes) `+live+`, 0)::bigint
+		FROM @schema@.segments GROUP BY 1, 2, 3 ORDER BY 3, 1, 2`))
 }
 
 // versionTries bounds how often EnsureSchemaVersion meets somebody who takes the same number.

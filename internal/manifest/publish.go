@@ -127,54 +127,57 @@ func (p *Publisher) Refresh(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	tables, err := p.ledger.RegisteredTables(ctx, "")
+	places, err := p.ledger.ColdPlaces(ctx)
 	if err != nil {
 		return err
 	}
-	storages, err := p.ledger.Storages(ctx)
-	if err != nil {
-		return err
-	}
-	for _, s := range storages {
-		store, _, err := p.stores.Store(ctx, s.Name)
-		if err == nil {
-			err = coldstore.RequireOwner(ctx, store, ours)
+	stores := map[string]objstore.Store{} // by name; nil: it cannot be used now
+	for _, at := range places {
+		store, looked := stores[at.Storage]
+		if !looked {
+			store = p.owned(ctx, at.Storage, ours)
+			stores[at.Storage] = store
 		}
-		if err != nil {
-			p.log.Warn("could not look at manifests", obs.KeyStorage, s.Name, obs.KeyClass, jobstep.ClassOf(err).Name)
+		if store == nil {
 			continue
 		}
-		for _, t := range tables {
-			if err := p.refresh(ctx, store, s.Name, t.Schema, t.Table); err != nil {
-				p.log.Warn("could not write a manifest again", obs.KeyStorage, s.Name, obs.KeyClass, jobstep.ClassOf(err).Name)
-			}
+		if err := p.refresh(ctx, store, at); err != nil {
+			p.log.Warn("could not write a manifest again", obs.KeyStorage, at.Storage, obs.KeyClass, jobstep.ClassOf(err).Name)
 		}
 	}
 	return ctx.Err()
 }
 
-func (p *Publisher) refresh(ctx context.Context, store objstore.Store, storage, schema, table string) error {
-	key, err := layout.ManifestKey(schema, table)
+// owned opens a storage that is marked as ours; nil, and a word in the log, if that cannot be.
+func (p *Publisher) owned(ctx context.Context, name string, ours objstore.Owner) objstore.Store {
+	store, _, err := p.stores.Store(ctx, name)
+	if err == nil {
+		err = coldstore.RequireOwner(ctx, store, ours)
+	}
+	if err != nil {
+		p.log.Warn("could not look at manifests", obs.KeyStorage, name, obs.KeyClass, jobstep.ClassOf(err).Name)
+		return nil
+	}
+	return store
+}
+
+func (p *Publisher) refresh(ctx context.Context, store objstore.Store, at ledger.ColdPlace) error {
+	key, err := layout.ManifestKey(at.Schema, at.Table)
 	if err != nil {
 		return err
 	}
-	again := false
+	unfinished := 0
 	if rivals, ok := store.(objstore.Rivals); ok {
-		n, err := rivals.Unfinished(ctx, key)
-		if err != nil {
-			return err
-		}
-		again = n > 0
-	}
-	if !again {
-		if again, err = p.stale(ctx, store, key, storage, schema, table); err != nil {
+		if unfinished, err = rivals.Unfinished(ctx, key); err != nil {
 			return err
 		}
 	}
-	if !again {
-		return nil
+	if unfinished == 0 {
+		if stale, err := isStale(ctx, store, key, at.ColdTotals); err != nil || !stale {
+			return err
+		}
 	}
-	return p.Publish(ctx, schema, table, storage)
+	return p.Publish(ctx, at.Schema, at.Table, at.Storage)
 }
 
 // ending is how a manifest ends: its totals.
@@ -183,13 +186,9 @@ var ending = regexp.MustCompile(`"rows": (\d+),\s*"bytes": (\d+)\s*}\s*$`)
 // endingBytes hold the ending of every manifest: two numbers of 20 digits at most, and what stands around them.
 const endingBytes = 256
 
-// stale reports whether the totals at the end of a manifest are not those of the ledger. To compare all of it would be to read a list
+// isStale reports whether the totals at the end of a manifest are not those of the ledger. To compare all of it would be to read a list
 // of all segments.
-func (p *Publisher) stale(ctx context.Context, store objstore.Store, key, storage, schema, table string) (bool, error) {
-	want, err := p.ledger.ColdTotalsIn(ctx, schema, table, storage)
-	if err != nil {
-		return false, err
-	}
+func isStale(ctx context.Context, store objstore.Store, key string, want ledger.ColdTotals) (bool, error) {
 	object, err := store.Open(ctx, key)
 	if errors.Is(err, objstore.ErrNotExist) {
 		return want.Segments > 0, nil
