@@ -10,7 +10,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/spillwaydb/spillway/internal/coldstore"
-	"github.com/spillwaydb/spillway/internal/fault"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/layout"
@@ -136,7 +135,7 @@ func (f *Flusher) storePlan(ctx context.Context, in jobstep.PlanInput, req ledge
 		return jobstep.PlanResult{}, nil, fmt.Errorf("write plan: %w", err)
 	}
 	row.JobID, row.Generation, row.RequestID, row.FirstChunk, row.Plan = in.JobID, in.Generation, req.ID, first, text
-	stored, err := f.putPlanRow(ctx, row)
+	stored, err := jobstep.PutPlan(ctx, f.ledger, row)
 	if err != nil {
 		return jobstep.PlanResult{}, nil, err
 	}
@@ -146,12 +145,6 @@ func (f *Flusher) storePlan(ctx context.Context, in jobstep.PlanInput, req ledge
 	return jobstep.PlanResult{
 		Generation: stored.Generation, FirstChunk: stored.FirstChunk, Chunks: stored.Chunks, RowsEstimate: stored.RowsEstimate,
 	}, doc, nil
-}
-
-// putPlanRow stores a generation, or returns the one that is stored.
-func (f *Flusher) putPlanRow(ctx context.Context, row ledger.PlanRow) (stored ledger.PlanRow, err error) {
-	err = fault.Do(ctx, fault.Plan, func() (err error) { stored, err = f.ledger.PutPlan(ctx, row); return err })
-	return stored, err
 }
 
 // firstChunk is the number after the last of all earlier generations. If this generation is stored already, its own number

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 
 	"github.com/spillwaydb/spillway/internal/coldstore"
-	"github.com/spillwaydb/spillway/internal/fault"
 	"github.com/spillwaydb/spillway/internal/jobstep"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/manifest"
@@ -29,9 +28,4 @@ func New(l *ledger.Ledger, stores coldstore.Stores, log *slog.Logger) *Keeper {
 // recordFailure keeps the full text of an error in the ledger.
 func (k *Keeper) recordFailure(ctx context.Context, jobID string, chunk *int, attempt int, err error) {
 	jobstep.NoteFailure(ctx, k.ledger, k.log, jobID, chunk, attempt, err)
-}
-
-func (k *Keeper) putPlanRow(ctx context.Context, row ledger.PlanRow) (stored ledger.PlanRow, err error) {
-	err = fault.Do(ctx, fault.Plan, func() (err error) { stored, err = k.ledger.PutPlan(ctx, row); return err })
-	return stored, err
 }

@@ -129,7 +129,7 @@ func (k *Keeper) putPlan(ctx context.Context, in jobstep.PlanInput, req ledger.R
 	if err != nil {
 		return ledger.PlanRow{}, fmt.Errorf("write plan: %w", err)
 	}
-	return k.putPlanRow(ctx, ledger.PlanRow{JobID: in.JobID, Generation: 1, RequestID: req.ID, Chunks: chunks, Plan: text})
+	return jobstep.PutPlan(ctx, k.ledger, ledger.PlanRow{JobID: in.JobID, Generation: 1, RequestID: req.ID, Chunks: chunks, Plan: text})
 }
 
 // CheckSegments reads the segments of one chunk back and compares them with the ledger. What is wrong goes to the findings;
