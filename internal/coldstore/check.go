@@ -19,10 +19,10 @@ type Checker struct {
 	log    *slog.Logger
 }
 
-// NewChecker makes a StorageChecker.
+// NewChecker makes a Checker.
 func NewChecker(l *ledger.Ledger, log *slog.Logger) (*Checker, error) {
 	if l == nil || log == nil {
-		return nil, errors.New("flush: a ledger and a log are required")
+		return nil, errors.New("coldstore: a ledger and a log are required")
 	}
 	return &Checker{ledger: l, log: log}, nil
 }

@@ -62,7 +62,7 @@ func (s *LedgerStores) Store(ctx context.Context, name string) (objstore.Store, 
 	if err != nil {
 		return nil, "", fmt.Errorf("open storage %s: %w", row.Name, err)
 	}
-	owner, err := s.owner(ctx)
+	owner, err := OwnerOf(ctx, s.ledger)
 	if err != nil {
 		return nil, "", err
 	}
@@ -82,11 +82,6 @@ func (s *LedgerStores) openRow(ctx context.Context, row ledger.StorageRow) (objs
 		return nil, err
 	}
 	return objstore.OpenWith(ctx, row.Location, options)
-}
-
-// owner is who this installation is, as its storages' markers say.
-func (s *LedgerStores) owner(ctx context.Context) (objstore.Owner, error) {
-	return OwnerOf(ctx, s.ledger)
 }
 
 // OwnerOf is who the installation of a ledger is, by PostgreSQL's word of this moment.

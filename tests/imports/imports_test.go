@@ -74,11 +74,11 @@ var rooms = map[string][]string{
 	"internal/cli/top":       {"internal/cli/progress", "internal/cli/sqlclient", "internal/cli/show", "internal/cli/fail", "jobmanager"},
 	"internal/cli/shell":     {"internal/cli/sqlclient", "internal/cli/show", "internal/cli/fail", "internal/cli/words", "sqlfront/parse"},
 	"internal/cli/uninstall": {
-		"internal/cli/sqlclient", "internal/cli/show", "internal/cli/fail", "internal/flush", "internal/layout", "internal/coldstore", "internal/hot", "internal/ledger", "internal/objstore", "workflows",
+		"internal/cli/sqlclient", "internal/cli/show", "internal/cli/fail", "internal/manifest", "internal/layout", "internal/coldstore", "internal/hot", "internal/ledger", "internal/objstore", "workflows",
 	},
 	"internal/cli/doctor": {
 		"internal/cli/datadir", "internal/cli/temporalconn", "internal/cli/sqlclient", "internal/cli/fail", "sqlfront/parse", "workflows",
-		"internal/embedtemporal", "internal/hot", "internal/ledger", "internal/objstore",
+		"internal/embedtemporal", "internal/coldstore", "internal/hot", "internal/ledger", "internal/objstore",
 	},
 	"internal/cli/cold":         {"internal/cli/sqlclient", "internal/cli/show", "internal/segment", "internal/objstore"},
 	"internal/cli/grants":       {"internal/cli/sqlclient", "internal/cli/fail", "internal/hot", "internal/ledger", "sqlfront/parse"},

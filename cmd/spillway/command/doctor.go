@@ -34,7 +34,7 @@ check fails.`,
 func runDoctor(cmd *cobra.Command, env *Env, o *serverOptions) error {
 	findings := doctor.Examine(cmd.Context(), &doctor.Options{
 		DatabaseURL: o.databaseURL, LedgerSchema: o.ledgerSchema, SystemSchema: o.systemSchema, Storage: o.storage, DataDir: o.dataDir, Retention: defaultRetention,
-		Owner: owner, Hint: hintOf,
+		Hint: hintOf,
 		Temporal: func() (sdk.Options, error) {
 			n, err := newNode(env, o.lookedAt())
 			if err != nil {

@@ -216,7 +216,7 @@ func (n *node) openStorage(ctx context.Context) error {
 		return err
 	}
 	n.storageOptions = options
-	ours, err := owner(ctx, n.ledger)
+	ours, err := coldstore.OwnerOf(ctx, n.ledger)
 	if err != nil {
 		return err
 	}
@@ -230,7 +230,7 @@ func (n *node) openStorage(ctx context.Context) error {
 
 // settleStorage marks the default storage as ours and writes it into the ledger, for good. It is the last step of a start.
 func (n *node) settleStorage(ctx context.Context) error {
-	ours, err := owner(ctx, n.ledger)
+	ours, err := coldstore.OwnerOf(ctx, n.ledger)
 	if err != nil {
 		return err
 	}
@@ -368,19 +368,4 @@ func (n *node) startWorker() error {
 		}
 	}()
 	return nil
-}
-
-// owner is who this installation is, as storages' markers say it.
-func owner(ctx context.Context, l *ledger.Ledger) (objstore.Owner, error) {
-	inst, err := l.Installation(ctx, "")
-	if err != nil {
-		return objstore.Owner{}, err
-	}
-	id, err := l.Identity(ctx)
-	if err != nil {
-		return objstore.Owner{}, err
-	}
-	return objstore.Owner{
-		InstallationID: inst.ID.String(), SystemIdentifier: id.SystemIdentifier, DatabaseOID: id.DatabaseOID, Timeline: int64(id.Timeline),
-	}, nil
 }

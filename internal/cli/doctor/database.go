@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/spillwaydb/spillway/internal/coldstore"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/ledger"
 	"github.com/spillwaydb/spillway/internal/objstore"
@@ -237,7 +238,7 @@ func (d *doctor) examinePlace(ctx context.Context, what, location string, option
 		d.warn(what+" owner", "give this database a storage of its own, if this one belongs to another", "%s", found)
 		return
 	}
-	ours, err := d.o.Owner(ctx, l)
+	ours, err := coldstore.OwnerOf(ctx, l)
 	if err == nil {
 		err = objstore.CheckOwner(ctx, store, ours)
 	}

@@ -12,8 +12,6 @@ import (
 	"github.com/spillwaydb/spillway/internal/cli/fail"
 	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/internal/embedtemporal"
-	"github.com/spillwaydb/spillway/internal/ledger"
-	"github.com/spillwaydb/spillway/internal/objstore"
 )
 
 // Finding is one line of the doctor's report.
@@ -40,10 +38,9 @@ type Options struct {
 	DataDir      string
 	Retention    time.Duration // of jobs, where nobody chooses
 
-	Temporal func() (sdk.Options, error)                                   // where Temporal is, by flags and environment; no address: none is named
-	Store    func() (*embedtemporal.PostgresOptions, error)                // of an embedded Temporal; nil: not in PostgreSQL
-	Owner    func(context.Context, *ledger.Ledger) (objstore.Owner, error) // who this installation is to a storage
-	Hint     func(error) string                                            // what to do about an error, or ""
+	Temporal func() (sdk.Options, error)                    // where Temporal is, by flags and environment; no address: none is named
+	Store    func() (*embedtemporal.PostgresOptions, error) // of an embedded Temporal; nil: not in PostgreSQL
+	Hint     func(error) string                             // what to do about an error, or ""
 }
 
 // Examine looks at everything, for a minute at most, and says what it found.

@@ -18,10 +18,10 @@ import (
 	"github.com/spillwaydb/spillway/internal/cli/show"
 	"github.com/spillwaydb/spillway/internal/cli/sqlclient"
 	"github.com/spillwaydb/spillway/internal/coldstore"
-	"github.com/spillwaydb/spillway/internal/flush"
 	"github.com/spillwaydb/spillway/internal/hot"
 	"github.com/spillwaydb/spillway/internal/layout"
 	"github.com/spillwaydb/spillway/internal/ledger"
+	"github.com/spillwaydb/spillway/internal/manifest"
 	"github.com/spillwaydb/spillway/internal/objstore"
 )
 
@@ -228,12 +228,9 @@ func (u *remover) publish(ctx context.Context, left []ledger.Leftover) error {
 	if u.opt.KeepManifests || len(left) == 0 {
 		return nil
 	}
-	f, err := flush.New(flush.Deps{Hot: u.db, Ledger: u.ledger, Stores: coldstore.NewLedgerStores(u.ledger, nil), Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		return err
-	}
+	manifests := manifest.New(u.ledger, coldstore.NewLedgerStores(u.ledger, nil), slog.New(slog.DiscardHandler))
 	for _, t := range left {
-		if err := f.PublishTable(ctx, t.Schema, t.Table); err != nil {
+		if err := manifests.Publish(ctx, t.Schema, t.Table); err != nil {
 			return err
 		}
 	}
