@@ -123,8 +123,8 @@ func dynamicConfig() dynamicconfig.StaticClient {
 		// hundred workflows of the only one here; others would come from disk each time. One cache for all shards, or each would have its own.
 		dynamicconfig.EnableHostLevelEventsCache.Key():       true,
 		dynamicconfig.EventsHostLevelCacheMaxSizeBytes.Key(): eventsCache,
-		// What is known of a workflow is kept for an hour after its end by default, of a hundred thousand of them: memory would grow with
-		// every job of that hour.
+		// What is known of a workflow is kept for an hour after it was last asked for by default, of a hundred thousand of them: memory would
+		// grow with every job of that hour.
 		dynamicconfig.HistoryCacheTTL.Key():              10 * time.Minute,
 		dynamicconfig.HistoryCacheHostLevelMaxSize.Key(): historyCache,
 		// There are few history shards, and the queues of each are asked at most 20 times a second by default: every step of

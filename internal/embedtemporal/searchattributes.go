@@ -36,7 +36,7 @@ func EnsureSearchAttributes(ctx context.Context, c client.Client, namespace stri
 			return &SearchAttributesError{Namespace: namespace, Missing: missing, Err: err}
 		}
 	}
-	return aawaitUsable(ctx, c, namespace, attributes)
+	return awaitUsable(ctx, c, namespace, attributes)
 }
 
 // MissingSearchAttributes are those that the namespace does not have. It changes nothing. One of another type is an error
@@ -106,8 +106,8 @@ func listMissing(ctx context.Context, c client.Client, namespace string, want ma
 // listAttributes returns the search attributes that a namespace knows. Where visibility is kept in SQL, the server names its columns,
 // and the namespace says which name each has there.
 //
-// Warning: OperatorService.ListSearchAttributes is the call made for this, but Temporal 1.32 and before open a connection of their
-// own for each call of it and never close it, so that a server grows with every start of a worker.
+// Warning: OperatorService.ListSearchAttributes is the call made for this, but the server of Temporal 1.32 opens a connection of its
+// own for each call of it and never closes it, so that a server grows with every start of a worker.
 func listAttributes(ctx context.Context, c client.Client, namespace string) (map[string]enumspb.IndexedValueType, error) {
 	found, err := c.GetSearchAttributes(ctx)
 	if err != nil {
@@ -128,8 +128,8 @@ func listAttributes(ctx context.Context, c client.Client, namespace string) (map
 	return have, nil
 }
 
-// aawaitUsable asks a question that names all attributes until the server understands it.
-func aawaitUsable(ctx context.Context, c client.Client, namespace string, attributes map[string]enumspb.IndexedValueType) error {
+// awaitUsable asks a question that names all attributes until the server understands it.
+func awaitUsable(ctx context.Context, c client.Client, namespace string, attributes map[string]enumspb.IndexedValueType) error {
 	if len(attributes) == 0 {
 		return nil
 	}

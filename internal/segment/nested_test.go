@@ -231,7 +231,7 @@ func TestMapKeyIsNeverNull(t *testing.T) {
 // A value with more elements than a batch has room for fails clearly.
 func TestTooManyElements(t *testing.T) {
 	if testing.Short() {
-		t.Skip("a value of 17 MB")
+		t.Skip("it takes a value of 17 MB, and -short was asked for")
 	}
 	b := append(append(append(be32(1), be32(1)...), be32(oidInt4)...), append(be32(maxEntries+1), be32(1)...)...)
 	b = append(b, bytes.Repeat([]byte{0xff}, 4*(maxEntries+1))...)
