@@ -127,6 +127,8 @@ const ledgerVersion = "SELECT max(version) FROM spillway.migrations"
 // superValue asks what only the worker's role and a superuser may read.
 func superValue(t *testing.T, db *pgtest.DB, query string) (n int) {
 	t.Helper()
-	must(t, db.Connect(t, db.SuperURL).QueryRow(t.Context(), query).Scan(&n))
+	conn := db.Connect(t, db.SuperURL)
+	defer conn.Close(t.Context()) // and not at the end of the test: it is asked again and again
+	must(t, conn.QueryRow(t.Context(), query).Scan(&n))
 	return n
 }
