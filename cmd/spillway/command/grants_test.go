@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -53,7 +54,7 @@ func TestGrants(t *testing.T) {
 	}
 	conn := db.Connect(t, db.SuperURL)
 	t.Cleanup(func() {
-		db.Super(t, "DROP OWNED BY "+role, "DROP ROLE "+role)
+		db.Super(t, pgtest.DropOwned(role), "DROP ROLE "+role)
 	})
 	must(t, conn, r.out, r.out)
 
@@ -76,6 +77,36 @@ func TestGrants(t *testing.T) {
 	must(t, conn, "RESET SESSION AUTHORIZATION", "SET SESSION AUTHORIZATION "+reader, "SELECT one FROM system.probe", "RESET SESSION AUTHORIZATION")
 }
 
+// Scripts for several databases of one server, run at once by a superuser: rights on a setting are a row of a catalog that all share.
+func TestGrantsAtOnce(t *testing.T) {
+	t.Parallel()
+	start, done := make(chan struct{}), make(chan error)
+	const databases = 6
+	for range databases {
+		db := pgtest.Database(t)
+		db.Exec(t, "CREATE TABLE app.events (id int)")
+		r := invoke(t, []string{"grants", "--for", "app.events", "--database-url", db.OwnerURL, "--role", db.Worker, "--operators=false"})
+		if r.code != 0 {
+			t.Fatal(r.errOut)
+		}
+		conn := db.Connect(t, db.SuperURL)
+		go func() {
+			<-start
+			var err error
+			for n := 0; n < 20 && err == nil; n++ {
+				_, err = conn.Exec(context.Background(), r.out)
+			}
+			done <- err
+		}()
+	}
+	close(start)
+	for range databases {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // With --restore the role may put rows back too, and no more than that.
 func TestGrantsForRestores(t *testing.T) {
 	t.Parallel()
@@ -88,7 +119,7 @@ func TestGrantsForRestores(t *testing.T) {
 		t.Fatal(r.errOut)
 	}
 	conn := db.Connect(t, db.SuperURL)
-	t.Cleanup(func() { db.Super(t, "DROP OWNED BY "+role, "DROP ROLE "+role) })
+	t.Cleanup(func() { db.Super(t, pgtest.DropOwned(role), "DROP ROLE "+role) })
 	must(t, conn, r.out, r.out, "SET SESSION AUTHORIZATION "+role,
 		"BEGIN; LOCK TABLE app.parted IN ROW EXCLUSIVE MODE; INSERT INTO app.parted VALUES (1, 1); CREATE TEMPORARY TABLE s AS SELECT * FROM ONLY app.parted WITH NO DATA; COMMIT")
 	for _, forbidden := range []string{"INSERT INTO app.parted_1 VALUES (1, 1)", "UPDATE app.parted SET at = 2", "TRUNCATE app.parted"} {
@@ -108,7 +139,7 @@ func TestGrantsByAdministrator(t *testing.T) {
 	db.Exec(t, "CREATE TABLE app.events (id int)")
 	db.Super(t, "CREATE ROLE "+admin+" LOGIN CREATEROLE", "GRANT CREATE ON DATABASE "+db.Name+" TO "+admin, "GRANT "+db.Owner+" TO "+admin)
 	t.Cleanup(func() {
-		db.Super(t, "DROP OWNED BY "+role+", "+admin, "DROP ROLE "+role+", "+admin)
+		db.Super(t, pgtest.DropOwned(role, admin), "DROP ROLE "+role+", "+admin)
 	})
 	r := invoke(t, []string{"grants", "--for", "app.events", "--database-url", db.OwnerURL, "--role", role, "--operators=false"})
 	if r.code != 0 {

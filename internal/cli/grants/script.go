@@ -105,6 +105,7 @@ func (g *Script) tableGrants(p func(string, ...any), role string) {
 	p("-- Only a superuser may grant this, from PostgreSQL 15 on; without it an application may be ended, very rarely.")
 	p("DO $$ BEGIN")
 	p("    IF current_setting('server_version_num')::int >= 150000 AND (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN")
+	p("        LOCK TABLE pg_catalog.pg_parameter_acl IN SHARE ROW EXCLUSIVE MODE; -- or two such scripts at once would fail")
 	p("        GRANT SET ON PARAMETER deadlock_timeout TO %s;", role)
 	p("    END IF;")
 	p("END $$;")
