@@ -107,8 +107,8 @@ torture: postgres servers ## kill, freeze and starve processes under load: DURAT
 	SPILLWAY_LONG=$(LONG) $(GO) test -count=1 -v -timeout 0 ./tests/torture -run '$(or $(TESTS),TestTorture)' -duration $(or $(DURATION),10m) -round 60s \
 		-aim $(or $(AIM),all) -seed $(or $(SEED),0) -results '$(if $(RESULTS),$(abspath $(RESULTS)))'
 
-soak: postgres ## flush without a pause and look for what grows: DURATION=30m
-	$(GO) test -count=1 -v -timeout 0 ./tests/torture -run TestSoak -soak $(or $(DURATION),30m) -results '$(if $(RESULTS),$(abspath $(RESULTS)))'
+soak: postgres ## flush without a pause and look for what grows: DURATION=30m PROFILES=folder
+	$(GO) test -count=1 -v -timeout 0 ./tests/torture -run TestSoak -soak $(or $(DURATION),30m) -profiles '$(if $(PROFILES),$(abspath $(PROFILES)))' -results '$(if $(RESULTS),$(abspath $(RESULTS)))'
 
 bench: postgres build ## measure: prints a table and writes a JSON file (docs/benchmarks.md)
 	$(GO) build -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/bench ./tests/bench

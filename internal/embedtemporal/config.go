@@ -99,9 +99,10 @@ func staticHosts(host string, p ports) map[primitives.ServiceName]static.Hosts {
 }
 
 const (
-	fast         = 20_000   // requests a second: more than one machine answers
-	eventsCache  = 64 << 20 // bytes at most, of a few thousand live jobs
-	historyCache = 10_000   // workflows at most
+	fast         = 20_000  // requests a second: more than one machine answers
+	eventsCache  = 8 << 20 // bytes at most as they are stored, of a few thousand live jobs; in memory they are four times as large
+	historyCache = 10_000  // workflows at most
+	historyTTL   = 5 * time.Minute
 )
 
 // dynamicConfig holds what the defaults, made for large clusters, get wrong here.
@@ -123,10 +124,15 @@ func dynamicConfig() dynamicconfig.StaticClient {
 		// hundred workflows of the only one here; others would come from disk each time. One cache for all shards, or each would have its own.
 		dynamicconfig.EnableHostLevelEventsCache.Key():       true,
 		dynamicconfig.EventsHostLevelCacheMaxSizeBytes.Key(): eventsCache,
-		// What is known of a workflow is kept for an hour after it was last asked for by default, of a hundred thousand of them: memory would
-		// grow with every job of that hour.
-		dynamicconfig.HistoryCacheTTL.Key():              10 * time.Minute,
+		// By default what is known of a workflow is kept until a hundred thousand others took its place: what is older than the limit is
+		// only not used any more. So memory would grow with every job.
+		dynamicconfig.HistoryCacheTTL.Key():              historyTTL,
 		dynamicconfig.HistoryCacheHostLevelMaxSize.Key(): historyCache,
+		dynamicconfig.HistoryCacheBackgroundEvict.Key(): dynamicconfig.CacheBackgroundEvictSettings{
+			Enabled: true, LoopInterval: time.Minute, MaxEntryPerCall: 1024,
+		},
+		// This one feeds other clusters, and there are none. It takes no less.
+		dynamicconfig.XDCCacheMaxSizeBytes.Key(): 0,
 		// There are few history shards, and the queues of each are asked at most 20 times a second by default: every step of
 		// a workflow would wait 50 ms for the next.
 		dynamicconfig.TransferProcessorMaxPollRPS.Key():   1000,

@@ -19,6 +19,7 @@ var (
 	results  = flag.String("results", "", "file to which each run appends a line of JSON")
 	breath   = flag.Duration("breath", 4*time.Millisecond, "rest of a client between two statements")
 	soakFor  = flag.Duration("soak", 40*time.Second, "how long TestSoak goes on")
+	profiles = flag.String("profiles", "", "folder to which TestSoak writes heap profiles, five of them over its time")
 	pace     = flag.Duration("pace", 1500*time.Millisecond, "mean time between two faults")
 )
 

@@ -81,12 +81,19 @@ func TestSoak(t *testing.T) {
 	defer tick.Stop()
 	var at []float64
 	samples := make([][]float64, len(figures))
-	for time.Since(began) < *soakFor && !t.Failed() {
+	for quarter := 0; time.Since(began) < *soakFor && !t.Failed(); {
 		<-tick.C
+		if *profiles != "" && time.Since(began) >= *soakFor*time.Duration(quarter)/4 {
+			must(t, s.up.profile("heap?gc=1", filepath.Join(*profiles, fmt.Sprintf("heap-%d.pprof", quarter))))
+			quarter++
+		}
 		at = append(at, time.Since(began).Minutes())
 		for i, v := range s.sample() {
 			samples[i] = append(samples[i], v)
 		}
+	}
+	if *profiles != "" {
+		must(t, s.up.profile("heap?gc=1", filepath.Join(*profiles, "heap-4.pprof")))
 	}
 	close(stop)
 	all.Wait()
@@ -109,7 +116,7 @@ func newSoak(t *testing.T) *soak {
 	metrics, temporal := address(t), address(t)
 	s.storage = filepath.Join(s.dir, "segments")
 	s.up = supervise(t, "up", folder(t), metrics, "up", "--data-dir", s.dir, "--database-url", s.db.WorkerURL, "--sql-listen", s.sql,
-		"--temporal-listen", temporal, "--ui-listen", "127.0.0.1:0", "--metrics-listen", metrics)
+		"--temporal-listen", temporal, "--ui-listen", "127.0.0.1:0", "--metrics-listen", metrics, "--pprof")
 	g := &rig{t: t}
 	g.await("up is ready", s.up.ready)
 	c, err := sdk.Dial(sdk.Options{HostPort: temporal, Logger: silent{}})

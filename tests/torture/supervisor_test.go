@@ -179,6 +179,24 @@ func (u *unit) vitals() (v vitals, ok bool) {
 	return v, v.goroutines > 0
 }
 
+// profile writes one of the process' profiles into a file; it must run with --pprof.
+func (u *unit) profile(name, file string) error {
+	c := http.Client{Timeout: time.Minute}
+	r, err := c.Get("http://" + u.metrics + "/debug/pprof/" + name)
+	if err != nil {
+		return err
+	}
+	defer r.Body.Close()
+	text, err := io.ReadAll(r.Body)
+	if err != nil {
+		return err
+	}
+	if r.StatusCode != http.StatusOK {
+		return fmt.Errorf("profile %s: %s", name, r.Status)
+	}
+	return os.WriteFile(file, text, 0o644)
+}
+
 // holds counts what a process has open, by kind, and its goroutines by where they were made: what to read where it grows.
 func (u *unit) holds() string {
 	kinds := map[string]int{}

@@ -12,6 +12,10 @@ import (
 
 // flagError is the error of a command line whose flags cannot be read.
 func flagError(cmd *cobra.Command, err error) error {
+	// Where a command's name is mistyped its flags are read as those of the command above it, which says nothing to the user.
+	if words := cmd.Flags().Args(); cmd.HasSubCommands() && len(words) > 0 {
+		return unknownCommand(cmd, words)
+	}
 	hint := "see `" + cmd.CommandPath() + " --help`"
 	if name, ok := strings.CutPrefix(err.Error(), "unknown flag: --"); ok {
 		var flags []string

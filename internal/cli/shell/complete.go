@@ -82,6 +82,15 @@ var policyWords = []string{"interval = '", "rows = ", "bytes = '", "min_rows = "
 // restoreWords stand in WITH ( … ) of RESTORE.
 var restoreWords = []string{"wait = true", "parallelism = ", "lock_timeout = ", "on_conflict = skip", "drop_columns = (", "triggers = fire", "replicate = true"}
 
+// optionValues are those of options that have a few.
+var optionValues = map[string][]string{
+	"wait": yesOrNo, "replicate": yesOrNo, "skip_referenced": yesOrNo, "vacuum": yesOrNo, "paused": yesOrNo, "dry_run": yesOrNo,
+	"verify": {"footer", "full"}, "triggers": {"fire"}, "on_unrepresentable": {"error", "null"}, "whole_partition": {"delete", "truncate", "detach"},
+	"codec": {"zstd", "snappy", "none"}, "on_conflict": {"error", "skip"},
+}
+
+var yesOrNo = []string{"true", "false"}
+
 // complete is the terminal's callback: Tab replaces the word before the cursor by what all candidates have in common, or
 // lists them.
 func (sh *shell) complete(line string, pos int, key rune) (string, int, bool) {
@@ -135,16 +144,12 @@ func (sh *shell) candidates(earlier, before, word string) []string {
 	switch {
 	case len(words) == 0:
 		return inCase(word, verbs)
-	case words[0] == "FLUSH" && strings.Count(before, "(") > strings.Count(before, ")"):
-		return optionWords
-	case words[0] == "VERIFY" && strings.Count(before, "(") > strings.Count(before, ")"):
-		return []string{"wait = true", "parallelism = "}
-	case words[0] == "CLEANUP" && strings.Count(before, "(") > strings.Count(before, ")"):
-		return []string{"wait = true", "dry_run = true"}
-	case words[0] == "RESTORE" && strings.Count(before, "(") > strings.Count(before, ")"):
-		return restoreWords
-	case words[0] == "ALTER" && slices.Contains(words, "POLICY") && strings.Count(before, "(") > strings.Count(before, ")"):
-		return slices.Concat(policyWords, optionWords[1:]) // without wait
+	case strings.Count(before, "(") > strings.Count(before, ")") && optionsOf(words) != nil:
+		if name, ok := strings.CutSuffix(strings.TrimSpace(before), "="); ok {
+			name = strings.TrimSpace(name)
+			return optionValues[strings.ToLower(name[wordStart(name):])]
+		}
+		return optionsOf(words)
 	case words[0] == "SHOW" && last == "FOR":
 		return sh.tableNames(word)
 	case words[0] == "RESTORE" && last == "FROM":
@@ -164,6 +169,27 @@ func (sh *shell) candidates(earlier, before, word string) []string {
 		return inCase(cmp.Or(word, strings.TrimSpace(earlier+before)), next)
 	}
 	return inCase(word, keywords)
+}
+
+// optionsOf lists the options that a statement's parentheses may hold; nil if they are not Spillway's.
+func optionsOf(words []string) []string {
+	verb := words[0]
+	if i := slices.Index(words, "FOR"); verb == "CREATE" && i > 0 && i+1 < len(words) && words[1] == "SCHEDULE" {
+		verb = words[i+1] // what the schedule does
+	}
+	switch {
+	case verb == "FLUSH":
+		return optionWords
+	case verb == "VERIFY":
+		return []string{"wait = true", "parallelism = "}
+	case verb == "CLEANUP":
+		return []string{"wait = true", "dry_run = true"}
+	case verb == "RESTORE":
+		return restoreWords
+	case verb == "ALTER" && slices.Contains(words, "POLICY"):
+		return slices.Concat(policyWords, optionWords[1:]) // without wait
+	}
+	return nil
 }
 
 // following finds the entry of follows for the words of a statement.

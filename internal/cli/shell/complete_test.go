@@ -33,6 +33,9 @@ func TestComplete(t *testing.T) {
 		{"VERIFY TABLE app.events WITH (pa", "VERIFY TABLE app.events WITH (parallelism = "}, {"cleanup ob", "cleanup object "}, {"CLEANUP WITH (dr", "CLEANUP WITH (dry_run = true "},
 		{"RESTORE TABLE app.events fr", "RESTORE TABLE app.events from job "}, {"RESTORE TABLE app.events FROM J", "RESTORE TABLE app.events FROM JOB "},
 		{"RESTORE TABLE app.events FROM JOB '", "RESTORE TABLE app.events FROM JOB '" + a[:len(a)-2]}, {"RESTORE TABLE app.events WITH (on", "RESTORE TABLE app.events WITH (on_conflict = skip "},
+		{"FLUSH TABLE app.events WITH (wait=tr", "FLUSH TABLE app.events WITH (wait=true "}, {"FLUSH TABLE app.events WITH (codec = s", "FLUSH TABLE app.events WITH (codec = snappy "},
+		{"FLUSH TABLE app.events WITH (parallelism = tr", "FLUSH TABLE app.events WITH (parallelism = tr"}, {"SELECT count(sel", "SELECT count(sel"},
+		{"CREATE SCHEDULE s FOR VERIFY TABLE app.events WITH (par", "CREATE SCHEDULE s FOR VERIFY TABLE app.events WITH (parallelism = "},
 		{`\wa`, `\watch `}, {`\x au`, `\x auto `}, {`\i comp`, `\i complete`}, {"xyzzy", "xyzzy"}, {"SELECT id gro", "SELECT id group by "},
 	} {
 		// Where there is more than one candidate and nothing in common, they would be listed on a terminal.
