@@ -346,7 +346,7 @@ func (p *parser) name(verb string) (Name, error) {
 		given := p.sc.src[start:p.cut]
 		return n, &Error{Pos: n.Pos, SQLState: SyntaxError, Expected: []string{"schema.table"},
 			Msg:  "table name \"" + clip(n.Schema) + "\" is not qualified: expected schema.table",
-			Hint: "did you mean " + verb + " public." + clip(given) + "?"}
+			Hint: "write its schema too, as in " + verb + " public." + clip(given)}
 	}
 	if n.Table, err = p.ident("a table name"); err != nil {
 		return n, err
