@@ -72,10 +72,41 @@ func (b *bed) startUp(ctx context.Context) (*upChild, error) {
 	}
 	u := &upChild{b: b, cmd: cmd, exited: make(chan struct{})}
 	go func() { _ = cmd.Wait(); close(u.exited) }() // how it ended, its log says
-	if err := u.awaitReady(ctx, filepath.Join(data, "up.json"), log); err != nil {
+	err = u.awaitReady(ctx, filepath.Join(data, "up.json"), log)
+	if err == nil {
+		err = u.awaitRest(ctx)
+	}
+	if err != nil {
 		return nil, errors.Join(err, u.stop())
 	}
 	return u, nil
+}
+
+// atRest is the share of a processor below which a process counts as idle.
+const atRest = 0.15
+
+// awaitRest waits until the process idles: Temporal goes on starting for seconds after it answers, and who is measured meanwhile
+// would be charged with that.
+func (u *upChild) awaitRest(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	before := treeSeconds(u.cmd.Process.Pid)
+	for {
+		select {
+		case <-tick.C:
+		case <-u.exited:
+			return notAvailable("`spillway up` ended before it was asked for anything")
+		case <-ctx.Done():
+			return errors.New("`spillway up` did not come to rest in a minute")
+		}
+		used := treeSeconds(u.cmd.Process.Pid)
+		if used-before < atRest {
+			return nil
+		}
+		before = used
+	}
 }
 
 // awaitReady waits for up.json, which is written last.

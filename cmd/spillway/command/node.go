@@ -15,6 +15,7 @@ import (
 	"time"
 
 	sdk "go.temporal.io/sdk/client"
+	sdkworker "go.temporal.io/sdk/worker"
 
 	"github.com/spillwaydb/spillway/activities"
 	"github.com/spillwaydb/spillway/internal/backing"
@@ -79,6 +80,8 @@ type part struct {
 }
 
 func newNode(env *Env, opt *serverOptions) (*node, error) {
+	// By default each process with a worker reads its whole executable, to name itself to Temporal by a checksum.
+	sdkworker.SetBinaryChecksum(strings.TrimSpace("spillway " + versionText() + " " + builtFrom()))
 	if err := opt.check(); err != nil {
 		return nil, err
 	}
