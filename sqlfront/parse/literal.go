@@ -3,6 +3,7 @@ package parse
 import (
 	"strconv"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -28,11 +29,15 @@ func decodeName(text string) (string, bool) {
 	if body == 0 {
 		return fold(text), true
 	}
-	name := strings.ReplaceAll(text[body:len(text)-1], `""`, `"`)
+	escape, ok := byte(0), true
 	if body > 1 {
-		return decodeUnicode(name)
+		text, escape, ok = cutEscape(text)
 	}
-	return name, true
+	name := strings.ReplaceAll(text[body:len(text)-1], `""`, `"`)
+	if body > 1 && ok {
+		return decodeUnicode(name, escape)
+	}
+	return name, ok
 }
 
 // decodeString returns the value of a string token. False: an escape is broken, or the kind (bits, a constant over
@@ -43,6 +48,13 @@ func decodeString(text string, backslash bool) (string, bool) {
 		return text[n : len(text)-n], true
 	}
 	body := bodyStart(text)
+	escape := byte(0)
+	if text[0] == 'u' || text[0] == 'U' {
+		var ok bool
+		if text, escape, ok = cutEscape(text); !ok {
+			return "", false
+		}
+	}
 	if !singleQuoted(text, body, backslash) {
 		return "", false
 	}
@@ -56,7 +68,7 @@ func decodeString(text string, backslash bool) (string, bool) {
 	case 'e', 'E':
 		return decodeEscapes(inner)
 	case 'u', 'U':
-		return decodeUnicode(strings.ReplaceAll(inner, `''`, `'`))
+		return decodeUnicode(strings.ReplaceAll(inner, `''`, `'`), escape)
 	}
 	return "", false
 }
@@ -155,30 +167,73 @@ func writeRune(b *strings.Builder, s string, n int) bool {
 	return true
 }
 
-// decodeUnicode resolves \XXXX, \+XXXXXX and \\ of U& constants; another escape character (UESCAPE) is not known here.
-func decodeUnicode(s string) (string, bool) {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		rest := s[i+1:]
-		switch {
-		case s[i] != '\\':
-			b.WriteByte(s[i])
-		case strings.HasPrefix(rest, `\`):
-			b.WriteByte('\\')
-			i++
-		case strings.HasPrefix(rest, "+"):
-			if !writeRune(&b, rest[1:], 6) {
-				return "", false
-			}
-			i += 7
-		default:
-			if !writeRune(&b, rest, 4) {
-				return "", false
-			}
-			i += 4
+// cutEscape cuts UESCAPE '…' off a U& token, and returns the character that escapes in it. False: PostgreSQL refuses that character.
+func cutEscape(text string) (quoted string, escape byte, ok bool) {
+	quote, end := text[2], 3
+	for text[end] != quote || end+1 < len(text) && text[end+1] == quote {
+		if text[end] == quote {
+			end++ // doubled
 		}
+		end++
+	}
+	end++
+	rest := text[end:]
+	if rest == "" || quote == '\'' && continued(text, end) >= 0 {
+		return text, '\\', true
+	}
+	n := len(rest)
+	escape = rest[n-2]
+	if rest[n-3] != '\'' || rest[n-4] == '\'' || isSpace(escape) || strings.IndexByte(`+'"0123456789abcdefABCDEF`, escape) >= 0 {
+		return text[:end], 0, false
+	}
+	return text[:end], escape, true
+}
+
+// decodeUnicode resolves the escapes of U& constants, for which \ stands here: \XXXX, \+XXXXXX and \\.
+func decodeUnicode(s string, escape byte) (string, bool) {
+	var b strings.Builder
+	for i := 0; i < len(s); {
+		if s[i] != escape {
+			b.WriteByte(s[i])
+			i++
+			continue
+		}
+		if i+1 < len(s) && s[i+1] == escape {
+			b.WriteByte(escape)
+			i += 2
+			continue
+		}
+		r, n := unicodeEscape(s[i+1:])
+		i += 1 + n
+		if utf16.IsSurrogate(r) && i < len(s) && s[i] == escape { // half of a character, whose other half follows
+			low, m := unicodeEscape(s[i+1:])
+			i += 1 + m
+			if r = utf16.DecodeRune(r, low); r == utf8.RuneError {
+				return "", false
+			}
+		}
+		if r == 0 || !utf8.ValidRune(r) {
+			return "", false
+		}
+		b.WriteRune(r)
 	}
 	return b.String(), true
+}
+
+// unicodeEscape reads XXXX or +XXXXXX, and returns its length. The code point is 0 if neither is there.
+func unicodeEscape(s string) (rune, int) {
+	begin, end := 0, 4
+	if strings.HasPrefix(s, "+") {
+		begin, end = 1, 7
+	}
+	if len(s) < end {
+		return 0, 0
+	}
+	v, err := strconv.ParseUint(s[begin:end], 16, 32)
+	if err != nil {
+		return 0, 0
+	}
+	return rune(v), end
 }
 
 // QuoteName spells a name so that it reads back as itself, with quotes only where they are needed.

@@ -211,15 +211,43 @@ func TestDecodeString(t *testing.T) {
 		backslash  bool
 	}{
 		{`'a''b'`, `a'b`, false}, {`'a\n'`, `a\n`, false}, {`'a\n'`, "a\n", true}, {`E'\x41\102\u0043\''`, "ABC'", false},
-		{`U&'d\0061t\\'`, `dat\`, false}, {`$q$a'b$q$`, `a'b`, false}, {`N'x'`, "x", false}, {`$$$$`, "", false},
+		{`U&'d\0061t\\'`, `dat\`, false}, {`U&'d!0061!!\' UESCAPE '!'`, `da!\`, false},
+		{"u&'d#+000061''' -- a\n/* b */uescape/**/'#'", `da'`, false}, {`U&'\D83D\DE00\+00d83d\DE00\FFFD'`, "😀😀\uFFFD", false}, {`$q$a'b$q$`, `a'b`, false}, {`N'x'`, "x", false}, {`$$$$`, "", false},
 	} {
 		if got, ok := decodeString(c.text, c.backslash); !ok || got != c.want {
 			t.Errorf("decodeString(%s) = %q, %v", c.text, got, ok)
 		}
 	}
-	for _, bad := range []string{`E'\u12'`, `E'\xff'`, `E'\000'`, `U&'\zz'`, `B'01'`, "'a'\n'b'"} {
+	for _, bad := range []string{
+		`U&'a' UESCAPE ''`, `U&'a' UESCAPE '!!'`, `U&'a' UESCAPE '+'`, `U&'a' UESCAPE 'f'`, `U&'a' UESCAPE ' '`, `U&'a' UESCAPE '"'`, `U&'a' UESCAPE ''''`, `U&'a' UESCAPE '''!'`,
+		`U&'!' UESCAPE '!'`, `U&'!00' UESCAPE '!'`, `U&'!0000' UESCAPE '!'`, `U&'\D83D'`, `U&'\D83Dx'`, `U&'\D83D\0061'`, `U&'\DE00\D83D'`, "U&'a'\n'b'",
+		`E'\u12'`, `E'\xff'`, `E'\000'`, `U&'\zz'`, `B'01'`, "'a'\n'b'"} {
 		if got, ok := decodeString(bad, false); ok {
 			t.Errorf("decodeString(%s) = %q", bad, got)
+		}
+	}
+}
+
+func TestUescape(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ src, schema, table string }{
+		{`FLUSH TABLE U&"d!0061ta" UESCAPE '!' . U&"t""#0061" uescape '#'`, "data", `t"a`},
+		{`FLUSH TABLE a.U&"x!" WITH (storage = U&'s!0074' UESCAPE '!')`, "a", "x!"},
+	} {
+		s, err := Parse(c.src, nil)
+		f, ok := s.(*FlushTable)
+		if err != nil || !ok || f.Table.Schema != c.schema || f.Table.Table != c.table {
+			t.Errorf("%s: %+v, %v", c.src, s, err)
+		}
+		if ok && len(f.Options) == 1 && f.Options[0].Value != "st" {
+			t.Errorf("%s: option %q", c.src, f.Options[0].Value)
+		}
+	}
+	for _, bad := range []string{
+		`FLUSH TABLE a.U&"x" UESCAPE`, `FLUSH TABLE a.U&"x" UESCAPE 'ab'`, `FLUSH TABLE a.U&"x" UESCAPE !`, `FLUSH TABLE a.b UESCAPE '!'`, `FLUSH TABLE a."b" UESCAPE '!'`,
+	} {
+		if s, err := Parse(bad, nil); err == nil {
+			t.Errorf("%s: %+v", bad, s)
 		}
 	}
 }

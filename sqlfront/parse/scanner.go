@@ -16,8 +16,8 @@ type kind uint8
 const (
 	tokEOF    kind = iota
 	tokWord        // an unquoted identifier or keyword
-	tokQuoted      // "…" or U&"…"
-	tokString      // '…', E'…', U&'…', B'…', X'…', N'…', $tag$…$tag$
+	tokQuoted      // "…" or U&"…" [UESCAPE '…']
+	tokString      // '…', E'…', U&'…' [UESCAPE '…'], B'…', X'…', N'…', $tag$…$tag$
 	tokNumber      // 12, 1.5e3
 	tokParam       // $1
 	tokOther       // one character of punctuation or of an operator
@@ -241,9 +241,9 @@ func (s *scanner) word(start int) token {
 	if len(rest) > 2 && (rest[0] == 'u' || rest[0] == 'U') && rest[1] == '&' {
 		switch rest[2] {
 		case '\'':
-			return s.quoted(start, start+3, false)
+			return s.withEscape(s.quoted(start, start+3, false))
 		case '"':
-			return s.identifier(start, start+3)
+			return s.withEscape(s.identifier(start, start+3))
 		}
 	}
 	i := start + 1
@@ -252,6 +252,24 @@ func (s *scanner) word(start int) token {
 	}
 	s.pos = i
 	return token{kind: tokWord, start: start, end: i}
+}
+
+// withEscape takes the UESCAPE '…' that follows a U& token into it, as PostgreSQL's own scanner does.
+func (s *scanner) withEscape(t token) token {
+	if t.kind == tokBad {
+		return t
+	}
+	const keyword = "UESCAPE"
+	if _, ok := s.skipSpace(); ok && len(s.src)-s.pos > len(keyword) && strings.EqualFold(s.src[s.pos:s.pos+len(keyword)], keyword) {
+		s.pos += len(keyword)
+		if _, ok := s.skipSpace(); ok && strings.HasPrefix(s.src[s.pos:], "'") {
+			if c := s.quoted(s.pos, s.pos+1, s.backslash); c.kind == tokString {
+				t.end = c.end
+			}
+		}
+	}
+	s.pos = t.end
+	return t
 }
 
 func isSpace(c byte) bool { return c == ' ' || c >= '\t' && c <= '\r' }
