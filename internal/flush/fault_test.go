@@ -154,8 +154,7 @@ func TestFlushYieldsInDeadlocks(t *testing.T) {
 	if pgtest.Value[int](t, db, "SELECT current_setting('server_version_num')::int") < 150000 {
 		t.Skip("before PostgreSQL 15 only superusers may set deadlock_timeout")
 	}
-	db.Super(t, "ALTER DATABASE "+db.Name+" SET deadlock_timeout = '40s'",
-		"DO $$ BEGIN LOCK TABLE pg_catalog.pg_parameter_acl IN SHARE ROW EXCLUSIVE MODE; GRANT SET ON PARAMETER deadlock_timeout TO "+db.Worker+"; END $$")
+	db.Super(t, "ALTER DATABASE "+db.Name+" SET deadlock_timeout = '40s'", pgtest.GrantSet("deadlock_timeout", db.Worker))
 	r := newRigOn(t, db, "", events, fill(1000))
 	r.params["lock_timeout"] = "20s"
 	j := r.newJob()

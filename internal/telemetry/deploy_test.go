@@ -150,7 +150,7 @@ func TestRulesCheck(t *testing.T) {
 	t.Parallel()
 	tool, err := exec.LookPath("promtool")
 	if err != nil {
-		t.Skip("promtool is not on this machine: the rules are read by our own test alone")
+		t.Skip("promtool is not on this machine: the rules are read by our own test alone; .ci/run installs it")
 	}
 	for _, args := range [][]string{{"check", "rules", alertsFile}, {"test", "rules", "testdata/alerts_test.yml"}} {
 		if out, err := exec.Command(tool, args...).CombinedOutput(); err != nil {

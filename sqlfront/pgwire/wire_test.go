@@ -411,11 +411,9 @@ func FuzzFrames(f *testing.F) {
 			}
 			io.CopyN(io.Discard, nc, int64(binary.BigEndian.Uint32(head))-4)
 			nc.Write(greeting)
-			go io.Copy(io.Discard, nc)
-			nc.Write(input) // spoiled answers, too
-			// No event says that the proxy has read spoiled bytes: it may answer nothing. Nothing is asserted on this
-			// pause; it only lets some inputs be read before the hang-up and others during it.
-			time.Sleep(time.Millisecond)
+			nc.Write(input)                // spoiled answers, too
+			nc.(*net.TCPConn).CloseWrite() // behind them, so that the proxy meets them before the hang-up
+			_, _ = io.Copy(io.Discard, nc) // until the proxy hangs up as well
 		})
 		srv, listening, _ := listen(t, &handler{started: make(chan struct{}, 100)}, pgwire.Target{Network: "tcp", Address: address}, nil)
 		nc, err := net.Dial("tcp", listening)

@@ -83,8 +83,8 @@ func TestSoak(t *testing.T) {
 	samples := make([][]float64, len(figures))
 	for quarter := 0; time.Since(began) < *soakFor && !t.Failed(); {
 		<-tick.C
-		if *profiles != "" && time.Since(began) >= *soakFor*time.Duration(quarter)/4 {
-			must(t, s.up.profile("heap?gc=1", filepath.Join(*profiles, fmt.Sprintf("heap-%d.pprof", quarter))))
+		if time.Since(began) >= *soakFor*time.Duration(quarter)/4 {
+			s.keepHeap(quarter)
 			quarter++
 		}
 		at = append(at, time.Since(began).Minutes())
@@ -92,9 +92,7 @@ func TestSoak(t *testing.T) {
 			samples[i] = append(samples[i], v)
 		}
 	}
-	if *profiles != "" {
-		must(t, s.up.profile("heap?gc=1", filepath.Join(*profiles, "heap-4.pprof")))
-	}
+	s.keepHeap(4)
 	close(stop)
 	all.Wait()
 	s.report(at, samples)
@@ -184,6 +182,16 @@ func (s *soak) work(n int, stop <-chan struct{}, warm func()) {
 		s.mu.Unlock()
 		pause(stop, 300*time.Millisecond) // steady, not as fast as it can
 	}
+}
+
+// keepHeap writes a profile of the heap into the folder of -profiles.
+func (s *soak) keepHeap(quarter int) {
+	if *profiles == "" {
+		return
+	}
+	text, err := s.up.get("/debug/pprof/heap?gc=1")
+	must(s.t, err)
+	must(s.t, os.WriteFile(filepath.Join(*profiles, fmt.Sprintf("heap-%d.pprof", quarter)), text, 0o644))
 }
 
 // sample reads the figures, in their order.

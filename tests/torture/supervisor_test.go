@@ -1,7 +1,6 @@
 package torture
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -163,38 +162,28 @@ func (u *unit) vitals() (v vitals, ok bool) {
 		return v, false
 	}
 	v.fds = len(fds)
-	c := http.Client{Timeout: 5 * time.Second}
-	r, err := c.Get("http://" + u.metrics + "/metrics")
+	text, err := u.get("/metrics")
 	if err != nil {
 		return v, false
 	}
-	defer r.Body.Close()
-	var text bytes.Buffer
-	if _, err := text.ReadFrom(r.Body); err != nil {
-		return v, false
-	}
-	v.goroutines = metric(text.Bytes(), "go_goroutines")
-	v.memory = metric(text.Bytes(), "process_resident_memory_bytes")
-	v.heap = metric(text.Bytes(), "go_memstats_heap_inuse_bytes")
+	v.goroutines = metric(text, "go_goroutines")
+	v.memory = metric(text, "process_resident_memory_bytes")
+	v.heap = metric(text, "go_memstats_heap_inuse_bytes")
 	return v, v.goroutines > 0
 }
 
-// profile writes one of the process' profiles into a file; it must run with --pprof.
-func (u *unit) profile(name, file string) error {
-	c := http.Client{Timeout: time.Minute}
-	r, err := c.Get("http://" + u.metrics + "/debug/pprof/" + name)
+// get asks the process at the address of its metrics; profiles are there with --pprof.
+func (u *unit) get(path string) ([]byte, error) {
+	c := http.Client{Timeout: 5 * time.Second}
+	r, err := c.Get("http://" + u.metrics + path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer r.Body.Close()
-	text, err := io.ReadAll(r.Body)
-	if err != nil {
-		return err
-	}
 	if r.StatusCode != http.StatusOK {
-		return fmt.Errorf("profile %s: %s", name, r.Status)
+		return nil, fmt.Errorf("%s: %s", path, r.Status)
 	}
-	return os.WriteFile(file, text, 0o644)
+	return io.ReadAll(r.Body)
 }
 
 // holds counts what a process has open, by kind, and its goroutines by where they were made: what to read where it grows.
@@ -207,13 +196,11 @@ func (u *unit) holds() string {
 		kind, _, _ := strings.Cut(target, ":")
 		kinds[kind]++
 	}
-	c := http.Client{Timeout: 5 * time.Second}
-	r, err := c.Get("http://" + u.metrics + "/debug/pprof/goroutine?debug=1")
+	text, err := u.get("/debug/pprof/goroutine?debug=1")
 	if err != nil {
 		return fmt.Sprint(kinds)
 	}
-	defer r.Body.Close()
-	text, _ := io.ReadAll(io.LimitReader(r.Body, 20_000)) // the most frequent ones come first
+	text = text[:min(len(text), 20_000)] // the most frequent ones come first
 	return fmt.Sprintf("%v\n%s", kinds, text)
 }
 

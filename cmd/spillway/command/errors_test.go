@@ -109,6 +109,9 @@ func TestUsageErrors(t *testing.T) {
 	}{
 		{[]string{"vresion"}, []string{`unknown command "vresion"`, "did you mean version?"}},
 		{[]string{"jobs", "kil"}, []string{`unknown command "kil" for "spillway jobs"`, "did you mean kill?"}},
+		{[]string{"flsh", "a.b", "--wait"}, []string{`unknown command "flsh"`, "did you mean flush?"}},
+		{[]string{"jobs", "lst", "--all"}, []string{`unknown command "lst" for "spillway jobs"`, "did you mean list?"}},
+		{[]string{"--wiat"}, []string{"unknown flag: --wiat"}},
 		{[]string{"flush"}, []string{"expected one TABLE, or --all", "usage: spillway flush schema.table"}},
 		{[]string{"flush", "a.b", "--all"}, []string{"not both"}},
 		{[]string{"flush", "--all", "--where", "x"}, []string{"not with --all"}},

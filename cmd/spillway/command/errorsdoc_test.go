@@ -244,7 +244,7 @@ func readOnly(t *testing.T) string {
 func mount(t *testing.T, dir string, flags uintptr, data string) {
 	t.Helper()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", flags, data); errors.Is(err, syscall.EPERM) || errors.Is(err, syscall.EACCES) {
-		t.Skip("this user may not mount a file system")
+		t.Skip("a full or read-only disk is a small file system mounted for the test, and this user may not mount any")
 	} else if err != nil {
 		t.Fatal(err)
 	}
@@ -358,7 +358,7 @@ func jobErrors() map[string]errorCase {
 		},
 		"the storage is full": func(t *testing.T) result {
 			if os.Geteuid() != 0 {
-				t.Skip("only root may mount a small file system")
+				t.Skip("a full disk is a small file system mounted for the test, and only root may mount one")
 			}
 			dir := t.TempDir()
 			mount(t, dir, 0, "size=256k")

@@ -337,7 +337,7 @@ func TestWorkerAndFront(t *testing.T) {
 func TestReadyLineOfPrivatePostgres(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("psql"); err != nil {
-		t.Skip("psql is not installed")
+		t.Skip("the line is one for psql, which is not on this machine; .ci/run installs it")
 	}
 	dir := filepath.Join(sharedDir(t), "with space")
 	if err := os.Mkdir(dir, 0o755); err != nil {

@@ -1,8 +1,15 @@
 package shell
 
 import (
+	"bufio"
 	"context"
 	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/spillwaydb/spillway/internal/cli/show"
@@ -69,4 +76,38 @@ func TestComplete(t *testing.T) {
 		t.Errorf("transaction status %c", sh.c.Conn.TxStatus())
 	}
 	must("ROLLBACK")
+}
+
+// What Tab offers behind "=" is what the reference lists.
+func TestOptionValues(t *testing.T) {
+	t.Parallel()
+	file, err := os.Open(filepath.Join("..", "..", "..", "docs", "sql.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	row, word := regexp.MustCompile("^\\| `(\\w+)` \\| ((?:`\\w+`(?: \\(default\\))?(?:, )?)+|true, false) \\|"), regexp.MustCompile(`\w+`)
+	listed := map[string][]string{"dry_run": yesOrNo, "paused": yesOrNo} // they stand in the text, or with the schedule's
+	in := false
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		line := lines.Text()
+		in = strings.HasPrefix(line, "| option | value |") || in && strings.HasPrefix(line, "|")
+		if m := row.FindStringSubmatch(line); in && m != nil {
+			values := slices.DeleteFunc(word.FindAllString(m[2], -1), func(w string) bool { return w == "default" })
+			for _, v := range values {
+				if !slices.Contains(listed[m[1]], v) { // one table after the other may list the same option
+					listed[m[1]] = append(slices.Clone(listed[m[1]]), v)
+				}
+			}
+		}
+	}
+	delete(listed, "unregistered") // of FLUSH ALL, which Tab does not tell from FLUSH TABLE
+	for _, name := range slices.Sorted(maps.Keys(listed)) {
+		if !slices.Equal(slices.Sorted(slices.Values(optionValues[name])), slices.Sorted(slices.Values(listed[name]))) {
+			t.Errorf("%s: Tab offers %q, docs/sql.md lists %q", name, optionValues[name], listed[name])
+		}
+	}
+	if len(optionValues) != len(listed) {
+		t.Errorf("Tab knows the values of %q, docs/sql.md lists those of %q", slices.Sorted(maps.Keys(optionValues)), slices.Sorted(maps.Keys(listed)))
+	}
 }

@@ -104,11 +104,19 @@ func Value[T any](t testing.TB, db *DB, query string, args ...any) T {
 	return v
 }
 
-// DropOwned drops what roles own in a database and takes their rights away, those on settings too, which outlive the database. PostgreSQL
-// fails where two sessions change the rights on one setting at once, so each waits for the other; before version 15 there are none.
-func DropOwned(roles ...string) string {
+// DropOwned drops what roles own in a database and takes their rights away, those on settings too, which outlive the database.
+func DropOwned(roles ...string) string { return alone("DROP OWNED BY " + strings.Join(roles, ", ")) }
+
+// GrantSet lets a role change a setting that is a superuser's; PostgreSQL 15 and later.
+func GrantSet(setting, role string) string {
+	return alone("GRANT SET ON PARAMETER " + setting + " TO " + role)
+}
+
+// alone runs a statement that changes rights on settings. PostgreSQL fails where two sessions do so for one setting, whatever their databases,
+// so each waits for the other; before version 15 there are no such rights.
+func alone(statement string) string {
 	return "DO $$ BEGIN IF pg_catalog.to_regclass('pg_catalog.pg_parameter_acl') IS NOT NULL THEN " +
-		"LOCK TABLE pg_catalog.pg_parameter_acl IN SHARE ROW EXCLUSIVE MODE; END IF; DROP OWNED BY " + strings.Join(roles, ", ") + "; END $$"
+		"LOCK TABLE pg_catalog.pg_parameter_acl IN SHARE ROW EXCLUSIVE MODE; END IF; " + statement + "; END $$"
 }
 
 func (db *DB) drop(t testing.TB) {
