@@ -36,8 +36,9 @@ build: ## build bin/spillway
 demo: postgres build ## see it work: a table, three flushes, one killed, and the proof
 	./$(BIN) demo $(DEMOFLAGS)
 
-test: postgres servers ## run every test
-	@$(MAKE) -k test-race test-server
+test: postgres servers ## run every test, and say at the end what failed
+	@said="$$(mktemp)"; trap 'rm -f "$$said"' EXIT; \
+	$(MAKE) -k test-race test-server 2>&1 | tee "$$said" || { echo; echo "What failed:"; scripts/failures "$$said"; exit 1; }
 
 # The race detector runs wherever it pays. Packages that link the Temporal server are left out: compiling the server with
 # -race takes longer than all the tests together, and the code of ours that they add has its own race tests.
