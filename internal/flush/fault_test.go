@@ -293,8 +293,9 @@ func TestCommitHangsInReplication(t *testing.T) {
 	r := newRigOn(t, db, "", events, fill(1000))
 	j := r.newJob()
 	// From now on each commit waits for a standby that does not exist; the reader of the ledger must not.
-	db.Super(t, "ALTER ROLE "+db.Worker+" SET synchronous_commit = on", "ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()")
-	defer db.Super(t, "SET synchronous_commit = local", "ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+	db.Super(t, "ALTER ROLE "+db.Worker+" SET synchronous_commit = on")
+	db.HoldCommits(t)
+	defer db.ReleaseCommits(t)
 	ctx, kill := context.WithCancel(context.Background())
 	defer kill()
 	go killWhenWaiting(ctx, db, kill)
@@ -302,7 +303,7 @@ func TestCommitHangsInReplication(t *testing.T) {
 	if res, err := r.f.RunChunk(ctx, jobstep.ChunkInput{JobID: j.id, Chunk: 0, Attempt: 1}, nil); jobstep.ClassOf(err).Name != jobstep.ClassCancelled {
 		t.Errorf("the chunk whose first commit hung: %+v, %v; want cancelled", res, err)
 	}
-	db.Super(t, "SET synchronous_commit = local", "ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+	db.ReleaseCommits(t)
 	j.run()
 	if r.hotCount() != 0 {
 		t.Errorf("%d rows are hot", r.hotCount())
@@ -338,11 +339,11 @@ func TestHangingCommitIsResolved(t *testing.T) {
 	res, err := r.f.RunChunk(ctx, jobstep.ChunkInput{JobID: j.id, Chunk: 0, Attempt: 1}, func(c jobstep.Checkpoint) {
 		if c.Step == jobstep.StepCopying && !hung {
 			hung = true
-			db.Super(t, "ALTER SYSTEM SET synchronous_standby_names = 'nobody'", "SELECT pg_reload_conf()")
+			db.HoldCommits(t)
 			go killWhenWaiting(ctx, db, kill)
 		}
 	})
-	db.Super(t, "SET synchronous_commit = local", "ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()")
+	db.ReleaseCommits(t)
 	if err != nil {
 		t.Errorf("the commit took place on the server, but: %v", err)
 	}

@@ -23,10 +23,7 @@ func TestKillWhileCommitting(t *testing.T) {
 	before := tb.hot()
 
 	// From now on every commit waits for a standby that does not exist, also those of the ledger.
-	replication := func(names string) {
-		u.db.Super(t, "SET synchronous_commit = local", "ALTER SYSTEM SET synchronous_standby_names = '"+names+"'", "SELECT pg_reload_conf()")
-	}
-	replication("nobody")
+	u.db.HoldCommits(t)
 	gate.open()
 	await.Until(t, "the COMMIT hangs", func() bool {
 		return pgtest.Value[bool](t, u.db, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = ANY($1) AND wait_event = 'SyncRep' AND query = 'COMMIT')", pids)
@@ -37,7 +34,7 @@ func TestKillWhileCommitting(t *testing.T) {
 		killed <- err
 	}()
 	await.Until(t, "the backend is ended", func() bool { return gone(t, u.db, pids) })
-	replication("")
+	u.db.ReleaseCommits(t)
 	must(t, <-killed)
 	j := u.super(t).wait(a.id, "cancelled")
 	if tb.hot() >= before || tb.hot() != 2000-j.Rows {

@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/fault"
 	"github.com/spillwaydb/spillway/tests/await"
@@ -30,7 +28,7 @@ func TestEndedWhileWaitingForAStandby(t *testing.T) {
 					return effect()
 				}
 				first.Do(func() {
-					l.standby("nobody")
+					l.db.HoldCommits(t)
 					close(waiting)
 				})
 				return effect()
@@ -43,7 +41,7 @@ func TestEndedWhileWaitingForAStandby(t *testing.T) {
 			l.await("SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name LIKE 'spillway:%'")
 			victim.stopped.Store(true) // it does what it is at, and no more
 			_, err := l.healthy.f.Sweep(ctx, j.ID)
-			l.standby("")
+			l.db.ReleaseCommits(t)
 			if err != nil {
 				t.Fatalf("sweep: %v", err)
 			}
@@ -58,27 +56,6 @@ func TestEndedWhileWaitingForAStandby(t *testing.T) {
 			l.judge()
 		})
 	}
-}
-
-// standby says which standby commits wait for; "" is none.
-func (l *lane) standby(name string) {
-	ctx := context.Background()
-	for _, s := range []string{"SET synchronous_commit = local", "ALTER SYSTEM SET synchronous_standby_names = '" + name + "'", "SELECT pg_reload_conf()"} {
-		if _, err := l.super.Exec(ctx, s); err != nil {
-			l.t.Errorf("%s: %v", s, err)
-		}
-	}
-	if !await.Within(time.Minute, func() bool { return value[string](l, "SHOW synchronous_standby_names") == name }) {
-		l.t.Error("the server does not read its settings again")
-	}
-	// The postmaster wakes its children one after the other, and makes a new one when it has woken all: from then on each backend
-	// reads the settings before its next command.
-	conn, err := pgx.Connect(ctx, l.db.SuperURL)
-	if err != nil {
-		l.t.Errorf("connect: %v", err)
-		return
-	}
-	_ = conn.Close(ctx) // it has served
 }
 
 // await waits until a query says true.
