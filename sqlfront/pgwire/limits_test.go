@@ -69,7 +69,7 @@ func TestSlowLogins(t *testing.T) {
 func TestLoginEnds(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t)
-	_, through, _ := proxy(t, db, &pgwire.Options{StartTimeout: 200 * time.Millisecond})
+	_, through, _ := proxy(t, db, &pgwire.Options{StartTimeout: 2 * time.Second})
 	u, _ := url.Parse(through(db.OwnerURL))
 	nc, err := net.Dial("tcp", u.Host)
 	if err != nil {
@@ -82,7 +82,7 @@ func TestLoginEnds(t *testing.T) {
 		t.Errorf("%q %v", got, err)
 	}
 	conn := connect(t, u.String(), pgx.QueryExecModeExec) // whoever is in may take his time
-	awaitTrue(t, db, "SELECT now() - backend_start > interval '400 ms' FROM pg_stat_activity WHERE usename = '"+db.Owner+"'")
+	awaitTrue(t, db, "SELECT now() - backend_start > interval '3 s' FROM pg_stat_activity WHERE usename = '"+db.Owner+"'")
 	if _, err := conn.Exec(t.Context(), "SELECT 1"); err != nil {
 		t.Error(err)
 	}

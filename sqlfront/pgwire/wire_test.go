@@ -135,9 +135,11 @@ func TestTranscripts(t *testing.T) {
 func TestBadClients(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t)
-	_, through, _ := proxy(t, db, &pgwire.Options{StartTimeout: 300 * time.Millisecond})
+	_, hurried, _ := proxy(t, db, &pgwire.Options{StartTimeout: 2 * time.Second}) // those who never get to log in
+	_, through, _ := proxy(t, db, nil)
+	strangers, _ := url.Parse(hurried(db.OwnerURL))
 	u, _ := url.Parse(through(db.OwnerURL))
-	good := connect(t, u.String(), pgx.QueryExecModeExec)
+	good := []*pgx.Conn{connect(t, strangers.String(), pgx.QueryExecModeExec), connect(t, u.String(), pgx.QueryExecModeExec)}
 	packet := func(code uint32, rest string) []byte {
 		b := binary.BigEndian.AppendUint32(nil, uint32(8+len(rest)))
 		return append(binary.BigEndian.AppendUint32(b, code), rest...)
@@ -162,7 +164,7 @@ func TestBadClients(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			nc, err := net.Dial("tcp", u.Host)
+			nc, err := net.Dial("tcp", strangers.Host)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -199,8 +201,10 @@ func TestBadClients(t *testing.T) {
 		})
 	}
 	t.Cleanup(func() {
-		if _, err := good.Exec(context.Background(), "SELECT 1"); err != nil {
-			t.Errorf("others noticed: %v", err)
+		for _, conn := range good {
+			if _, err := conn.Exec(context.Background(), "SELECT 1"); err != nil {
+				t.Errorf("others noticed: %v", err)
+			}
 		}
 	})
 }
