@@ -34,6 +34,12 @@ func (c *conn) fillable(text string) bool {
 	return false
 }
 
+// refusedAlone reports whether PostgreSQL refuses a statement because it stands in no transaction. From PostgreSQL 18 on it takes what
+// follows our questions for a part of one.
+func (c *conn) refusedAlone(text string) bool {
+	return c.block() == Idle && parse.FirstWord(text) == "DECLARE" && !strings.Contains(strings.ToUpper(text), "HOLD")
+}
+
 // fill provides data in the transaction of the statement that follows, which is text if that is known.
 func (c *conn) fill(text string) error {
 	ctx, stop := c.begin()

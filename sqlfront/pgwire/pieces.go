@@ -15,7 +15,7 @@ import (
 // A Query behind questions of our own will not do: from version 18 on PostgreSQL leaves their transaction open then.
 func (c *conn) runForeign(p piece) (bool, error) {
 	c.forgetPrepared(p.text)
-	if p.fill && c.block() != Failed {
+	if p.fill && c.block() != Failed && !c.refusedAlone(p.text) {
 		err := c.fill(p.text)
 		var e *Error
 		switch {

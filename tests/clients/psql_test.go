@@ -29,11 +29,17 @@ func psqlScene(t *testing.T, r *rig, name string) string {
 	return regexp.MustCompile(`(?m)^((ERROR|NOTICE): .*)?\n`).ReplaceAllString(out, "")
 }
 
+// majorOf is the major version of one of PostgreSQL's programs.
+func majorOf(t *testing.T, program string) int {
+	t.Helper()
+	major, err := strconv.Atoi(regexp.MustCompile(`\d+`).FindString(command(t, program, "--version")))
+	must(t, err)
+	return major
+}
+
 // psqlBind plays psql's extended protocol, which version 16 has.
 func psqlBind(t *testing.T, r *rig) {
-	version := command(t, find(t, "psql", "postgresql-client-16"), "--version")
-	major, err := strconv.Atoi(regexp.MustCompile(`\d+`).FindString(version))
-	must(t, err)
+	major := majorOf(t, find(t, "psql", "postgresql-client-16"))
 	if major < 16 {
 		t.Skipf("psql %d has no \\bind: install a psql of version 16 or newer to run this test", major)
 	}
@@ -108,6 +114,9 @@ func dump(t *testing.T, r *rig) {
 	db := pgtest.DatabaseOn(t, r.db.Server)
 	db.Exec(t, "CREATE TABLE app.t (id int PRIMARY KEY, note text)", "INSERT INTO app.t SELECT i, repeat('ü', i % 100) FROM generate_series(1, 5000) i",
 		"CREATE VIEW app.v AS SELECT * FROM app.t", "COMMENT ON VIEW app.v IS 'FLUSH TABLE app.t; KILL'")
+	if mine, its := majorOf(t, pgDump), pgtest.Value[int](t, r.db, "SELECT current_setting('server_version_num')::int / 10000"); mine < its {
+		t.Skipf("pg_dump %d does not dump PostgreSQL %d: install its own to run this test", mine, its)
+	}
 	restrict := regexp.MustCompile(`(?m)^\\(un)?restrict .*$`) // a random word
 	run := func(address string) string {
 		out := command(t, pgDump, "-n", "app", "-d", address)
