@@ -104,7 +104,9 @@ SELECT t.nspname, t.relname, t.oid, coalesce(pg_catalog.pg_relation_filenode(t.o
 	 JOIN pg_catalog.pg_namespace rn ON rn.oid = rc.relnamespace
 	 CROSS JOIN LATERAL (
 		SELECT pg_catalog.json_agg(fa.attname ORDER BY u.n) AS f, pg_catalog.json_agg(ta.attname ORDER BY u.n) AS t,
-		       pg_catalog.json_agg('OPERATOR(' || pg_catalog.quote_ident(op_n.nspname) || '.' || op.oprname || ')' ORDER BY u.n) AS o,
+		       -- a key with a PERIOD, of version 18 on, refers to each row whose period meets its own
+		       pg_catalog.json_agg(CASE WHEN u.n = pg_catalog.cardinality(k.conkey) AND pg_catalog.to_jsonb(k) ->> 'conperiod' = 'true' THEN 'OPERATOR(pg_catalog.&&)'
+		           ELSE 'OPERATOR(' || pg_catalog.quote_ident(op_n.nspname) || '.' || op.oprname || ')' END ORDER BY u.n) AS o,
 		       pg_catalog.bool_or(@cast@) AS c
 		FROM unnest(k.conkey, k.confkey, k.conpfeqop) WITH ORDINALITY AS u(fk, pk, op, n)
 		JOIN pg_catalog.pg_attribute fa ON fa.attrelid = k.conrelid AND fa.attnum = u.fk

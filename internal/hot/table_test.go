@@ -183,6 +183,28 @@ func names(t *testing.T, tab *hot.Table, want ...string) {
 	}
 }
 
+// A key with a PERIOD refers to all rows whose periods meet its own, and not to those that equal it alone.
+func TestNotReferencedByAPeriod(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Database(t)
+	if major := db.Server.Binaries().Major; major < 18 {
+		t.Skipf("PostgreSQL %d has no keys with a PERIOD: install 18 or newer to run this test", major)
+	}
+	db.Super(t, "CREATE EXTENSION btree_gist")
+	h := open(t, db, nil)
+	tab := table(t, db, h, "t",
+		`CREATE TABLE app.t (id int, valid int4range, PRIMARY KEY (id, valid WITHOUT OVERLAPS))`,
+		`CREATE TABLE app.r (id int, valid int4range, FOREIGN KEY (id, PERIOD valid) REFERENCES app.t (id, PERIOD valid))`,
+		`GRANT SELECT ON app.r TO `+db.Worker,
+		`INSERT INTO app.t VALUES (1, '[0,10)'), (1, '[10,20)'), (1, '[20,30)'), (2, '[0,10)')`,
+		`INSERT INTO app.r VALUES (1, '[5,15)')`)
+	n, err := h.CountMatching(t.Context(), h.Pool(), "app", "t", tab.NotReferenced(), 0)
+	if err != nil || n != 2 {
+		t.Errorf("%d rows are free (%v), want 2: %s", n, err, tab.NotReferenced())
+	}
+	db.Exec(t, "DELETE FROM app.t WHERE "+tab.NotReferenced()) // PostgreSQL is of the same opinion
+}
+
 func TestNotReferenced(t *testing.T) {
 	t.Parallel()
 	db := pgtest.Database(t)
