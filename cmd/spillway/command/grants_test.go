@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/spillwaydb/spillway/internal/cli/grants"
@@ -41,9 +42,10 @@ func TestGrants(t *testing.T) {
 		"CREATE TABLE app.parted_1_a PARTITION OF app.parted_1 FOR VALUES IN (1)",
 		"CREATE TABLE app.private (id int)",
 	)
-	role, reader := db.Worker+"_g", db.Owner
+	name, reader := db.Worker+`_$$ it's "odd`, db.Owner
+	role := pgx.Identifier{name}.Sanitize()
 	r := invoke(t, []string{"grants", "--for", "app.events", "--for", `app."Odd Name"`, "app.parted", "--database-url", db.OwnerURL,
-		"--role", role, "--reader", reader, "--operators=false", "--monitor"})
+		"--role", name, "--reader", reader, "--operators=false", "--monitor"})
 	if r.code != 0 {
 		t.Fatal(r.errOut)
 	}

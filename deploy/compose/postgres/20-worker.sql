@@ -29,7 +29,7 @@ GRANT UPDATE (id) ON TABLE app.events TO spillway;
 DO $$ BEGIN
     IF current_setting('server_version_num')::int >= 150000 AND (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN
         LOCK TABLE pg_catalog.pg_parameter_acl IN SHARE ROW EXCLUSIVE MODE; -- or two such scripts at once would fail
-        GRANT SET ON PARAMETER deadlock_timeout TO spillway;
+        EXECUTE 'GRANT SET ON PARAMETER deadlock_timeout TO spillway'; -- older versions cannot read it
     END IF;
 END $$;
 

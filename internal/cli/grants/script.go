@@ -60,7 +60,8 @@ func (g *Script) String() string {
 
 // CreateRole prints, line by line, what makes a role that is missing, and with member lets who runs it act for the role.
 func CreateRole(p func(string, ...any), name, attributes string, member bool) {
-	p("DO $$ BEGIN")
+	quote := dollarQuote(name)
+	p("DO %s BEGIN", quote)
 	p("    IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = %s) THEN", sqlclient.Literal(name))
 	p("        CREATE ROLE %s %s;", parse.QuoteName(name), attributes)
 	p("    END IF;")
@@ -69,7 +70,16 @@ func CreateRole(p func(string, ...any), name, attributes string, member bool) {
 		p("        GRANT %s TO CURRENT_USER;", parse.QuoteName(name))
 		p("    END IF;")
 	}
-	p("END $$;")
+	p("END %s;", quote)
+}
+
+// dollarQuote is what quotes a block with a name in it.
+func dollarQuote(name string) string {
+	quote := "$$"
+	for n := 1; strings.Contains(name, quote); n++ {
+		quote = fmt.Sprintf("$q%d$", n)
+	}
+	return quote
 }
 
 func (g *Script) tableGrants(p func(string, ...any), role string) {
@@ -103,12 +113,13 @@ func (g *Script) tableGrants(p func(string, ...any), role string) {
 	p("")
 	p("-- In a deadlock with an application the flush is to be the one that PostgreSQL ends, to try again: the worker looks for deadlocks sooner.")
 	p("-- Only a superuser may grant this, from PostgreSQL 15 on; without it an application may be ended, very rarely.")
-	p("DO $$ BEGIN")
+	quote := dollarQuote(role)
+	p("DO %s BEGIN", quote)
 	p("    IF current_setting('server_version_num')::int >= 150000 AND (SELECT rolsuper FROM pg_catalog.pg_roles WHERE rolname = current_user) THEN")
 	p("        LOCK TABLE pg_catalog.pg_parameter_acl IN SHARE ROW EXCLUSIVE MODE; -- or two such scripts at once would fail")
-	p("        GRANT SET ON PARAMETER deadlock_timeout TO %s;", role)
+	p("        EXECUTE %s; -- older versions cannot read it", sqlclient.Literal("GRANT SET ON PARAMETER deadlock_timeout TO "+role))
 	p("    END IF;")
-	p("END $$;")
+	p("END %s;", quote)
 	p("")
 }
 

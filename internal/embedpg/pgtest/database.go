@@ -115,8 +115,8 @@ func GrantSet(setting, role string) string {
 // alone runs a statement that changes rights on settings. PostgreSQL fails where two sessions do so for one setting, whatever their databases,
 // so each waits for the other; before version 15 there are no such rights.
 func alone(statement string) string {
-	return "DO $$ BEGIN IF pg_catalog.to_regclass('pg_catalog.pg_parameter_acl') IS NOT NULL THEN " +
-		"LOCK TABLE pg_catalog.pg_parameter_acl IN SHARE ROW EXCLUSIVE MODE; END IF; " + statement + "; END $$"
+	return "DO $alone$ BEGIN IF pg_catalog.to_regclass('pg_catalog.pg_parameter_acl') IS NOT NULL THEN " +
+		"LOCK TABLE pg_catalog.pg_parameter_acl IN SHARE ROW EXCLUSIVE MODE; END IF; EXECUTE '" + strings.ReplaceAll(statement, "'", "''") + "'; END $alone$"
 }
 
 func (db *DB) drop(t testing.TB) {
