@@ -22,7 +22,7 @@ RELEASE    ?= unreleased
 # of them run at once than there may be processors.
 TIMEOUT  ?= 30m
 
-.PHONY: help build demo test test-long roundtrip faults mutants test-race test-server check fmt vet lint workflowcheck vulncheck imports replay record fuzz release dist reproducible bench many-values torture soak servers postgres docs tidy clean
+.PHONY: help build demo test test-long versions roundtrip faults mutants test-race test-server check fmt vet lint workflowcheck vulncheck imports replay record fuzz release dist reproducible bench many-values torture soak servers postgres docs tidy clean
 
 help: ## print this help
 	@echo "Spillway moves old rows of a PostgreSQL table to Parquet files, each row exactly once."; echo
@@ -50,6 +50,9 @@ test-server: ## run the tests of packages that link the Temporal server
 
 test-long: postgres ## run the long forms: an independent reader over 2 million rows
 	SPILLWAY_LONG=1 $(GO) test -count=1 -v -timeout 30m ./tests/reader
+
+versions: ## run what depends on PostgreSQL on every major version, with servers from npm; VERSIONS="17 18" on some
+	@GO="$(GO)" scripts/versions $(or $(VERSIONS),14 15 16 17 18)
 
 roundtrip: postgres ## move 500 random tables of all types and read them back; SPILLWAY_ROUNDTRIP_SEED=n makes one again
 	SPILLWAY_ROUNDTRIP_TABLES=$${SPILLWAY_ROUNDTRIP_TABLES:-500} $(GO) test -count=1 -v -timeout 60m -run TestRandomTables ./tests/roundtrip

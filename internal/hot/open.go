@@ -88,12 +88,22 @@ func configure(cfg *pgxpool.Config, opt *Options) {
 		c.ConnectTimeout = connectTimeout
 	}
 	c.DialFunc = dialer().DialContext
+	c.AfterConnect = unlimited
 	cfg.MaxConns = DefaultMaxConns
 	if opt.MaxConns > 0 {
 		cfg.MaxConns = opt.MaxConns
 	}
 	cfg.MinConns = 1 // by it `spillway uninstall` sees that this process uses the ledger
 	cfg.MaxConnIdleTime = 5 * time.Minute
+}
+
+// unlimited pins what an older server does not know, which the start-up message may not name to it. A limit on transactions, which a
+// database or a role may have, would end a chunk that is longer, each time anew.
+func unlimited(ctx context.Context, conn *pgconn.PgConn) error {
+	if major, _, _ := strings.Cut(conn.ParameterStatus("server_version"), "."); len(major) < 2 || major < "17" {
+		return nil
+	}
+	return conn.Exec(ctx, "SET transaction_timeout = 0").Close()
 }
 
 // dialer notices a peer that is gone: a client that waits for an answer sends nothing, so only keepalives find out.

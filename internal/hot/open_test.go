@@ -240,6 +240,9 @@ func TestSettingsArePinned(t *testing.T) {
 	db := pgtest.Database(t)
 	db.Super(t, fmt.Sprintf(`ALTER ROLE %s SET timezone = 'Asia/Tokyo'; ALTER ROLE %[1]s SET search_path = app; ALTER ROLE %[1]s SET datestyle = 'German';
 		ALTER ROLE %[1]s SET default_transaction_read_only = on; ALTER ROLE %[1]s SET statement_timeout = 1; ALTER ROLE %[1]s SET idle_session_timeout = 1000`, db.Worker))
+	if db.Server.Binaries().Major >= 17 {
+		db.Super(t, "ALTER ROLE "+db.Worker+" SET transaction_timeout = '1min'")
+	}
 	h := open(t, db, nil)
 	s, err := h.Session(t.Context(), "spillway:job:1", nil)
 	if err != nil {
@@ -248,6 +251,9 @@ func TestSettingsArePinned(t *testing.T) {
 	defer s.Close()
 	want := map[string]string{"timezone": "UTC", "search_path": "", "datestyle": "ISO, MDY", "row_security": "off", "default_transaction_read_only": "off",
 		"extra_float_digits": "1", "client_encoding": "UTF8", "idle_session_timeout": "0", "statement_timeout": "1h"}
+	if db.Server.Binaries().Major >= 17 {
+		want["transaction_timeout"] = "0"
+	}
 	for name, q := range map[string]hot.Querier{"pool": h.Pool(), "session": s} {
 		for setting, value := range want {
 			var got string
