@@ -63,6 +63,9 @@ func TestSystemJobs(t *testing.T) { // A2, A3
 			}
 			conn.DeallocateAll(t.Context())
 			read()
+			if err := exec(t, conn, "DECLARE c CURSOR FOR SELECT job_id FROM system.jobs"); pgError(t, err).Code != "25P01" {
+				t.Errorf("a cursor outside a transaction: %v", err)
+			}
 			if err := exec(t, conn, "BEGIN"); err != nil {
 				t.Fatal(err)
 			}

@@ -60,7 +60,7 @@ func (c *conn) bindFilled(stmt *prepared, body []byte) error {
 	if err != nil {
 		return err
 	}
-	if ok && c.block() != Failed {
+	if ok && c.block() != Failed && !c.refusedAlone(stmt.text) {
 		text := ""
 		if stmt.known { // by PostgreSQL's answer, which is in by now
 			text = stmt.text
