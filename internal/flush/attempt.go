@@ -474,7 +474,7 @@ func (a *attempt) settle(ctx context.Context, cause error) error {
 	cancel()
 	a.session.Close()
 	if a.object != nil {
-		if err := a.object.Abort(); err != nil {
+		if err := a.heed(a.object.Abort()); err != nil {
 			a.f.log.Warn("could not discard an unfinished object", obs.KeyJob, a.in.JobID, obs.KeyAttempt, a.id, obs.KeyErr, err)
 		}
 	}

@@ -26,6 +26,11 @@ import (
 // what the original has registered; and the other way round.
 func TestCloneOnTheSameStorage(t *testing.T) {
 	t.Parallel()
+	bin, err := embedpg.Find(t.Context())
+	must(t, err)
+	if dump := filepath.Join(bin.Dir, "pg_dump"); !exists(dump) {
+		t.Skipf("%s is not installed", dump)
+	}
 	r := newRig(t, events, fill(400))
 	flushTable(t, r, "t") // some rows are cold before
 	r.db.Exec(t, strings.Replace(fill(200), "generate_series(1, 200)", "generate_series(10001, 10200)", 1))
@@ -149,11 +154,7 @@ func (r *rig) dump(name string) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	dump := filepath.Join(bin.Dir, "pg_dump")
-	if !exists(dump) {
-		r.t.Skipf("%s is not installed", dump)
-	}
-	text, err := exec.Command(dump, "--no-publications", r.db.SuperURL).Output()
+	text, err := exec.Command(filepath.Join(bin.Dir, "pg_dump"), "--no-publications", r.db.SuperURL).Output()
 	if err != nil {
 		r.t.Fatalf("pg_dump: %v", err)
 	}

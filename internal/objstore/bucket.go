@@ -71,6 +71,8 @@ const (
 	maxPrefix = 300
 	// abandonTimeout bounds the request that drops an upload whose caller has gone.
 	abandonTimeout = 20 * time.Second
+	// partPatience is how long a part under way may take when its upload is given up: a server that has all of it is about to answer.
+	partPatience = 500 * time.Millisecond
 )
 
 // errTaken is the driver's word for a name that is taken, by whomever.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/spillwaydb/spillway/internal/fault"
 )
@@ -18,6 +19,8 @@ type bucketWriter struct {
 	token string
 	life  context.Context // of the upload: the caller's, or until Abort
 	end   context.CancelFunc
+	ride  context.Context // of the part under way, which is not cut off when life ends: see drop
+	cut   context.CancelFunc
 
 	size   int64
 	buf    []byte // what is not on its way yet
@@ -38,6 +41,7 @@ func (b *bucket) Create(ctx context.Context, key string) (Writer, error) {
 	}
 	w := &bucketWriter{b: b, key: key, token: newToken(), sent: make(chan error, 1)}
 	w.life, w.end = context.WithCancel(ctx)
+	w.ride, w.cut = context.WithCancel(context.WithoutCancel(ctx))
 	return w, nil
 }
 
@@ -48,7 +52,7 @@ func (w *bucketWriter) Write(p []byte) (int, error) {
 	n := 0
 	for n < len(p) {
 		if len(w.buf) == w.b.partSize {
-			if err := w.send(w.life); err != nil {
+			if err := w.send(fault.UploadPart); err != nil {
 				return n, w.b.fail(w.life, "write", w.key, err)
 			}
 		}
@@ -59,13 +63,13 @@ func (w *bucketWriter) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// send puts the full part on its way, once the one before has arrived.
-func (w *bucketWriter) send(ctx context.Context) error {
+// send puts a part on its way, once the one before has arrived.
+func (w *bucketWriter) send(point fault.Point) error {
 	if err := w.wait(); err != nil {
 		return err
 	}
 	if w.upload == nil {
-		if w.upload, w.failed = w.b.driver.begin(ctx, w.b.name(w.key), w.token); w.failed != nil {
+		if w.upload, w.failed = w.b.driver.begin(w.life, w.b.name(w.key), w.token); w.failed != nil {
 			return w.failed
 		}
 	}
@@ -75,17 +79,24 @@ func (w *bucketWriter) send(ctx context.Context) error {
 	part := w.buf
 	w.buf, w.spare, w.busy = w.spare[:0], part, true
 	go func() {
-		w.sent <- fault.Do(ctx, fault.UploadPart, func() error { return w.upload.part(ctx, part) })
+		w.sent <- fault.Do(w.ride, point, func() error { return w.upload.part(w.ride, part) })
 	}()
 	return nil
 }
 
-// wait waits for the part that is under way, if there is one.
+// wait waits for the part that is under way, if there is one, or until the upload's life ends.
 func (w *bucketWriter) wait() error {
 	if w.busy {
-		w.busy = false
-		if err := <-w.sent; err != nil && w.failed == nil {
-			w.failed = err
+		select {
+		case err := <-w.sent:
+			w.busy = false
+			if err != nil && w.failed == nil {
+				w.failed = err
+			}
+		case <-w.life.Done():
+			if w.failed == nil {
+				w.failed = context.Cause(w.life)
+			}
 		}
 	}
 	return w.failed
@@ -111,6 +122,7 @@ func (w *bucketWriter) Commit(ctx context.Context) (Info, error) {
 	}
 	w.done = true
 	w.end()
+	w.cut()
 	return info, nil
 }
 
@@ -132,7 +144,10 @@ func (w *bucketWriter) finish() error {
 		return err
 	}
 	if len(w.buf) > 0 {
-		if err := fault.Do(w.life, fault.LastPart, func() error { return w.upload.part(w.life, w.buf) }); err != nil {
+		if err := w.send(fault.LastPart); err != nil {
+			return err
+		}
+		if err := w.wait(); err != nil {
 			return err
 		}
 	}
@@ -148,10 +163,13 @@ func (w *bucketWriter) Abort() error {
 }
 
 // drop ends what is under way and drops the parts. The caller may be on its way out, so the request has a time of its own.
+//
+// A part under way is given a while to arrive: a server that has all of a request that was given up carries it out, and stores the part when
+// the upload is dropped already. A part that had to be cut off all the same may do so, and the error says that.
 func (w *bucketWriter) drop() error {
 	w.done = true
 	w.end()
-	_ = w.wait()
+	late := !w.rest()
 	w.buf, w.spare = nil, nil
 	if w.upload == nil {
 		return nil
@@ -161,5 +179,25 @@ func (w *bucketWriter) drop() error {
 	if err := w.upload.abort(ctx); err != nil {
 		return w.b.fail(ctx, "abort", w.key, fmt.Errorf("drop the unfinished upload: %w", err))
 	}
+	if late {
+		return unanswered(w.b.fail(ctx, "abort", w.key, errors.New("a part of the unfinished upload was cut off, and may arrive yet")))
+	}
 	return nil
+}
+
+// rest waits for the part under way, and cuts it off after partPatience: then it reports false.
+func (w *bucketWriter) rest() bool {
+	defer w.cut()
+	if !w.busy {
+		return true
+	}
+	w.busy = false
+	select {
+	case <-w.sent:
+		return true
+	case <-time.After(partPatience):
+	}
+	w.cut()
+	<-w.sent
+	return false
 }

@@ -220,7 +220,7 @@ func TestS3NoSuchBucket(t *testing.T) {
 	}
 }
 
-// A stop in the middle of an upload ends it at once, and leaves no parts behind.
+// A stop in the middle of an upload ends it soon, and leaves no parts behind.
 func TestS3StopInMidUpload(t *testing.T) {
 	t.Parallel()
 	for _, op := range []string{"CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"} {
@@ -245,11 +245,56 @@ func TestS3StopInMidUpload(t *testing.T) {
 			if err := <-ended; !errors.Is(err, context.Canceled) {
 				t.Errorf("%v, want the end of the context", err)
 			}
-			if d := time.Since(began); d > time.Second {
+			if d := time.Since(began); d > 1500*time.Millisecond { // a part under way has a third of that
 				t.Errorf("the stop took %s", d)
 			}
 		})
 	}
+}
+
+// A part that the server has when its upload is given up is stored: then the upload is dropped after that, or the error says that
+// something may be left.
+func TestS3LatePart(t *testing.T) {
+	t.Parallel()
+	server := cloudtest.Start(t)
+	p := cloudtest.NewProxy(t, server)
+	name := server.Bucket(t)
+	store := openS3(t, p.Endpoint, "s3://"+name+"/p", "part_size", "5MB")
+	begin := func() (w objstore.Writer, kill func(), late chan struct{}) {
+		late = make(chan struct{})
+		p.Forget()
+		p.Once("UploadPart", cloudtest.Fault{Late: late})
+		ctx, kill := context.WithCancel(t.Context())
+		w, err := store.Create(ctx, "d/k")
+		if err == nil {
+			_, err = w.Write(random(part + 1))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		await.Until(t, "the part is under way", func() bool { return p.Seen("UploadPart") == 1 })
+		return w, kill, late
+	}
+
+	w, kill, late := begin()
+	kill()
+	dropped := make(chan error, 1)
+	go func() { dropped <- w.Abort() }()
+	await.Within(100*time.Millisecond, func() bool { return p.Passed("AbortMultipartUpload") > 0 }) // in vain, for the part comes first
+	close(late)
+	if err := <-dropped; err != nil || p.Passed("UploadPart") != 1 {
+		t.Errorf("%v, %d parts passed", err, p.Passed("UploadPart"))
+	}
+	if parts := server.Parts(t, name); len(parts) != 0 {
+		t.Errorf("left of a dropped upload: %q", parts)
+	}
+
+	w, kill, late = begin()
+	kill()
+	if err := w.Abort(); !errors.Is(err, objstore.ErrUnanswered) {
+		t.Errorf("a part that was cut off: %v", err)
+	}
+	close(late)
 }
 
 // A server that goes silent is given up after the storage's timeout; one that is slow is not.

@@ -36,17 +36,11 @@ func newBucket(t testing.TB) *bucket {
 	return b
 }
 
-// noUploads is the audit of what no listing shows: parts of uploads that nobody will finish.
+// noUploads is the audit of uploads that nobody will finish.
 func (b *bucket) noUploads(t testing.TB) {
 	t.Helper()
-	err := filepath.WalkDir(filepath.Join(b.server.Path(b.name), ".sgwtmp", "multipart"), func(path string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() {
-			t.Errorf("part of an unfinished upload: %s", path)
-		}
-		return err
-	})
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		t.Error(err)
+	if parts := b.server.Parts(t, b.name); len(parts) != 0 {
+		t.Errorf("parts of unfinished uploads: %q", parts)
 	}
 }
 

@@ -2,6 +2,7 @@ package cloudtest
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +24,7 @@ type Fault struct {
 	NoAnswer bool          // the server does its work; then the connection is reset
 	CutAfter int           // of the answer's body come this many bytes, then a reset; 0: all
 	Wait     chan struct{} // nothing happens until it is closed, or the client has gone
+	Late     chan struct{} // nothing happens until it is closed, and then the server gets all of the request, even if the client has gone
 	Slow     time.Duration // between pieces of the answer's body
 }
 
@@ -151,6 +153,15 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		case <-r.Context().Done():
 			return
 		}
+	}
+	if f.Late != nil {
+		data, err := io.ReadAll(r.Body)
+		if err != nil {
+			return
+		}
+		<-f.Late
+		r = r.WithContext(context.WithoutCancel(r.Context()))
+		r.Body = io.NopCloser(bytes.NewReader(data))
 	}
 	switch {
 	case f.Reset:

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -120,6 +121,21 @@ func (s *Server) Bucket(t testing.TB) string {
 
 // Path is the folder in which the server keeps the objects of a bucket, as files.
 func (s *Server) Path(bucket string) string { return filepath.Join(s.dir, bucket) }
+
+// Parts are the files of uploads to a bucket that were neither completed nor dropped: no listing shows all of them, and they cost money.
+func (s *Server) Parts(t testing.TB, bucket string) (paths []string) {
+	t.Helper()
+	err := filepath.WalkDir(filepath.Join(s.Path(bucket), ".sgwtmp", "multipart"), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			paths = append(paths, path)
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+	return paths
+}
 
 // Options are those of a storage on the server at an endpoint: its own, or a proxy's. SetKeys must have been called.
 func Options(endpoint string) map[string]string {
