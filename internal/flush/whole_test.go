@@ -24,7 +24,8 @@ func wholeRig(t *testing.T, owner bool, more ...string) *rig {
 		db.Super(t, "GRANT "+db.Owner+" TO "+db.Worker)
 	}
 	setup := append(partitions(3), "CREATE TABLE app.other PARTITION OF app.t DEFAULT",
-		`INSERT INTO app.t SELECT i, '2020-01-02'::timestamptz + i * interval '1 minute', repeat('n', 100) FROM generate_series(0, 4319) i`, "ANALYZE app.t")
+		`INSERT INTO app.t SELECT i, '2020-01-02'::timestamptz + i * interval '1 minute', repeat('n', 100) FROM generate_series(0, 4319) i`, "ANALYZE app.t",
+		"ALTER TABLE app.t1 SET (autovacuum_enabled = off)", "ALTER TABLE app.t2 SET (autovacuum_enabled = off)", "ALTER TABLE app.t3 SET (autovacuum_enabled = off)")
 	r := newRigOn(t, db, "", append(setup, more...)...)
 	if !owner {
 		db.Exec(t, "GRANT TRUNCATE ON app.t1, app.t2, app.t3 TO "+db.Worker)
