@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spillwaydb/spillway/internal/embedpg/pgtest"
 	"github.com/spillwaydb/spillway/internal/jobstep"
@@ -209,9 +210,13 @@ func TestStoppedChunkGivesItsRowsBack(t *testing.T) {
 	if jobstep.ClassOf(err).Name != jobstep.ClassCancelled {
 		t.Fatalf("error %v, want cancelled", err)
 	}
+	ended := time.Now()
 	until(t, func() bool { // a backend that was ended needs a moment to go
 		return pgtest.Value[int64](t, r.db, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'spillway:%'") == 0
 	})
+	if d := time.Since(ended); d > time.Second {
+		t.Errorf("the chunk's backend is there for %s, want at most a second", d)
+	}
 	r.db.Exec(t, "SET lock_timeout = 1", "BEGIN; SELECT 1 FROM app.t FOR UPDATE NOWAIT; ROLLBACK")
 	if r.hotCount() != 50000 {
 		t.Errorf("%d rows are hot, want all", r.hotCount())

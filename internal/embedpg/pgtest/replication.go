@@ -10,22 +10,21 @@ import (
 
 // HoldCommits makes each commit on the server wait for a standby that there is not, and returns when commits do. It may be called on any
 // goroutine.
-func (db *DB) HoldCommits(t testing.TB) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	if err := db.holdCommits(ctx); err != nil {
-		t.Errorf("hold commits: %v", err)
-	}
-}
+func (db *DB) HoldCommits(t testing.TB) { t.Helper(); inTime(t, "hold commits", db.holdCommits) }
 
 // ReleaseCommits lets commits go on that HoldCommits holds, and returns when they do. It may be called on any goroutine.
 func (db *DB) ReleaseCommits(t testing.TB) {
 	t.Helper()
+	inTime(t, "release commits", db.releaseCommits)
+}
+
+// inTime does something that may take a while, and fails the test, without ending it, if it cannot.
+func inTime(t testing.TB, what string, do func(context.Context) error) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := db.releaseCommits(ctx); err != nil {
-		t.Errorf("release commits: %v", err)
+	if err := do(ctx); err != nil {
+		t.Errorf("%s: %v", what, err)
 	}
 }
 

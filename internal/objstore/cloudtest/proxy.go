@@ -142,26 +142,23 @@ func Operation(r *http.Request) string {
 // ServeHTTP implements http.Handler.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f := p.fault(r)
-	if f.Wait != nil {
+	if f.Wait != nil || f.Late != nil {
 		data, err := io.ReadAll(r.Body) // only then is it noticed that a client has gone
 		if err != nil {
 			return
 		}
+		gone := r.Context().Done()
+		if f.Late != nil {
+			gone = nil
+			r = r.WithContext(context.WithoutCancel(r.Context()))
+		}
 		r.Body = io.NopCloser(bytes.NewReader(data))
 		select {
 		case <-f.Wait:
-		case <-r.Context().Done():
+		case <-f.Late:
+		case <-gone:
 			return
 		}
-	}
-	if f.Late != nil {
-		data, err := io.ReadAll(r.Body)
-		if err != nil {
-			return
-		}
-		<-f.Late
-		r = r.WithContext(context.WithoutCancel(r.Context()))
-		r.Body = io.NopCloser(bytes.NewReader(data))
 	}
 	switch {
 	case f.Reset:
